@@ -1,0 +1,66 @@
+# Everything a newcomer needs is `make run`; everything a change must pass is `make check test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := services shared deploy bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo up down test check lint secrets duplication audit bench lock clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: $(READY) ## Start everything on this machine, play the demo, stay up until Ctrl-C
+	@$(BIN)/python -m deploy.local run
+
+demo: $(READY) ## Start everything, play the demo, stop; fails unless all of it came true
+	@$(BIN)/python -m deploy.local demo
+
+up: $(READY) ## Start everything in the background
+	@$(BIN)/python -m deploy.local up
+
+down: $(READY) ## Stop everything that `up` or `run` started, and nothing else
+	@$(BIN)/python -m deploy.local down
+
+test: $(READY) ## Run all tests against private PostgreSQL, Redis and RabbitMQ (what CI runs)
+	@$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+
+check: lint secrets duplication audit ## Everything that reads the code: style, types, secrets, audit
+
+lint: $(READY) ## Style, complexity and types
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+
+secrets: $(READY) ## Secrets in files that git knows
+	git ls-files -z -- ':!requirements' | xargs -0 $(BIN)/detect-secrets-hook
+
+duplication: $(READY) ## The same ten lines twice
+	$(BIN)/pylint --disable=all --enable=duplicate-code --min-similarity-lines=10 \
+	    --ignore-imports=yes --ignore-signatures=yes services shared deploy bench
+
+audit: $(READY) ## Known vulnerabilities; an audit that could not ask is not a pass
+	@$(BIN)/pip-audit --strict --disable-pip --requirement requirements/dev.txt \
+	    || { echo "audit: NOT A PASS (something found, or PyPI's advisories could not be asked)"; exit 1; }
+
+bench: $(READY) ## Measure beside FastAPI + FastStream, in some minutes
+	@$(BIN)/python -m bench
+
+lock: ## Resolve the locks anew (needs uv): hashes, no download addresses
+	uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \
+	    --no-header -o requirements/run.txt
+	uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \
+	    --no-header --extra dev -c requirements/run.txt -o requirements/dev.txt
+
+clean: down ## Remove what these commands made
+	rm -rf $(VENV) .local .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "making .venv from the lock (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,193 @@
+"""`make bench`: accepted webhooks a second and latencies, beside FastAPI + FastStream.
+
+Everything runs on this machine: client, broker, database and the contestants share its cores, so
+the figures are ratios of one run, not absolute speeds.
+"""
+
+import asyncio
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
+
+import asyncpg
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench.contestants import Contestant, ours, peer
+from bench.load import Result, apply
+from bench.traffic import Traffic
+from deploy.local import install, servers
+from deploy.local.supervisor import Supervisor
+from shared.broker import topology
+from shared.broker.link import connect
+from shared.store.migrate import migrate
+from shared.store.pool import Connection
+
+ROUNDS = 3
+#: Requests of one round: enough for some seconds each.
+INGRESS_REQUESTS = {"Porteiro": 40_000, "FastAPI + FastStream": 8_000}
+WARM_UP = 2_000
+#: Steps of the end-to-end ladder, webhooks a second, each for STEP_SECONDS.
+LADDER = {"Porteiro": (1_500, 3_000, 4_500, 6_000), "FastAPI + FastStream": (300, 600, 900, 1_200)}
+STEP_SECONDS = 10
+#: A rate is sustained if all is at rest this soon after the last request.
+SETTLE_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Figures:
+    ingress: list[Result] = field(default_factory=list)
+    processor_rates: list[float] = field(default_factory=list)
+    steps: list[tuple[int, Result, float]] = field(default_factory=list)
+
+
+class Bench:
+    def __init__(self, supervisor: Supervisor, env: dict[str, str], database: Connection) -> None:
+        self._supervisor = supervisor
+        self._database = database
+        self._env = env
+        self._seed = int(time.time()) % 100_000 * 100
+
+    async def measure(self, contestant: Contestant) -> Figures:
+        figures = Figures()
+        for _ in range(ROUNDS):
+            await self._round(contestant, figures)
+        self._supervisor.start(contestant.ingress)
+        self._supervisor.start(contestant.processor)
+        for rate in LADDER[contestant.name]:
+            requests = self._requests(rate * STEP_SECONDS)
+            await self._empty()
+            result = await apply(contestant.ingress_port, requests, rate=rate)
+            settled = await self._until_at_rest(result.accepted)
+            figures.steps.append((rate, result, settled - result.ended))
+        self._supervisor.stop_only("processor", "ingress")
+        return figures
+
+    async def _round(self, contestant: Contestant, figures: Figures) -> None:
+        """The ingress alone fills the queue; then the processor alone empties it."""
+        self._supervisor.start(contestant.ingress)
+        warm = await apply(contestant.ingress_port, self._requests(WARM_UP))
+        result = await apply(
+            contestant.ingress_port, self._requests(INGRESS_REQUESTS[contestant.name])
+        )
+        figures.ingress.append(result)
+        self._supervisor.stop_only("ingress")
+        queued = warm.accepted + result.accepted
+        await self._empty()
+        self._supervisor.start(contestant.processor)
+        # From the first tenth to the last: starting a process is not its speed.
+        started = await self._until_at_rest(queued // 10)
+        began_at = await self._at_rest()
+        ended = await self._until_at_rest(queued)
+        figures.processor_rates.append((queued - began_at) / (ended - started))
+        self._supervisor.stop_only("processor")
+
+    def _requests(self, count: int) -> list[bytes]:
+        self._seed += 1
+        return Traffic(self._seed, self._env["META_APP_SECRET"]).requests(count)
+
+    async def _empty(self) -> None:
+        """Counting what is at rest stays cheap only while the table is small."""
+        await self._database.execute("TRUNCATE webhook_log, webhook_bodies CASCADE")
+
+    async def _at_rest(self) -> int:
+        count = "SELECT count(*) FROM webhook_log WHERE processed"
+        return int(await self._database.fetchval(count))
+
+    async def _until_at_rest(self, count: int) -> float:
+        deadline = time.perf_counter() + 120
+        while await self._at_rest() < count:
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"{count - await self._at_rest()} webhooks never came to rest")
+            await asyncio.sleep(0.1)
+        return time.perf_counter()
+
+
+async def _prepare(folder: Path, supervisor: Supervisor) -> dict[str, str]:
+    broker = servers.rabbitmq(folder, management_port=None)
+    redis, database = servers.redis(folder), servers.postgresql(folder, fsync=True)
+    for program in (*broker, redis, database):
+        supervisor.start(program)
+    await migrate(database.url)
+    async with await connect(broker[-1].url, "bench") as connection:
+        await topology.declare(connection, (30, 300, 1800))
+    return {
+        "ENVIRONMENT": "local",
+        "HOST": servers.LOOPBACK,
+        "DATABASE_URL": database.url,
+        "REDIS_URL": redis.url,
+        "RABBITMQ_URL": broker[-1].url,
+        "META_APP_SECRET": secrets.token_hex(16),
+        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
+        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+    }
+
+
+async def main(folder: Path, supervisor: Supervisor) -> None:
+    env = await _prepare(folder, supervisor)
+    database = await asyncpg.connect(env["DATABASE_URL"])
+    results = {}
+    for contestant in (peer(env), ours(env)):
+        print(f"measuring {contestant.name} ...", file=sys.stderr, flush=True)
+        results[contestant.name] = await Bench(supervisor, env, database).measure(contestant)
+    await database.close()
+    _print(results)
+
+
+def _print(results: dict[str, Figures]) -> None:
+    console = Console(width=110)
+    table = Table(title=f"Alone, median of {ROUNDS} rounds (webhooks/s; answers in ms)")
+    for column in ("", "ingress", "p50", "p99", "processor"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, figures in results.items():
+        rates = sorted(figures.ingress, key=lambda result: result.rate)
+        median = rates[len(rates) // 2]
+        table.add_row(
+            name, f"{median.rate:,.0f}", f"{median.percentile(0.5) * 1000:.1f}",
+            f"{median.percentile(0.99) * 1000:.1f}",
+            f"{statistics.median(figures.processor_rates):,.0f}",
+        )  # fmt: skip
+    console.print(table)
+    table = Table(title=f"End to end, {STEP_SECONDS} s at each rate (answers in ms)")
+    for column in (
+        "",
+        "offered/s",
+        "accepted",
+        "refused",
+        "p50",
+        "p99",
+        "max",
+        "all at rest after",
+    ):
+        table.add_column(column, justify="right" if column else "left")
+    for name, figures in results.items():
+        for rate, result, settle in figures.steps:
+            sustained = "" if settle <= SETTLE_SECONDS else " (not sustained)"
+            table.add_row(
+                name, f"{rate:,}", f"{result.accepted:,}", f"{result.refused:,}",
+                *(f"{result.percentile(p) * 1000:.1f}" for p in (0.5, 0.99, 1.0)),
+                f"{settle:.1f} s{sustained}",
+            )  # fmt: skip
+    console.print(table)
+
+
+def run() -> None:
+    install.ensure()
+    folder = Path(tempfile.mkdtemp(prefix="porteiro-bench-"))
+    folder.chmod(0o711)
+    supervisor = Supervisor(str(folder), folder, lambda _: None)
+    try:
+        uvloop.run(main(folder, supervisor))
+    finally:
+        supervisor.stop()
+        rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,93 @@
+"""Sends webhooks as Meta does: again and again until they are answered 200, or a week is over."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aiohttp
+
+from deploy.local.simulated_meta.writing import Signature, headers
+
+#: Meta says: at once, then a few times with decreasing frequency for up to 7 days
+#: (Webhooks overview, Apr 2026). Here a day takes seconds.
+RETRY_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+ANSWER_SECONDS = 10.0
+CONCURRENCY = 32
+MAX_KEPT = 10_000
+
+
+@dataclass(slots=True)
+class Sent:
+    """One POST and its fate; `status` 0 means no answer came, `seconds` is the last answer's."""
+
+    number: int
+    bytes: int
+    signature: Signature
+    attempts: int = 0
+    status: int = 0
+    seconds: float = 0.0
+    is_over: bool = False
+
+
+class Sender:
+    def __init__(self, session: aiohttp.ClientSession, callback_url: str, secret: str) -> None:
+        self._session = session
+        self._callback_url = callback_url
+        self._secret = secret
+        self._sent: deque[Sent] = deque(maxlen=MAX_KEPT)
+        self._room = asyncio.Semaphore(CONCURRENCY)
+        self._again: set[asyncio.Task[None]] = set()
+        self._count = 0
+
+    async def send(self, bodies: Sequence[bytes], signature: Signature) -> list[Sent]:
+        """POST each once and return how that went; what was not taken is retried behind."""
+        return list(await asyncio.gather(*(self._send(body, signature) for body in bodies)))
+
+    def ledger(self) -> list[dict[str, Any]]:
+        return [asdict(sent) for sent in self._sent]
+
+    async def close(self) -> None:
+        for task in self._again:
+            task.cancel()
+        await asyncio.gather(*self._again, return_exceptions=True)
+
+    async def _send(self, body: bytes, signature: Signature) -> Sent:
+        self._count += 1
+        sent = Sent(self._count, len(body), signature)
+        self._sent.append(sent)
+        await self._post(sent, body)
+        if not sent.is_over:
+            task = asyncio.create_task(self._retry(sent, body))
+            self._again.add(task)
+            task.add_done_callback(self._again.discard)
+        return sent
+
+    async def _retry(self, sent: Sent, body: bytes) -> None:
+        for seconds in RETRY_SECONDS:
+            await asyncio.sleep(seconds)
+            await self._post(sent, body)
+            if sent.is_over:
+                return
+        sent.is_over = True
+
+    async def _post(self, sent: Sent, body: bytes) -> None:
+        async with self._room:
+            sent.attempts += 1
+            started = time.perf_counter()
+            try:
+                async with self._session.post(
+                    self._callback_url,
+                    data=body,
+                    headers=headers(body, self._secret, sent.signature),
+                    timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+                    allow_redirects=False,
+                ) as answer:
+                    sent.status = answer.status
+            except (aiohttp.ClientError, TimeoutError):
+                sent.status = 0
+            sent.seconds = time.perf_counter() - started
+            # A forger does not come again; Meta does, until it is answered 200.
+            sent.is_over = sent.status == 200 or sent.signature != "right"

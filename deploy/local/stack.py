@@ -1,0 +1,180 @@
+"""The whole product on one machine: private servers, the services, a simulated Meta."""
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from deploy.local import servers
+from deploy.local.servers import LOOPBACK, Program, free_port
+from deploy.local.supervisor import Supervisor
+from services.ingress.app import PATH
+
+#: What people and tests read to find the stack; written whole or not at all.
+LOCAL = Path.cwd() / ".local"
+STACK_FILE = LOCAL / "stack.json"
+LOGS = LOCAL / "logs"
+#: The servers' files live outside the repository: PostgreSQL runs as another user under root, who
+#: could not reach a folder below a private one.
+DATA = Path(tempfile.gettempdir()) / (
+    f"porteiro-{os.geteuid()}-{hashlib.sha256(str(LOCAL).encode()).hexdigest()[:8]}"
+)
+CHECK_SECONDS = 0.2
+#: Servers of one's own, instead of private ones.
+SERVER_URLS = {"DATABASE_URL": "database", "REDIS_URL": "redis", "RABBITMQ_URL": "rabbitmq"}
+
+
+class Stack:
+    def __init__(self) -> None:
+        self._facts: dict[str, Any] = dict.fromkeys(
+            ("ingress", "console", "simulated_meta", "database", "redis", "rabbitmq",
+             "rabbitmq_management", "prometheus", "api_key", "operator")
+        )  # fmt: skip
+        self._pids: dict[str, int] = {}
+        self._is_complete = False
+        self._supervisor = Supervisor(str(LOCAL), LOGS, self._on_pids)
+        self._env: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Start everything, keep it running until SIGTERM, stop it, and leave nothing behind."""
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        try:
+            self._start()
+            while not stopped.wait(CHECK_SECONDS):
+                self._supervisor.check()
+        finally:
+            STACK_FILE.unlink(missing_ok=True)
+            self._supervisor.stop()
+            shutil.rmtree(DATA, ignore_errors=True)
+
+    def _start(self) -> None:
+        shutil.rmtree(DATA, ignore_errors=True)
+        DATA.mkdir(mode=0o711)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._start_servers()
+        self._env = self._environment()
+        for job in ("migrate", "topology"):
+            self._run_job(job)
+        for name in ("processor", "ingress"):
+            self._start_service(name)
+        self._start_simulated_meta()
+        self._is_complete = True
+        self._write()
+
+    def _start_servers(self) -> None:
+        """A server whose URL is in the environment is used as it is, and never stopped."""
+        given = {fact: os.environ.get(name) for name, fact in SERVER_URLS.items()}
+        management = free_port()
+        if not given["rabbitmq"]:
+            self._facts["rabbitmq_management"] = f"http://{LOOPBACK}:{management}"
+            for program in servers.rabbitmq(DATA, management_port=management):
+                self._supervisor.start(program)
+            given["rabbitmq"] = program.url
+        if not given["redis"]:
+            given["redis"] = self._start_program(servers.redis(DATA))
+        if not given["database"]:
+            url = self._start_program(servers.postgresql(DATA, fsync=True))
+            given["database"] = asyncio.run(_create_database(url))
+        self._facts |= given
+
+    def _start_program(self, program: Program) -> str:
+        self._supervisor.start(program)
+        return program.url
+
+    def _environment(self) -> dict[str, str]:
+        self._facts["app_secret"] = secrets.token_hex(16)
+        self._facts["verify_token"] = secrets.token_hex(16)
+        return {
+            "ENVIRONMENT": "local",
+            "HOST": LOOPBACK,
+            "DATABASE_URL": self._facts["database"],
+            "REDIS_URL": self._facts["redis"],
+            "RABBITMQ_URL": self._facts["rabbitmq"],
+            "META_APP_SECRET": self._facts["app_secret"],
+            "META_WEBHOOK_VERIFY_TOKEN": self._facts["verify_token"],
+            "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+        }
+
+    def _run_job(self, job: str) -> None:
+        with (LOGS / f"{job}.log").open("ab") as log:
+            subprocess.run(
+                [sys.executable, "-m", "services.scheduler", job],
+                env={**os.environ, **self._env},
+                stdout=log,
+                stderr=log,
+                check=True,
+            )
+
+    def _start_service(self, name: str) -> None:
+        port, health_port = free_port(), free_port()
+        self._supervisor.start(
+            Program(
+                name,
+                [sys.executable, "-m", f"services.{name}"],
+                partial(_answers, f"http://{LOOPBACK}:{health_port}/readyz"),
+                env=self._env | {"PORT": str(port), "HEALTH_PORT": str(health_port)},
+            )
+        )
+        if name in self._facts:
+            self._facts[name] = f"http://{LOOPBACK}:{port}"
+        self._facts.setdefault("health", {})[name] = f"http://{LOOPBACK}:{health_port}"
+
+    def _start_simulated_meta(self) -> None:
+        port = free_port()
+        url = f"http://{LOOPBACK}:{port}"
+        self._supervisor.start(
+            Program(
+                "simulated_meta",
+                [sys.executable, "-m", "deploy.local.simulated_meta"],
+                partial(_answers, f"{url}/simulator/webhooks"),
+                env=self._env
+                | {"PORT": str(port), "CALLBACK_URL": f"{self._facts['ingress']}{PATH}"},
+            )
+        )
+        self._facts["simulated_meta"] = url
+
+    def _on_pids(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+        if self._is_complete:
+            self._write()
+
+    def _write(self) -> None:
+        LOCAL.mkdir(exist_ok=True)
+        draft = STACK_FILE.with_suffix(".draft")
+        draft.touch(mode=0o600)  # it holds secrets, if only of this machine's stack
+        draft.write_text(json.dumps(self._facts | {"pids": self._pids}, indent=2) + "\n")
+        draft.replace(STACK_FILE)
+
+
+async def _create_database(server_url: str) -> str:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute("CREATE DATABASE porteiro")
+    finally:
+        await connection.close()
+    return server_url.rpartition("/")[0] + "/porteiro"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http URL
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False

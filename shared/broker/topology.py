@@ -1,0 +1,119 @@
+"""Every exchange and queue, declared in one place: durable quorum queues that never drop."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from shared.lifecycle import Refusal
+
+WORK = "work"
+DEAD = "dead"
+EVENTS = "whatsapp.events"
+
+RAW = "webhooks.raw"
+RAW_SLOW = "webhooks.raw.slow"
+CHANGES = "webhooks.changes"
+PROVISION = "connections.provision"
+TOKEN_CHECKS = "tokens.checks"  # noqa: S105 - a queue's name
+V1_RELAY = "v1.relay"
+WORK_QUEUES = (RAW, RAW_SLOW, CHANGES, PROVISION, TOKEN_CHECKS, V1_RELAY)
+
+Arguments = dict[str, Any]
+
+#: Bounds, alarmed at 80 %: past them the broker refuses the publish, and the door takes the other
+#: road.
+MAX_MESSAGES = 1_000_000
+MAX_BYTES = 8 * 1024**3
+
+#: A quorum queue refuses what it cannot hold (`drop-head` would lose it silently, and would turn
+#: at-least-once dead-lettering off too: rabbitmq.com/docs/quorum-queues#dead-lettering).
+_SAFE: Arguments = {
+    "x-queue-type": "quorum",
+    "x-overflow": "reject-publish",
+    "x-max-length": MAX_MESSAGES,
+    "x-max-length-bytes": MAX_BYTES,
+}
+#: Crash-loop fuses, never a retry policy. `dead` has nowhere to forward to, so its own fuse is out
+#: of reach; left out, 4.x would default to 20 and drop, and -1 loses messages on some version.
+_WORK_DELIVERY_LIMIT = 100
+_DEAD_DELIVERY_LIMIT = 1_000_000
+
+
+def retry_name(seconds: int) -> str:
+    """The exchange and the queue in which a message rests for `seconds`."""
+    return f"retry.{seconds}"
+
+
+def _dead_lettering_to(exchange: str) -> Arguments:
+    return {"x-dead-letter-exchange": exchange, "x-dead-letter-strategy": "at-least-once"}
+
+
+def queue_arguments(name: str) -> Arguments:
+    if name == DEAD:
+        return _SAFE | {"x-delivery-limit": _DEAD_DELIVERY_LIMIT}
+    if name.startswith("retry."):
+        ttl = {"x-message-ttl": int(name.removeprefix("retry.")) * 1000}
+        return _SAFE | _dead_lettering_to(WORK) | ttl
+    return _SAFE | _dead_lettering_to(DEAD) | {"x-delivery-limit": _WORK_DELIVERY_LIMIT}
+
+
+async def declare(connection: AbstractConnection, retry_seconds: Iterable[int]) -> list[str]:
+    """Declare everything and return the queues' names; safe to repeat.
+
+    Raises Refusal if something of that name exists with other arguments.
+    """
+    waits = [retry_name(seconds) for seconds in retry_seconds]
+    exchanges = {WORK: "direct", DEAD: "fanout", EVENTS: "topic"} | dict.fromkeys(waits, "fanout")
+    for name, kind in exchanges.items():
+        await _declare_exchange(connection, name, kind)
+    bindings = [(name, WORK) for name in WORK_QUEUES] + [(name, name) for name in (DEAD, *waits)]
+    for name, exchange in bindings:
+        await _declare_queue(connection, name)
+        async with connection.channel() as channel:
+            queue = await channel.get_queue(name, ensure=False)
+            await queue.bind(exchange, routing_key=name)
+    return [name for name, _ in bindings]
+
+
+async def check(connection: AbstractConnection, queues: Iterable[str]) -> None:
+    """Raise Refusal with a fault for every queue that is missing or was declared otherwise."""
+    faults = []
+    for name in queues:
+        try:
+            async with connection.channel() as channel:
+                await channel.declare_queue(name, passive=True)
+            # Found, so declaring it creates nothing: the broker compares the arguments.
+            await _declare_queue(connection, name)
+        except ChannelNotFoundEntity:
+            faults.append(f"queue {name} is missing: run `porteiro topology`")
+        except Refusal as refusal:
+            faults += refusal.faults
+    if faults:
+        raise Refusal(faults)
+
+
+async def _declare_queue(connection: AbstractConnection, name: str) -> None:
+    try:
+        async with connection.channel() as channel:
+            await channel.declare_queue(name, durable=True, arguments=queue_arguments(name))
+    except ChannelPreconditionFailed as error:
+        raise Refusal([_difference(f"queue {name}", error)]) from None
+
+
+async def _declare_exchange(connection: AbstractConnection, name: str, kind: str) -> None:
+    try:
+        async with connection.channel() as channel:
+            await channel.declare_exchange(name, kind, durable=True)
+    except ChannelPreconditionFailed as error:
+        raise Refusal([_difference(f"exchange {name}", error)]) from None
+
+
+def _difference(what: str, error: ChannelPreconditionFailed) -> str:
+    found = re.search(r"inequivalent arg '([^']+)'.*received (.*) but current is (.*)", str(error))
+    if found is None:
+        return f"{what} exists with other arguments"
+    argument, wanted, current = found.groups()
+    return f"{what} exists with other arguments: {argument} should be {wanted} but is {current}"

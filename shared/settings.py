@@ -1,0 +1,176 @@
+"""What a process may ask of its environment: a field a variable, its name in lower case."""
+
+import re
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.lifecycle import Refusal
+
+PLACEHOLDER = re.compile(
+    r"change.?me|example|placeholder|your[-_ ]|x{6}|^test|dummy", re.IGNORECASE
+)
+
+
+class Environment(StrEnum):
+    PRODUCTION = "production"
+    STAGING = "staging"
+    LOCAL = "local"
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        url = urlsplit(value.get_secret_value())
+        if url.scheme not in schemes or not url.hostname or url.port == 0:
+            raise ValueError  # as `url.port` does where the port is no number
+        return value
+
+    return AfterValidator(check)
+
+
+def _secret(pattern: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        if not re.fullmatch(pattern, value.get_secret_value()):
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
+def _strong_key(value: SecretStr) -> SecretStr:
+    """64 hex characters that look random: few different bytes, or a plain run, are no key."""
+    raw = bytes.fromhex(value.get_secret_value())
+    steps = {(b - a) % 256 for a, b in pairwise(raw)}
+    if len(raw) != 32 or len(set(raw)) < 12 or len(steps) < 6:
+        raise ValueError
+    return value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+#: A list in one variable: pydantic-settings would read it as JSON, people write commas.
+COMMA_SEPARATED = (NoDecode, BeforeValidator(_split))
+
+
+def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or list(value) != sorted(set(value)) or value[0] < 1:
+        raise ValueError
+    return value
+
+
+AppSecret = Annotated[SecretStr, _secret(r"[\x21-\x2b\x2d-\x7e]{16,128}")]
+Key = Annotated[SecretStr, AfterValidator(_strong_key)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What every process reads; the groups below are mixed in by the services that use them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    environment: Environment = Field(
+        Environment.PRODUCTION, description="production, staging or local"
+    )
+
+
+class ProcessSettings(Settings):
+    """Every long-running process answers its probes on a port of its own."""
+
+    host: str = Field("0.0.0.0", description="the address to listen on")
+    health_port: Port = Field(9090, description="a port for /healthz, /readyz and /metrics")
+
+
+class DatabaseSettings(Settings):
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres")] = Field(
+        description="postgresql://user:password@host:port/database"  # pragma: allowlist secret
+    )
+
+
+class RedisSettings(Settings):
+    redis_url: Annotated[SecretStr, _url("redis", "rediss")] = Field(
+        description="redis://[:password@]host:port/db, or rediss:// for TLS"
+    )
+
+
+class BrokerSettings(Settings):
+    rabbitmq_url: Annotated[SecretStr, _url("amqp", "amqps")] = Field(
+        description="amqp[s]://user:password@host:port/vhost"  # pragma: allowlist secret
+    )
+
+
+class TopologySettings(BrokerSettings):
+    retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(_rising)] = Field(
+        (30, 300, 1800), description="rising delays in whole seconds, comma-separated"
+    )
+
+
+class BodyKeySettings(Settings):
+    body_encryption_key: Key = Field(
+        description="64 hex characters from a random source: openssl rand -hex 32"
+    )
+    body_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated keys of 64 hex characters that may still be read"
+    )
+
+
+class MetaAppSettings(Settings):
+    meta_app_secret: AppSecret = Field(
+        description="the app secret from Meta's dashboard: 16 to 128 printable characters"
+    )
+    meta_app_secret_previous: Annotated[tuple[AppSecret, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated app secrets that are still accepted"
+    )
+    meta_webhook_verify_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,256}")] = Field(
+        description="the verify token typed into Meta's dashboard: 8 to 256 printable characters"
+    )
+
+
+def hex_bytes(*keys: SecretStr) -> list[bytes]:
+    """Keys as the bytes their hex stands for."""
+    return [bytes.fromhex(key.get_secret_value()) for key in keys]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """Read `settings` from the environment.
+
+    Raises Refusal with one fault for every missing, malformed or placeholder variable: its name
+    and what is expected, never its value.
+    """
+    try:
+        loaded = settings()
+    except ValidationError as error:
+        raise Refusal(
+            sorted({_fault(settings, e["loc"], e["type"]) for e in error.errors()})
+        ) from None
+    if loaded.environment is Environment.PRODUCTION:
+        _refuse_placeholders(loaded)
+    return loaded
+
+
+def _fault(settings: type[Settings], loc: tuple[int | str, ...], kind: str) -> str:
+    field = str(loc[0])
+    found = "is missing" if kind == "missing" else "is malformed"
+    return f"{field.upper()} {found}: expected {settings.model_fields[field].description}"
+
+
+def _refuse_placeholders(settings: Settings) -> None:
+    faults = []
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        secrets = value if isinstance(value, tuple) else (value,)
+        texts = [s.get_secret_value() for s in secrets if isinstance(s, SecretStr)]
+        if any(PLACEHOLDER.search(text) for text in texts):
+            faults.append(f"{field.upper()} is a placeholder: production needs the real value")
+    if faults:
+        raise Refusal(faults)

@@ -1,0 +1,60 @@
+"""Bring the schema to a revision, up or down."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+#: A migration waits no longer than this for a lock that running services hold, and gives up instead
+#: of queueing every other query behind itself.
+_TIMEOUTS = {"lock_timeout": "4s", "statement_timeout": "10min"}
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest_revision() -> str:
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise LookupError("no migrations found")
+    return revision
+
+
+async def migrate(database_url: str, revision: str = "head") -> None:
+    """Idempotent; two at once take turns. A lower `revision` goes down, `base` to nothing."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(
+        url, poolclass=NullPool, connect_args={"server_settings": _TIMEOUTS}
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_run, revision)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def _run(connection: Connection, revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    if _is_down(connection, revision):
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+
+
+def _is_down(connection: Connection, revision: str) -> bool:
+    if revision == "base":
+        return True
+    exists = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+    current = exists and connection.exec_driver_sql("SELECT * FROM alembic_version").scalar()
+    connection.rollback()  # else Alembic would find a transaction begun and not commit its own
+    return bool(current and revision != "head" and revision < current)

@@ -1,0 +1,95 @@
+"""The servers every test may use, and the services under test, started in this process."""
+
+import os
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pytest import Config, MonkeyPatch
+
+from shared.broker.topology import DEAD, WORK_QUEUES
+from shared.crypto import KeyRing
+from shared.store.pool import Connection, Pool, open_pool
+from tests import servers
+from tests.broker import Broker, open_broker
+from tests.environment import BODY_KEY, service_environment
+
+_SERVERS = pytest.StashKey[servers.TestServers]()
+
+
+def pytest_configure(config: Config) -> None:
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        config.stash[_SERVERS] = servers.TestServers()
+
+
+def pytest_unconfigure(config: Config) -> None:
+    if _SERVERS in config.stash:
+        config.stash[_SERVERS].stop()
+
+
+@pytest.fixture(scope="session")
+def worker() -> str:
+    return os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+
+
+@pytest.fixture(scope="session")
+async def _database(worker: str) -> str:
+    return await servers.create_database(f"porteiro_{worker}")
+
+
+@pytest.fixture(scope="session")
+async def _vhost(worker: str) -> str:
+    return await servers.create_vhost(f"porteiro_{worker}")
+
+
+@pytest.fixture
+async def database_url(_database: str) -> str:
+    """The worker's database, emptied."""
+    connection = await asyncpg.connect(_database)
+    try:
+        await connection.execute("TRUNCATE organizations, webhook_log, webhook_bodies CASCADE")
+    finally:
+        await connection.close()
+    return _database
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(database_url, name="test", size=8) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def conn(pool: Pool) -> AsyncIterator[Connection]:
+    async with pool.acquire() as connection:
+        yield connection
+
+
+@pytest.fixture
+async def broker(_vhost: str) -> AsyncIterator[Broker]:
+    """The worker's virtual host, its queues emptied."""
+    async with open_broker(_vhost) as broker:
+        await broker.purge(*WORK_QUEUES, DEAD)
+        yield broker
+
+
+@pytest.fixture
+def redis_url(worker: str) -> str:
+    number = int(worker.removeprefix("gw"))
+    return os.environ[servers.REDIS].rpartition("/")[0] + f"/{number}"
+
+
+@pytest.fixture
+def ring() -> KeyRing:
+    return KeyRing([bytes.fromhex(BODY_KEY)])
+
+
+@pytest.fixture
+def environment(
+    database_url: str, broker: Broker, redis_url: str, monkeypatch: MonkeyPatch
+) -> dict[str, str]:
+    """A whole environment for any service, set for this process too."""
+    values = service_environment(database_url, broker.url, redis_url)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values

@@ -1,0 +1,144 @@
+"""What the processor does with deliveries that are out of the ordinary."""
+
+from datetime import UTC, datetime
+
+import orjson
+from pytest import MonkeyPatch
+from uuid_utils.compat import uuid7
+
+from deploy.local.simulated_meta.writing import write
+from shared.broker.topology import DEAD, RAW
+from shared.crypto import KeyRing
+from shared.messages import Webhook, encode_webhook, join_bundle
+from shared.store import webhooks
+from shared.store.pool import Connection
+from tests import running
+from tests.broker import Broker
+from tests.proxy import open_proxy
+from tests.sending import account_update, message
+from tests.waiting import eventually
+
+
+def bundle(*bodies: bytes) -> bytes:
+    now = datetime.now(UTC)
+    return join_bundle(
+        [encode_webhook(Webhook(uuid7(), now, "whatsapp", "", body)) for body in bodies]
+    )
+
+
+async def states(conn: Connection) -> dict[str, int]:
+    rows = await conn.fetch("SELECT state::text, count(*) AS n FROM webhook_log GROUP BY state")
+    return {row["state"]: row["n"] for row in rows}
+
+
+async def until_states(conn: Connection, **wanted: int) -> None:
+    async def look() -> bool:
+        return await states(conn) == wanted
+
+    await eventually(look)
+
+
+async def hand_back_once(broker: Broker, queue: str) -> None:
+    """Take the next message and return it, as a consumer that died would."""
+    async with broker.connection.channel() as channel:
+        taken = await (await channel.get_queue(queue)).get(timeout=5)
+        await taken.reject(requeue=True)
+
+
+async def test_a_redelivered_bundle_is_laid_down_and_worked_from_there(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    await broker.put(RAW, bundle(*(write(message(n)) for n in range(10))))
+    await hand_back_once(broker, RAW)
+    async with running.processor(environment):
+        await until_states(conn, split=10)
+    rows = await conn.fetch("SELECT attempts, processed FROM webhook_log")
+    assert {(row["attempts"], row["processed"]) for row in rows} == {(1, True)}
+    assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 10
+
+
+async def test_one_webhook_the_database_refuses_dies_alone(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    await _refuse(conn, "POISON")
+    try:
+        bodies = [write(message(n)) for n in range(20)]
+        bodies.insert(7, write(account_update("POISON")))
+        await broker.put(RAW, bundle(*bodies))
+        await broker.put(RAW, bundle(write(account_update("POISON", time=1))))
+        await hand_back_once(broker, RAW)
+        async with running.processor(environment):
+            await until_states(conn, split=20, dead=2)
+        errors = await conn.fetch("SELECT last_error FROM webhook_log WHERE state = 'dead'")
+        assert {row["last_error"] for row in errors} == {"failed: RaiseError (P0001)"}
+    finally:
+        await conn.execute("DROP FUNCTION refuse CASCADE")
+
+
+async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
+    environment: dict[str, str], conn: Connection, ring: KeyRing
+) -> None:
+    webhook = Webhook(uuid7(), datetime.now(UTC), "whatsapp", "", write(message(1)))
+    await webhooks.insert(conn, ring, [webhooks.Arrival(webhook, "fast", "database", "unsplit")])
+    await conn.execute("UPDATE webhook_log SET attempts = 4, lease_until = now() - interval '1 s'")
+    async with running.processor(environment):
+        await until_states(conn, dead=1)
+
+
+async def test_a_message_that_is_no_bundle_goes_to_the_queue_dead(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    await broker.put(RAW, b"\x00 not a bundle")
+    await broker.put(RAW, bundle(write(message(1))))
+    async with running.processor(environment):
+        assert await broker.take(DEAD) == b"\x00 not a bundle"
+        await until_states(conn, split=1)
+
+
+async def test_a_bundle_of_a_later_version_is_held_and_goes_back_untouched(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    newer = orjson.dumps({"version": 2, "webhooks": "in a new form"})
+    await broker.put(RAW, newer)
+    await broker.put(RAW, bundle(write(message(1))))
+    async with running.processor(environment):
+        await until_states(conn, split=1)
+        assert await broker.count(DEAD) == 0
+    assert await broker.take(RAW) == newer
+
+
+async def test_a_lost_database_is_waited_out_with_nothing_counted(
+    environment: dict[str, str],
+    broker: Broker,
+    database_url: str,
+    conn: Connection,
+    monkeypatch: MonkeyPatch,
+) -> None:
+    async with open_proxy(database_url) as proxy:
+        monkeypatch.setenv("DATABASE_URL", proxy.url)
+        async with running.processor(environment):
+            await proxy.cut()
+            await broker.put(RAW, bundle(*(write(message(n)) for n in range(5))))
+
+            async def taken() -> bool:
+                return await broker.count(RAW) == 0
+
+            await eventually(taken)
+            await proxy.heal()
+            await until_states(conn, split=5)
+    assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
+
+
+async def _refuse(conn: Connection, event: str) -> None:
+    """The database refuses changes with this event, as a fault of ours would make it."""
+    await conn.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.event = '{event}' THEN RAISE EXCEPTION 'refused'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON webhook_changes
+            FOR EACH ROW EXECUTE FUNCTION refuse();
+        """
+    )

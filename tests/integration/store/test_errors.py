@@ -1,0 +1,122 @@
+"""Which failures are the servers' fault, on errors that PostgreSQL itself raised."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from deploy.local.servers import LOOPBACK, free_port
+from shared.store.errors import is_infrastructure
+from shared.store.pool import Connection, Pool, open_pool, transaction
+from tests.waiting import eventually
+
+ADD = "INSERT INTO organizations (id) VALUES ($1)"
+LOCK = "SELECT pg_advisory_xact_lock($1)"
+
+
+async def run(pool: Pool, *statements: str) -> None:
+    async with transaction(pool) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def test_a_deadlock_is_the_servers_fault(pool: Pool) -> None:
+    holding = asyncio.Barrier(2)
+
+    async def lock_both(first: int, second: int) -> None:
+        async with transaction(pool) as connection:
+            await connection.execute("SET LOCAL deadlock_timeout = '20ms'")
+            await connection.execute(LOCK, first)
+            await holding.wait()
+            await connection.execute(LOCK, second)
+
+    ends = await asyncio.gather(lock_both(1, 2), lock_both(2, 1), return_exceptions=True)
+    [error] = [end for end in ends if end is not None]
+    assert isinstance(error, asyncpg.DeadlockDetectedError)
+    assert is_infrastructure(error)
+
+
+async def test_a_lock_that_is_not_got_in_time_is_the_servers_fault(pool: Pool) -> None:
+    async with transaction(pool) as holder:
+        await holder.execute(LOCK, 1)
+        with pytest.raises(asyncpg.LockNotAvailableError) as caught:
+            await run(pool, "SET LOCAL lock_timeout = '20ms'", LOCK.replace("$1", "1"))
+    assert is_infrastructure(caught.value)
+
+
+async def test_a_statement_that_takes_too_long_is_the_servers_fault(pool: Pool) -> None:
+    with pytest.raises(asyncpg.QueryCanceledError) as caught:
+        await run(pool, "SET LOCAL statement_timeout = '20ms'", "SELECT pg_sleep(60)")
+    assert is_infrastructure(caught.value)
+
+
+async def test_a_transaction_left_idle_too_long_is_the_servers_fault(
+    pool: Pool, conn: Connection
+) -> None:
+    async def idle_until_ended() -> None:
+        async def is_ended() -> bool:
+            gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
+            return bool(await conn.fetchval(gone, process))
+
+        async with transaction(pool) as connection:
+            process = await connection.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+            await eventually(is_ended)
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
+        await idle_until_ended()
+    assert is_infrastructure(caught.value)
+
+
+async def test_a_connection_ended_by_an_operator_is_the_servers_fault(
+    pool: Pool, conn: Connection
+) -> None:
+    async def sleep_and_be_ended() -> None:
+        async with transaction(pool) as connection:
+            process = await connection.fetchval("SELECT pg_backend_pid()")
+            await conn.execute("SELECT pg_terminate_backend($1)", process)
+            await connection.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
+        await sleep_and_be_ended()
+    assert is_infrastructure(caught.value)
+
+
+async def test_a_refused_connection_and_a_full_pool_are_the_servers_fault(
+    database_url: str,
+) -> None:
+    nobody = (
+        f"postgresql://porteiro:none@{LOOPBACK}:{free_port()}/porteiro"  # pragma: allowlist secret
+    )
+    async with open_pool(nobody, name="test", size=1) as pool:
+        with pytest.raises(ConnectionRefusedError) as refused:
+            async with transaction(pool):
+                pass
+    async with open_pool(database_url, name="test", size=1) as pool, transaction(pool):
+        with pytest.raises(TimeoutError) as full:
+            async with transaction(pool, wait=0.02):
+                pass
+    assert is_infrastructure(refused.value)
+    assert is_infrastructure(full.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "argument", "kind"),
+    [
+        (ADD, "org-1", asyncpg.UniqueViolationError),
+        (ADD, None, asyncpg.NotNullViolationError),
+        (ADD, "nul\x00nul", asyncpg.CharacterNotInRepertoireError),
+        (ADD, b"bytes", asyncpg.DataError),
+        ("SELECT $1::text::uuid", "no uuid", asyncpg.InvalidTextRepresentationError),
+        ("SELECT $1::text::jsonb", '"\\ud800"', asyncpg.InvalidTextRepresentationError),
+        ("SELECT * FROM nowhere WHERE $1", "", asyncpg.UndefinedTableError),
+    ],
+)
+async def test_what_is_wrong_with_the_rows_is_not_the_servers_fault(
+    conn: Connection, statement: str, argument: object, kind: type[Exception]
+) -> None:
+    await conn.execute(ADD, "org-1")
+    with pytest.raises(kind) as caught:
+        await conn.execute(statement, argument)
+    assert not is_infrastructure(caught.value)

@@ -1,0 +1,185 @@
+"""The schema: up, down, up again, and what it promises the queries."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from shared.crypto import KeyRing
+from shared.store import partitions, webhooks
+from shared.store.migrate import migrate, newest_revision
+from shared.store.pool import REQUIRED_REVISION, Connection
+from tests.integration.store.samples import make_arrival, make_webhook
+from tests.waiting import eventually
+
+OBJECTS = """
+    SELECT relkind::text || ' ' || relname FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%'
+    UNION
+    SELECT 'type ' || typname FROM pg_type
+    WHERE typnamespace = 'public'::regnamespace AND typname NOT LIKE '%alembic%'
+    UNION
+    SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
+
+
+@pytest.fixture
+async def migrated(empty_database_url: str) -> AsyncIterator[Connection]:
+    """A database of this test's own, at the newest revision, without partitions made ahead."""
+    await migrate(empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def values(connection: Connection, query: str) -> set[object]:
+    return {record[0] for record in await connection.fetch(query)}
+
+
+async def test_down_leaves_nothing_and_up_again_makes_the_same_schema(
+    migrated: Connection, empty_database_url: str
+) -> None:
+    made = await values(migrated, OBJECTS)
+    assert {"r webhook_log", "type change_state"} <= made
+    await partitions.add_ahead(migrated, datetime.now(UTC).date())
+
+    await migrate(empty_database_url, "base")
+    assert await values(migrated, OBJECTS) == set()
+
+    await migrate(empty_database_url)
+    assert await values(migrated, OBJECTS) == made
+
+
+async def _migrate_in_a_process(url: str) -> None:
+    """Alembic's context is one a process, as are our migrators."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "services.scheduler", "migrate"),
+        env={**os.environ, "DATABASE_URL": url, "PYTHONWARNINGS": "ignore"},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+
+
+async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) -> None:
+    """Processes, as in real life: Alembic keeps its context in a global."""
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
+        migrators = [
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "services.scheduler", "migrate"),
+                env={**os.environ, "DATABASE_URL": empty_database_url},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            for _ in range(3)
+        ]
+
+        async def one_waits() -> set[object]:
+            return await values(
+                connection,
+                "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                " AND datname = current_database()",
+            )
+
+        await eventually(one_waits)
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        outputs = await asyncio.gather(*(migrator.communicate() for migrator in migrators))
+        assert [migrator.returncode for migrator in migrators] == [0] * 3, outputs
+        versions = await values(connection, "SELECT version_num FROM alembic_version")
+        assert versions == {newest_revision()}
+    finally:
+        await connection.close()
+
+
+def test_the_code_requires_the_newest_revision() -> None:
+    assert newest_revision() == REQUIRED_REVISION
+
+
+async def test_every_state_is_an_enum(conn: Connection) -> None:
+    kinds = await conn.fetch(
+        """
+        SELECT attrelid::regclass::text || '.' || attname AS name, typtype::text
+        FROM pg_attribute
+            JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type ON pg_type.oid = atttypid
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+            AND (attname LIKE '%state' OR attname IN ('kind', 'lane', 'road'))
+        """
+    )
+    assert {record["name"]: record["typtype"] for record in kinds} == {
+        "webhook_changes.state": "e",
+        "webhook_log.kind": "e",
+        "webhook_log.lane": "e",
+        "webhook_log.road": "e",
+        "webhook_log.state": "e",
+        "whatsapp_connections.state": "e",
+        "whatsapp_connections.token_state": "e",
+        "whatsapp_onboarding.state": "e",
+    }
+
+
+async def test_relations_are_foreign_keys(conn: Connection) -> None:
+    relations = await values(
+        conn,
+        """
+        SELECT conrelid::regclass || '.' || attname || ' -> ' || confrelid::regclass
+        FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY(conkey)
+        WHERE contype = 'f'
+        """,
+    )
+    assert relations == {
+        "organization_businesses.organization_id -> organizations",
+        "webhook_changes.organization_id -> organizations",
+        "webhook_changes.webhook_id -> webhook_log",
+        "whatsapp_connections.organization_id -> organizations",
+        "whatsapp_onboarding.organization_id -> organizations",
+    }
+
+
+async def test_the_named_indexes_have_exactly_their_names(conn: Connection) -> None:
+    indexes = await conn.fetch(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'whatsapp\\_%Id_idx'"
+        " OR indexname LIKE 'whatsapp\\_%At_idx'"
+    )
+    found = {i["indexname"]: i["indexdef"].partition(" USING ")[2] for i in indexes}
+    assert found == {
+        "whatsapp_onboarding_expiresAt_idx": "btree (expires_at)",
+        "whatsapp_connections_organizationId_idx": "btree (organization_id)",
+    }
+
+
+async def test_partitions_are_made_two_weeks_ahead_once(migrated: Connection) -> None:
+    today = datetime.now(UTC).date()
+    assert await partitions.add_ahead(migrated, today) == 14
+    assert await partitions.add_ahead(migrated, today) == 0
+    assert await partitions.add_ahead(migrated, today + timedelta(days=1)) == 1
+
+
+async def test_a_body_rests_in_the_partition_of_its_day(
+    migrated: Connection, ring: KeyRing
+) -> None:
+    now = datetime.now(UTC)
+    await partitions.add_ahead(migrated, now.date())
+    days = [now, now + timedelta(days=1)]
+    sent = [make_webhook(at=at) for at in days]
+    await webhooks.insert(migrated, ring, [make_arrival(webhook) for webhook in sent])
+
+    tables = await migrated.fetch("SELECT id, tableoid::regclass::text AS name FROM webhook_bodies")
+    assert {table["id"]: table["name"] for table in tables} == {
+        sent[0].id: "webhook_bodies_default",
+        sent[1].id: f"webhook_bodies_{days[1]:%Y%m%d}",
+    }
+
+
+async def test_a_day_whose_bodies_rest_in_the_default_partition_is_passed_over(
+    migrated: Connection, ring: KeyRing
+) -> None:
+    now = datetime.now(UTC)
+    await webhooks.insert(migrated, ring, [make_arrival(make_webhook(at=now + timedelta(days=3)))])
+    assert await partitions.add_ahead(migrated, now.date()) == 13

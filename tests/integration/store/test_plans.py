@@ -1,0 +1,155 @@
+"""On 100,000 rows each frequent query finds its rows by an index."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from shared.crypto import KeyRing
+from shared.store import changes, webhooks
+from shared.store.pool import Connection
+from tests import servers
+from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
+
+ROWS = 100_000
+ONE = UUID(int=1)
+
+_FILL = f"""
+INSERT INTO organizations SELECT 'org-' || n FROM generate_series(1, {ROWS // 10}) n;
+INSERT INTO organization_businesses
+    SELECT 'org-' || n, '5' || n FROM generate_series(1, {ROWS // 10}) n;
+INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)
+    SELECT gen_random_uuid(), 'org-' || (n % {ROWS // 10} + 1), 'code-' || n,
+           now() + n * interval '1 minute' FROM generate_series(1, {ROWS}) n;
+INSERT INTO whatsapp_connections (id, waba_id, organization_id)
+    SELECT gen_random_uuid(), '7' || n, 'org-' || (n % {ROWS // 10} + 1)
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO webhook_log (id, received_at, digest, kind, lane, road, state, processed, attempts)
+    SELECT lpad(to_hex(n), 32, '0')::uuid, now() - n * interval '1 second', '\\x00', 'whatsapp',
+           'fast', 'broker', CASE WHEN n % 500 = 0 THEN 'unsplit' ELSE 'split' END::webhook_state,
+           n % 500 <> 0, n % 1000 / 500 FROM generate_series(1, {ROWS}) n;
+INSERT INTO webhook_bodies (id, received_at, body)
+    SELECT id, received_at, '\\x00' FROM webhook_log;
+INSERT INTO webhook_changes
+    (id, webhook_id, received_at, key, field, waba_id, organization_id, subject_hash, state)
+    SELECT gen_random_uuid(), id, received_at, sha256(id::text::bytea), 'messages',
+           '7' || (random() * 2000)::int, 'org-1', sha256(id::text::bytea), 'processed'
+    FROM webhook_log;
+ANALYZE
+"""
+
+
+class Recorder:
+    """A connection that only notes the statements it is given."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        self.statements.append((sql, arguments))
+        return []
+
+    async def fetchval(self, sql: str, *arguments: Any) -> None:
+        self.statements.append((sql, arguments))
+
+    async def execute(self, sql: str, *arguments: Any) -> str:
+        self.statements.append((sql, arguments))
+        return "INSERT 0 0"
+
+
+@pytest.fixture(scope="module")
+async def full(worker: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(await servers.create_database(f"full_{worker}"))
+    await connection.execute(_FILL)
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    yield connection
+    await connection.close()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+async def plans(connection: Connection, sql: str, *arguments: Any) -> AsyncIterator[Any]:
+    """The plan for these very arguments, and the one PostgreSQL keeps for any."""
+    yield await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+    types = [kind.name for kind in (await connection.prepare(sql)).get_parameters()]
+    nulls = ["NULL"] * len(types)
+    await connection.execute(f"PREPARE probe {_listed(types)} AS {sql}")
+    try:
+        yield await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE probe {_listed(nulls)}")
+    finally:
+        await connection.execute("DEALLOCATE probe")
+
+
+def _listed(words: list[str]) -> str:
+    return f"({', '.join(words)})" if words else ""
+
+
+async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> None:
+    async for explained in plans(connection, sql, *arguments):
+        plan = json.loads(explained)[0]["Plan"]
+        kinds = [node["Node Type"] for node in nodes(plan)]
+        assert "Seq Scan" not in kinds, plan
+        assert any("Index" in kind for kind in kinds) or plan.get("Operation") == "Insert", plan
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda conn, _: webhooks.claim_unsplit(conn, first_tries=True, limit=100),
+        lambda conn, _: webhooks.claim_unsplit(conn, first_tries=False, limit=1),
+        lambda conn, _: webhooks.bury_exhausted(conn),
+        lambda conn, ring: webhooks.load_unsplit(conn, ring, [ONE]),
+        lambda conn, _: webhooks.mark_split(conn, [ONE]),
+        lambda conn, _: webhooks.mark_dead(conn, ONE, "because"),
+        lambda conn, _: webhooks.hand_back(conn, [ONE]),
+        lambda conn, ring: webhooks.read_body(conn, ring, ONE),
+        lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
+        lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
+    ],
+)
+async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query: Any) -> None:
+    recorder = Recorder()
+    await query(cast("Connection", recorder), ring)
+    assert recorder.statements
+    for sql, arguments in recorder.statements:
+        await assert_indexed(full, sql, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("sql", "argument"),
+    [
+        ("SELECT id FROM webhook_changes WHERE webhook_id = $1", ONE),
+        ("SELECT id FROM webhook_changes WHERE key = $1", b"\x00" * 32),
+        ("SELECT id FROM webhook_changes WHERE subject_hash = $1", b"\x00" * 32),
+        ("SELECT id FROM webhook_changes WHERE waba_id = $1 AND organization_id IS NULL", "71"),
+        ("SELECT id FROM whatsapp_connections WHERE organization_id = $1", "org-1"),
+        ("SELECT id FROM whatsapp_connections WHERE waba_id = $1", "71"),
+        ("SELECT id FROM whatsapp_onboarding WHERE tracking_code = $1", "code-1"),
+        ("SELECT organization_id FROM organization_businesses WHERE business_id = $1", "51"),
+    ],
+)
+async def test_the_frequent_look_ups(full: Connection, sql: str, argument: Any) -> None:
+    await assert_indexed(full, sql, argument)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM whatsapp_onboarding WHERE expires_at < now() + interval '1 hour'",
+        "SELECT id FROM webhook_log WHERE received_at > now() - interval '1 minute'",
+    ],
+)
+async def test_ranges_of_time(full: Connection, sql: str) -> None:
+    await assert_indexed(full, sql)
+
+
+async def test_the_named_indexes_keep_their_names(full: Connection) -> None:
+    for name in ("whatsapp_onboarding_expiresAt_idx", "whatsapp_connections_organizationId_idx"):
+        assert await full.fetchval("SELECT 1 FROM pg_indexes WHERE indexname = $1", name) == 1

@@ -1,0 +1,149 @@
+"""Connections: every wait is bounded, and a schema older than the code is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from shared.lifecycle import Refusal
+from shared.store.migrate import migrate
+from shared.store.pool import REQUIRED_REVISION, Pool, look, open_pool, transaction
+from tests.proxy import Proxy, open_proxy
+
+#: Far past what a prompt return takes, far below asyncpg's own patience of 30 s.
+GENEROUS_SECONDS = 10
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with open_proxy(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def behind(proxy: Proxy) -> AsyncIterator[Pool]:
+    """A pool whose server can be taken away."""
+    async with open_pool(proxy.url, name="test", size=2) as pool:
+        yield pool
+
+
+async def test_a_full_pool_is_waited_for_no_longer_than_asked(database_url: str) -> None:
+    async with open_pool(database_url, name="test", size=1) as pool:
+        async with transaction(pool):
+            with pytest.raises(TimeoutError):
+                async with transaction(pool, wait=0.05):
+                    pass
+        await look(pool)
+
+
+async def test_a_pool_opens_without_its_server_and_finds_it_later(proxy: Proxy) -> None:
+    await proxy.cut()
+    async with open_pool(proxy.url, name="test", size=2) as pool:
+        with pytest.raises(ConnectionRefusedError):
+            await look(pool)
+        await proxy.heal()
+        await look(pool)
+
+
+async def test_a_pool_outlives_the_loss_of_its_connections(proxy: Proxy, behind: Pool) -> None:
+    await look(behind)
+    await proxy.cut()
+    with pytest.raises((OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+        await look(behind)
+    await proxy.heal()
+    await look(behind)
+
+
+async def test_a_database_without_a_schema_is_refused(empty_database_url: str) -> None:
+    async with open_pool(empty_database_url, name="test", size=1) as pool:
+        with pytest.raises(Refusal, match=f"at nothing, this code needs {REQUIRED_REVISION}"):
+            await look(pool)
+
+
+async def test_a_schema_migrated_down_to_nothing_is_refused(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    await migrate(empty_database_url, "base")
+    async with open_pool(empty_database_url, name="test", size=1) as pool:
+        with pytest.raises(Refusal, match=r"at nothing, .* run `porteiro migrate`"):
+            await look(pool)
+
+
+@pytest.mark.parametrize(("revision", "is_refused"), [("0000", True), ("9999", False)])
+async def test_an_older_schema_is_refused_and_a_newer_one_is_not(
+    empty_database_url: str, revision: str, *, is_refused: bool
+) -> None:
+    await migrate(empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
+    await connection.close()
+    async with open_pool(empty_database_url, name="test", size=1) as pool:
+        if is_refused:
+            with pytest.raises(Refusal, match=f"schema is at {revision}, this code needs"):
+                await look(pool)
+        else:
+            await look(pool)
+
+
+async def test_a_statement_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
+    await look(behind)
+    proxy.stall()
+    async with asyncio.timeout(GENEROUS_SECONDS):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), transaction(behind, wait=5) as connection:
+                await connection.execute("SELECT 1")
+    await proxy.heal()
+    await look(behind)
+
+
+async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
+    proxy: Proxy, behind: Pool
+) -> None:
+    async def stall_within_a_transaction() -> None:
+        async with transaction(behind, wait=5) as connection:
+            await connection.execute("SELECT 1")
+            proxy.stall()
+            async with asyncio.timeout(0.1):
+                await connection.execute("SELECT 1")
+
+    async with asyncio.timeout(GENEROUS_SECONDS):
+        with pytest.raises(TimeoutError):
+            await stall_within_a_transaction()
+    await proxy.heal()
+    await look(behind)
+
+
+async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
+    async def stall_before_the_commit() -> None:
+        async with asyncio.timeout(0.1), transaction(behind, wait=5) as connection:
+            await connection.execute("SELECT 1")
+            proxy.stall()
+
+    async with asyncio.timeout(GENEROUS_SECONDS):
+        with pytest.raises(TimeoutError):
+            await stall_before_the_commit()
+    await proxy.heal()
+    await look(behind)
+
+
+async def test_a_connection_that_does_not_come_about_is_given_up(
+    proxy: Proxy, behind: Pool
+) -> None:
+    proxy.stall()
+    async with asyncio.timeout(GENEROUS_SECONDS):
+        with pytest.raises(TimeoutError):
+            async with transaction(behind, wait=0.1):
+                pass
+    await proxy.heal()
+    await look(behind)
+
+
+async def test_a_pool_closes_though_its_server_is_stalled(proxy: Proxy) -> None:
+    async with asyncio.timeout(GENEROUS_SECONDS):
+        async with open_pool(proxy.url, name="test", size=2) as pool:
+            await look(pool)
+            proxy.stall()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await look(pool)

@@ -1,0 +1,62 @@
+"""What a change carries with it: enough to handle it alone, and no more."""
+
+from tests.unit.payloads import payload
+from tests.unit.shared.domain.splits import contents, with_value
+
+ANA, RUI = "5511955550111", "5511955550122"
+
+
+def test_each_message_goes_with_its_own_contact_and_number_alone() -> None:
+    body = payload("several_messages_from_two_people")
+
+    [first, second, third] = contents(body)
+
+    value = body["entry"][0]["changes"][0]["value"]
+    assert [c["wa_id"] for c in first["value"]["contacts"]] == [ANA]
+    assert [c["wa_id"] for c in second["value"]["contacts"]] == [RUI]
+    assert [c["wa_id"] for c in third["value"]["contacts"]] == [ANA]
+    assert [c["value"]["messages"] for c in (first, second, third)] == [
+        [message] for message in value["messages"]
+    ]
+    assert first["value"]["metadata"] == value["metadata"]
+
+
+def test_a_status_of_somebody_who_is_no_contact_goes_without_one() -> None:
+    failed = contents(payload("messages_and_statuses_together"))[2]
+
+    assert failed["value"]["statuses"][0]["recipient_id"] == RUI
+    assert "contacts" not in failed["value"]
+    assert "messages" not in failed["value"]
+
+
+def test_what_stands_beside_messages_is_a_change_of_its_own() -> None:
+    body = payload("several_messages_from_two_people")
+    errors = [{"code": 131000}]
+    body["entry"][0]["changes"][0]["value"]["errors"] = errors
+
+    *_, last = contents(body)
+
+    assert last["value"]["errors"] == errors
+    assert "messages" not in last["value"]
+
+
+def test_contacts_without_messages_are_kept() -> None:
+    contacts = [{"wa_id": ANA, "user_id": "BR.1"}]
+
+    [content] = contents(with_value({"metadata": {"phone_number_id": "1"}, "contacts": contacts}))
+
+    assert content["value"]["contacts"] == contacts
+
+
+def test_a_change_holds_its_entry_and_field() -> None:
+    [content] = contents(payload("ban_announced"))
+
+    assert content["entry"] == {"id": "731400000000011", "time": 1793010700}
+    assert content["field"] == "account_update"
+    assert content["value"]["ban_info"]["waba_ban_state"] == "SCHEDULE_FOR_DISABLE"
+
+
+def test_a_time_in_quotes_is_kept_as_it_came() -> None:
+    [content] = contents(payload("partner_removed_with_its_time_quoted"))
+
+    assert content["entry"]["time"] == "1793010300"

@@ -1,0 +1,129 @@
+"""A change's key: the same for the same fact however it is written, different for any other."""
+
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.domain.splitting import split
+from tests.unit.payloads import names, payload
+from tests.unit.shared.domain.rewriting import rewritten
+
+NUMBER = {"phone_number_id": "5093"}
+MESSAGE = {"id": "wamid.1", "from": "5511", "timestamp": "1793", "type": "text"}
+UNDATED = {"id": "wamid.1", "from": "5511", "type": "text"}
+
+
+def webhook(
+    item: Any = MESSAGE, *, number: Any = NUMBER, under: str = "messages", field: str = "messages",
+    **entry: Any,
+) -> Any:  # fmt: skip
+    value = {"metadata": number, under: [item]}
+    return {"entry": [{"id": "7314"} | entry | {"changes": [{"field": field, "value": value}]}]}
+
+
+def update(value: Any, **entry: Any) -> Any:
+    change = {"field": "account_update", "value": value}
+    return {"entry": [{"id": "7314", "time": 1793} | entry | {"changes": [change]}]}
+
+
+def key(body: Any) -> bytes:
+    [change] = split(orjson.dumps(body))
+    return change.key
+
+
+@given(name=st.sampled_from(sorted(names())), random=st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_order_spaces_and_escapes_change_no_key(name: str, random: Random) -> None:
+    value = payload(name)
+    plain = split(orjson.dumps(value))
+
+    again = split(rewritten(value, random))
+
+    assert [c.key for c in again] == [c.key for c in plain]
+    assert [c.content for c in again] == [c.content for c in plain]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (webhook(), webhook(id="7315")),
+        (webhook(), webhook(number={"phone_number_id": "5094"})),
+        (webhook(), webhook(MESSAGE | {"id": "wamid.2"})),
+        (webhook(), webhook(MESSAGE | {"timestamp": "1794"})),
+        (webhook(), webhook(MESSAGE | {"text": {"body": "a"}})),
+        (webhook(MESSAGE | {"text": "a"}), webhook(MESSAGE | {"text": "a "})),
+        (webhook(MESSAGE | {"n": 1}), webhook(MESSAGE | {"n": "1"})),
+        (webhook(MESSAGE | {"n": 1}), webhook(MESSAGE | {"n": True})),
+        (webhook(MESSAGE | {"n": None}), webhook(MESSAGE)),
+        (webhook(MESSAGE | {"n": [1, 2]}), webhook(MESSAGE | {"n": [2, 1]})),
+        (webhook(MESSAGE | {"n": [1, 2]}), webhook(MESSAGE | {"n": [12]})),
+        (webhook(UNDATED, time=1), webhook(UNDATED, time=2)),
+        (webhook(UNDATED, time=1), webhook(UNDATED)),
+        (webhook(), webhook(under="statuses")),
+        (webhook(MESSAGE | {"timestamp": None}, time=1), webhook(MESSAGE | {"timestamp": None})),
+        (update({"event": "A"}), update({"event": "B"})),
+        (update({"event": "A"}), update({"event": "A"}, time=1794)),
+        (update({"event": "A"}), update({"event": "A"}, id="7315")),
+        (update({"event": "A"}), webhook({"event": "A"}, field="account_update")),
+    ],
+)
+def test_whatever_differs_gives_another_key(one: Any, other: Any) -> None:
+    assert key(one) != key(other)
+
+
+def test_another_field_gives_another_key() -> None:
+    one, other = update({"event": "A"}), update({"event": "A"})
+    other["entry"][0]["changes"][0]["field"] = "security"
+
+    assert key(one) != key(other)
+
+
+def test_contacts_alone_that_differ_give_different_keys() -> None:
+    one, other = (
+        {"entry": [{"id": "7314", "changes": [{"field": "messages", "value": value}]}]}
+        for value in ({"contacts": [{"wa_id": "1"}]}, {"contacts": [{"wa_id": "2"}]})
+    )
+
+    assert key(one) != key(other)
+
+
+def test_an_item_with_a_time_of_its_own_has_one_key_whenever_meta_sends_it() -> None:
+    assert key(webhook(time=1)) == key(webhook(time=2)) == key(webhook())
+
+
+def test_a_message_has_one_key_alone_and_in_a_batch() -> None:
+    other = MESSAGE | {"id": "wamid.2"}
+    batch = webhook()
+    batch["entry"][0]["changes"][0]["value"]["messages"] = [other, MESSAGE]
+
+    keys = [change.key for change in split(orjson.dumps(batch))]
+
+    assert keys == [key(webhook(other)), key(webhook())]
+
+
+def test_who_the_contact_is_does_not_change_a_messages_key() -> None:
+    named = webhook()
+    named["entry"][0]["changes"][0]["value"]["contacts"] = [{"wa_id": "5511", "profile": "Ana"}]
+
+    assert key(named) == key(webhook())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab01", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner),
+    max_leaves=6,
+)
+
+
+@given(one=json_values, other=json_values)
+@settings(max_examples=300, deadline=None)
+def test_two_updates_share_a_key_exactly_if_their_json_is_the_same(one: Any, other: Any) -> None:
+    same = orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        other, option=orjson.OPT_SORT_KEYS
+    )
+
+    assert (key(update([one])) == key(update([other]))) is same

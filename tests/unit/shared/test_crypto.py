@@ -1,0 +1,137 @@
+"""Envelopes open where they belong, under a key of the ring, undamaged; else they do not open."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import crypto
+from shared.crypto import KeyRing, Undecryptable, associated_data, key_id
+
+PLACE = associated_data("webhook_bodies", b"\x01" * 16, "body")
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+SALT = slice(5, 21)
+
+
+@given(plaintext=st.binary(max_size=300))
+def test_what_is_sealed_opens(plaintext: bytes) -> None:
+    ring = KeyRing([NEW])
+
+    assert ring.open(ring.seal(plaintext, PLACE), PLACE) == plaintext
+
+
+def test_another_process_with_the_same_key_opens_it() -> None:
+    assert KeyRing([NEW]).open(KeyRing([NEW]).seal(b"secret", PLACE), PLACE) == b"secret"
+
+
+def test_sealing_twice_shows_neither_the_text_nor_that_it_is_the_same() -> None:
+    ring = KeyRing([NEW])
+
+    one, other = ring.seal(b"the same text", PLACE), ring.seal(b"the same text", PLACE)
+
+    assert one[33:] != other[33:]
+    assert b"the same text" not in one
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x80])
+def test_an_envelope_with_any_byte_changed_does_not_open(bit: int) -> None:
+    ring = KeyRing([NEW, OLD])
+    envelope = ring.seal(b"secret", PLACE)
+
+    for index in range(len(envelope)):
+        damaged = bytearray(envelope)
+        damaged[index] ^= bit
+        with pytest.raises(Undecryptable):
+            ring.open(bytes(damaged), PLACE)
+
+
+def test_an_envelope_cut_or_lengthened_anywhere_does_not_open() -> None:
+    ring = KeyRing([NEW])
+    envelope = ring.seal(b"secret", PLACE)
+
+    for damaged in [*(envelope[:end] for end in range(len(envelope))), envelope + b"\x00"]:
+        with pytest.raises(Undecryptable):
+            ring.open(damaged, PLACE)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        associated_data("webhook_bodies", b"\x02" * 16, "body"),
+        associated_data("webhook_bodies", b"\x01" * 16, "content"),
+        associated_data("webhook_changes", b"\x01" * 16, "body"),
+        b"",
+    ],
+)
+def test_an_envelope_moved_to_another_row_or_column_does_not_open(elsewhere: bytes) -> None:
+    ring = KeyRing([NEW])
+
+    with pytest.raises(Undecryptable):
+        ring.open(ring.seal(b"secret", PLACE), elsewhere)
+
+
+def test_a_key_that_is_not_in_the_ring_opens_nothing() -> None:
+    with pytest.raises(Undecryptable):
+        KeyRing([NEW]).open(KeyRing([OLD]).seal(b"secret", PLACE), PLACE)
+
+
+def test_a_ring_reads_its_previous_keys_and_writes_with_its_first() -> None:
+    ring = KeyRing([NEW, OLD])
+
+    assert ring.open(KeyRing([OLD]).seal(b"before", PLACE), PLACE) == b"before"
+    assert KeyRing([NEW]).open(ring.seal(b"after", PLACE), PLACE) == b"after"
+
+
+def test_a_salt_is_left_for_a_new_one_after_its_share_of_seals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crypto, "MAX_SEALS_PER_SALT", 2)
+    ring = KeyRing([NEW])
+
+    envelopes = [ring.seal(b"secret", PLACE) for _ in range(5)]
+
+    a, b, c, d, e = (envelope[SALT] for envelope in envelopes)
+    assert (a, c) == (b, d)
+    assert len({a, c, e}) == 3
+    assert {ring.open(envelope, PLACE) for envelope in envelopes} == {b"secret"}
+
+
+def test_each_process_has_a_salt_of_its_own() -> None:
+    one, other = KeyRing([NEW]).seal(b"", PLACE), KeyRing([NEW]).seal(b"", PLACE)
+
+    assert one[SALT] != other[SALT]
+
+
+def test_subkeys_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "MAX_CACHED_SUBKEYS", 3)
+    ring = KeyRing([NEW])
+    envelopes = [KeyRing([NEW]).seal(b"secret", PLACE) for _ in range(10)]
+
+    opened = {ring.open(envelope, PLACE) for envelope in envelopes * 2}
+
+    assert opened == {b"secret"}
+    assert len(ring._subkeys) == 3
+    assert ring.open(ring.seal(b"still sealing", PLACE), PLACE) == b"still sealing"
+
+
+def test_a_person_has_the_same_hash_in_every_process() -> None:
+    assert KeyRing([NEW]).subject_hash("5511") == KeyRing([NEW]).subject_hash("5511")
+    assert KeyRing([NEW]).subject_hash("5511") != KeyRing([NEW]).subject_hash("5512")
+    assert KeyRing([NEW]).subject_hash("5511") != KeyRing([OLD]).subject_hash("5511")
+
+
+def test_a_person_is_found_under_every_key_of_the_ring_the_writing_one_first() -> None:
+    ring = KeyRing([NEW, OLD])
+
+    hashes = ring.subject_hashes("5511")
+
+    assert hashes == [ring.subject_hash("5511"), KeyRing([OLD]).subject_hash("5511")]
+
+
+def test_a_key_id_names_a_key_and_is_no_part_of_it() -> None:
+    key = os.urandom(32)
+
+    assert len(key_id(key)) == 4
+    assert key_id(key) != key_id(os.urandom(32))
+    assert key_id(key) not in key

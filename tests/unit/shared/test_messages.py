@@ -1,0 +1,133 @@
+"""Bundles: what is put in comes out, a person can read it, and what is no bundle is told apart."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.messages import (
+    BrokenEnvelope,
+    UnknownVersion,
+    Webhook,
+    decode_bundle,
+    encode_webhook,
+    join_bundle,
+)
+
+ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+AT = datetime(2026, 11, 3, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+def webhook(body: bytes, kind: Any = "whatsapp") -> Webhook:
+    return Webhook(ID, AT, kind, f"sha256={'ab' * 32}", body)
+
+
+def bundle(item: Any) -> bytes:
+    return orjson.dumps({"version": 1, "webhooks": [item]})
+
+
+def sound_item() -> dict[str, Any]:
+    return dict(orjson.loads(encode_webhook(webhook(b"{}"))))
+
+
+@given(bodies=st.lists(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), max_size=5))
+@settings(deadline=None)
+def test_a_bundle_gives_back_exactly_what_was_put_in(bodies: list[bytes]) -> None:
+    webhooks = [webhook(body) for body in bodies]
+
+    assert decode_bundle(join_bundle([encode_webhook(one) for one in webhooks])) == webhooks
+
+
+def test_a_utf_8_body_can_be_read_in_the_message() -> None:
+    item = orjson.loads(encode_webhook(webhook('{"text":"Olá 😀"}'.encode(), "test")))
+
+    assert item == {
+        "id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "received_at": "2026-11-03T12:30:15.123456+00:00",
+        "kind": "test",
+        "signature": f"sha256={'ab' * 32}",
+        "body": '{"text":"Olá 😀"}',
+    }
+
+
+def test_a_body_that_is_not_utf_8_travels_in_base64() -> None:
+    item = orjson.loads(encode_webhook(webhook(b"\xff\x00")))
+
+    assert item["body_base64"] == "/wA="
+    assert "body" not in item
+
+
+@pytest.mark.parametrize("body", [b"\x01" * 3_000_000, b'"' * 3_000_000, b"\xff" * 3_000_000])
+def test_no_body_grows_past_twice_its_size(body: bytes) -> None:
+    encoded = encode_webhook(webhook(body))
+
+    assert len(encoded) <= 2 * len(body) + 512
+    assert decode_bundle(join_bundle([encoded])) == [webhook(body)]
+
+
+@pytest.mark.parametrize("version", [2, 99])
+def test_a_newer_version_is_told_apart_from_a_broken_envelope(version: int) -> None:
+    with pytest.raises(UnknownVersion):
+        decode_bundle(orjson.dumps({"version": version, "webhooks": "who knows"}))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff",
+        b"not JSON",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"version":0,"webhooks":[]}',
+        b'{"version":"2","webhooks":[]}',
+        b'{"version":null,"webhooks":[]}',
+        b'{"version":1}',
+        b'{"version":1,"webhooks":null}',
+        b'{"version":1,"webhooks":7}',
+        b'{"version":1,"webhooks":{}}',
+        b'{"version":1,"webhooks":"ab"}',
+        join_bundle([b"null"]),
+        join_bundle([b'"text"']),
+        join_bundle([b"[]"]),
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_bundle_is_a_broken_envelope(message: bytes) -> None:
+    with pytest.raises(BrokenEnvelope):
+        decode_bundle(message)
+
+
+@pytest.mark.parametrize("name", ["id", "received_at", "kind", "signature", "body"])
+def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
+    item = sound_item()
+    del item[name]
+
+    with pytest.raises(BrokenEnvelope):
+        decode_bundle(bundle(item))
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        {"id": "not a uuid"},
+        {"id": 7},
+        {"id": None},
+        {"received_at": "yesterday"},
+        {"received_at": "2026-11-03T12:30:15"},
+        {"received_at": 7},
+        {"kind": "elsewhere"},
+        {"signature": 7},
+        {"body": 7},
+        {"body": None, "body_base64": "***"},
+        {"body": None, "body_base64": 7},
+    ],
+)
+def test_an_item_with_a_garbled_part_is_a_broken_envelope(garbled: dict[str, Any]) -> None:
+    with pytest.raises(BrokenEnvelope):
+        decode_bundle(bundle(sound_item() | garbled))
