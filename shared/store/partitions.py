@@ -10,24 +10,28 @@ DAYS_AHEAD = 14
 async def add_ahead(connection: Connection, today: date) -> int:
     """Make the partitions from tomorrow to DAYS_AHEAD days on that are missing; how many.
 
+    Idempotent; two at once take turns, for each would find the same day missing.
     Rows of a day without a partition rest in the default one, so a late run loses nothing; such a
     day is passed over, since its partition could not be made beside those rows.
     """
-    made = 0
-    for ahead in range(1, DAYS_AHEAD + 1):
-        day = today + timedelta(days=ahead)
-        start = datetime.combine(day, time(), UTC)
-        name = f"webhook_bodies_{day:%Y%m%d}"
-        if await connection.fetchval("SELECT to_regclass($1)", name):
-            continue
-        end = start + timedelta(days=1)
-        stray = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
-        if await connection.fetchval(f"SELECT EXISTS ({stray})", start, end):
-            continue
-        # DDL takes no parameters; all three texts are made from a date here.
-        await connection.execute(
-            f"CREATE TABLE {name} PARTITION OF webhook_bodies"
-            f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-        )
-        made += 1
-    return made
+    days = [today + timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro partitions'))")
+        return sum([await _add(connection, day) for day in days])
+
+
+async def _add(connection: Connection, day: date) -> bool:
+    start = datetime.combine(day, time(), UTC)
+    end = start + timedelta(days=1)
+    name = f"webhook_bodies_{day:%Y%m%d}"
+    if await connection.fetchval("SELECT to_regclass($1)", name):
+        return False
+    stray = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
+    if await connection.fetchval(f"SELECT EXISTS ({stray})", start, end):
+        return False
+    # DDL takes no parameters; all three texts are made from a date here.
+    await connection.execute(
+        f"CREATE TABLE {name} PARTITION OF webhook_bodies"
+        f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
+    )
+    return True

@@ -56,17 +56,6 @@ async def test_down_leaves_nothing_and_up_again_makes_the_same_schema(
     assert await values(migrated, OBJECTS) == made
 
 
-async def _migrate_in_a_process(url: str) -> None:
-    """Alembic's context is one a process, as are our migrators."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "services.scheduler", "migrate"),
-        env={**os.environ, "DATABASE_URL": url, "PYTHONWARNINGS": "ignore"},
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    assert await process.wait() == 0
-
-
 async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) -> None:
     """Processes, as in real life: Alembic keeps its context in a global."""
     connection = await asyncpg.connect(empty_database_url)
@@ -77,6 +66,7 @@ async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) ->
                 *(sys.executable, "-m", "services.scheduler", "migrate"),
                 env={**os.environ, "DATABASE_URL": empty_database_url},
                 stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
             )
             for _ in range(3)
         ]
@@ -159,6 +149,18 @@ async def test_partitions_are_made_two_weeks_ahead_once(migrated: Connection) ->
     assert await partitions.add_ahead(migrated, today) == 14
     assert await partitions.add_ahead(migrated, today) == 0
     assert await partitions.add_ahead(migrated, today + timedelta(days=1)) == 1
+
+
+async def test_partitions_made_by_two_at_once_are_made_once(
+    migrated: Connection, empty_database_url: str
+) -> None:
+    today = datetime.now(UTC).date()
+    others = [await asyncpg.connect(empty_database_url) for _ in range(3)]
+    try:
+        made = await asyncio.gather(*(partitions.add_ahead(other, today) for other in others))
+    finally:
+        await asyncio.gather(*(other.close() for other in others))
+    assert sorted(made) == [0, 0, 14]
 
 
 async def test_a_body_rests_in_the_partition_of_its_day(
