@@ -94,7 +94,9 @@ class Bench:
 
     async def _empty(self) -> None:
         """Counting what is at rest stays cheap only while the table is small."""
-        await self._database.execute("TRUNCATE webhook_log, webhook_bodies CASCADE")
+        await self._database.execute(
+            "TRUNCATE webhook_log, webhook_bodies, connection_facts CASCADE"
+        )
 
     async def _at_rest(self) -> int:
         count = "SELECT count(*) FROM webhook_log WHERE processed"

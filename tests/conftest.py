@@ -47,7 +47,10 @@ async def database_url(_database: str) -> str:
     """The worker's database, emptied."""
     connection = await asyncpg.connect(_database)
     try:
-        await connection.execute("TRUNCATE organizations, webhook_log, webhook_bodies CASCADE")
+        await connection.execute(
+            "TRUNCATE organizations, whatsapp_connections, connection_facts, phone_numbers,"
+            " webhook_log, webhook_bodies CASCADE"
+        )
     finally:
         await connection.close()
     return _database

@@ -7,7 +7,8 @@ from uuid import UUID
 import structlog
 
 from services.processor.group import Groups
-from shared.store import webhooks
+from shared.actions.settling import settle
+from shared.store import changes, connections, webhooks
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
 
@@ -15,6 +16,9 @@ log = structlog.get_logger()
 
 ASK_SECONDS = 2.0
 MAX_CLAIMED = 100
+MAX_SETTLED = 100
+#: Changes given to their owner at a time.
+MAX_STAMPED = 1000
 
 
 class DueLoop:
@@ -41,6 +45,8 @@ class DueLoop:
             try:
                 while not self._is_stopping and await self.work_once():
                     pass
+                while not self._is_stopping and await self._give_to_owners():
+                    pass
             except Exception as error:
                 if not is_infrastructure(error):
                     raise
@@ -62,6 +68,13 @@ class DueLoop:
         if claimed:
             await self._split(claimed)
         return bool(claimed)
+
+    async def _give_to_owners(self) -> bool:
+        """Find owners for orphans, and give owners what came before them; whether more is left."""
+        async with transaction(self._pool) as connection:
+            await settle(connection, await connections.undecided(connection, limit=MAX_SETTLED))
+        async with transaction(self._pool) as connection:
+            return await changes.stamp(connection, limit=MAX_STAMPED) == MAX_STAMPED
 
     async def _split(self, ids: Sequence[UUID]) -> None:
         try:

@@ -7,12 +7,13 @@ from uuid import UUID
 
 import structlog
 
+from services.processor.effects import make_effects
 from services.processor.metrics import ProcessorMetrics
 from shared.crypto import KeyRing
 from shared.domain.splitting import Change, Unparsable, split
 from shared.messages import Webhook
 from shared.store import changes, webhooks
-from shared.store.errors import is_infrastructure
+from shared.store.errors import describe, is_infrastructure
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.webhooks import Arrival, Lane
 
@@ -37,7 +38,7 @@ def split_webhook(webhook: Webhook, lane: Lane) -> Split:
         return Split(webhook, lane, error=f"unparsable: {error}")
     except Exception as error:
         log.error("webhook.not_split", webhook_id=webhook.id, exc_info=error)
-        return Split(webhook, lane, error=_describe(error))
+        return Split(webhook, lane, error=describe(error))
 
 
 class Groups:
@@ -98,7 +99,7 @@ class Groups:
         except Exception as error:
             if is_infrastructure(error):
                 raise
-            return await self._store([Split(one.webhook, one.lane, error=_describe(error))])
+            return await self._store([Split(one.webhook, one.lane, error=describe(error))])
 
     async def _split_laid_down(self, ids: Sequence[UUID]) -> None:
         async with transaction(self._pool) as connection:
@@ -118,14 +119,15 @@ class Groups:
             if is_infrastructure(error):
                 raise
             async with transaction(self._pool) as connection:
-                await webhooks.mark_dead(connection, webhook_id, _describe(error))
+                await webhooks.mark_dead(connection, webhook_id, describe(error))
 
     async def _insert_changes(self, connection: Connection, splits: Sequence[Split]) -> None:
         rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
         if rows:
             new = await changes.insert(connection, self._ring, rows)
-            self._metrics.changes.labels("new").inc(new)
-            self._metrics.changes.labels("known").inc(len(rows) - new)
+            await make_effects(connection, new)
+            self._metrics.changes.labels("new").inc(len(new))
+            self._metrics.changes.labels("known").inc(len(rows) - len(new))
 
     def _count(self, splits: Sequence[Split]) -> None:
         now = datetime.now(UTC)
@@ -135,9 +137,3 @@ class Groups:
             self._metrics.rest_seconds.observe((now - one.webhook.received_at).total_seconds())
             if one.error:
                 log.warning("webhook.dead", webhook_id=one.webhook.id, reason=one.error)
-
-
-def _describe(error: Exception) -> str:
-    """What failed, without its text, which may quote the body."""
-    sqlstate = getattr(error, "sqlstate", None)
-    return f"failed: {type(error).__name__}" + (f" ({sqlstate})" if sqlstate else "")

@@ -147,7 +147,8 @@ async def load_unsplit(
 async def mark_split(connection: Connection, ids: Collection[UUID]) -> None:
     await connection.execute(
         """
-        UPDATE webhook_log SET state = 'split', processed = true, last_error = NULL
+        UPDATE webhook_log
+        SET state = 'split', processed = changes_left = 0, last_error = NULL
         WHERE id = ANY($1) AND state = 'unsplit'
         """,
         list(ids),

@@ -75,6 +75,54 @@ async def test_one_webhook_the_database_refuses_dies_alone(
         await conn.execute("DROP FUNCTION refuse CASCADE")
 
 
+async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    good = [account_update("ACCOUNT_OFFBOARDED", time=1_790_000_000 + n) for n in range(999)]
+    bad = account_update("PARTNER_ADDED", waba_info={"waba_id": "none"})
+    entries = [one["entry"][0] for one in [*good[:500], bad, *good[500:]]]
+    await broker.put(RAW, bundle(write({"object": "any", "entry": entries})))
+    async with running.processor(environment):
+        await until_states(conn, split=1)
+    counts = await conn.fetch(
+        "SELECT state::text, last_error, count(*) FROM webhook_changes GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    assert [tuple(row) for row in counts] == [
+        ("failed", "untellable: names no WABA", 1), ("processed", None, 999),
+    ]  # fmt: skip
+    row = await conn.fetchrow("SELECT processed, changes_left FROM webhook_log")
+    assert row is not None
+    assert tuple(row) == (False, 1)
+    assert await conn.fetchval("SELECT state FROM whatsapp_connections") == "offboarded"
+
+
+async def test_effects_the_database_refuses_fail_alone(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    await _refuse(conn, "violation", table="connection_facts", column="name")
+    try:
+        await broker.put(
+            RAW,
+            bundle(
+                write(account_update("ACCOUNT_OFFBOARDED")),
+                write(
+                    account_update("ACCOUNT_VIOLATION", violation_info={"violation_type": "ADULT"})
+                ),
+                write(account_update("ACCOUNT_RECONNECTED", time=1_790_000_001)),
+            ),
+        )
+        async with running.processor(environment):
+            await until_states(conn, split=3)
+        rows = await conn.fetch("SELECT event, state::text, last_error FROM webhook_changes")
+        assert {tuple(row) for row in rows} == {
+            ("ACCOUNT_OFFBOARDED", "processed", None),
+            ("ACCOUNT_VIOLATION", "failed", "failed: RaiseError (P0001)"),
+            ("ACCOUNT_RECONNECTED", "processed", None),
+        }
+    finally:
+        await conn.execute("DROP FUNCTION refuse CASCADE")
+
+
 async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
     environment: dict[str, str], conn: Connection, ring: KeyRing
 ) -> None:
@@ -129,16 +177,18 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
 
 
-async def _refuse(conn: Connection, event: str) -> None:
-    """The database refuses changes with this event, as a fault of ours would make it."""
+async def _refuse(
+    conn: Connection, value: str, *, table: str = "webhook_changes", column: str = "event"
+) -> None:
+    """The database refuses rows with this value, as a fault of ours would make it."""
     await conn.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NEW.event = '{event}' THEN RAISE EXCEPTION 'refused'; END IF;
+            IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'refused'; END IF;
             RETURN NEW;
         END $$;
-        CREATE TRIGGER refuse BEFORE INSERT ON webhook_changes
+        CREATE TRIGGER refuse BEFORE INSERT ON {table}
             FOR EACH ROW EXECUTE FUNCTION refuse();
         """
     )

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
+from uuid import UUID
 
 from shared.crypto import KeyRing
+from shared.domain.splitting import Change
 from shared.store import changes, webhooks
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.webhooks import Arrival
@@ -53,12 +55,11 @@ async def test_the_same_changes_in_opposite_order(
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
 
-    made = await write_crosswise(
-        pool,
-        of(webhook, *map(make_change, range(COUNT))),
-        lambda connection, rows: changes.insert(connection, ring, rows),
-    )
-    assert made == COUNT
+    async def write(connection: Connection, rows: Sequence[tuple[UUID, datetime, Change]]) -> int:
+        return len(await changes.insert(connection, ring, rows))
+
+    rows = of(webhook, *map(make_change, range(COUNT)))
+    assert await write_crosswise(pool, rows, write) == COUNT
 
 
 async def test_the_same_webhooks_in_opposite_order(pool: Pool, ring: KeyRing) -> None:

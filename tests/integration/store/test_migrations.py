@@ -124,6 +124,7 @@ async def test_relations_are_foreign_keys(conn: Connection) -> None:
         """,
     )
     assert relations == {
+        "events.organization_id -> organizations",
         "organization_businesses.organization_id -> organizations",
         "webhook_changes.organization_id -> organizations",
         "webhook_changes.webhook_id -> webhook_log",

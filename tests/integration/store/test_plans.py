@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -9,24 +10,40 @@ import asyncpg
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store import changes, webhooks
+from shared.domain.account import Number
+from shared.domain.facts import Standing, live
+from shared.store import changes, connections, facts, organizations, webhooks
+from shared.store.changes import New
+from shared.store.connections import Held
 from shared.store.pool import Connection
 from tests import servers
 from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 
 ROWS = 100_000
 ONE = UUID(int=1)
+NOW = datetime.now(UTC)
+HELD = Held("71", None, "no_owner_known", Standing("orphan"), "51")
 
 _FILL = f"""
 INSERT INTO organizations SELECT 'org-' || n FROM generate_series(1, {ROWS // 10}) n;
 INSERT INTO organization_businesses
-    SELECT 'org-' || n, '5' || n FROM generate_series(1, {ROWS // 10}) n;
+    SELECT 'org-' || (n % {ROWS // 10} + 1), '5' || n FROM generate_series(1, {ROWS}) n;
 INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)
     SELECT gen_random_uuid(), 'org-' || (n % {ROWS // 10} + 1), 'code-' || n,
            now() + n * interval '1 minute' FROM generate_series(1, {ROWS}) n;
-INSERT INTO whatsapp_connections (id, waba_id, organization_id)
-    SELECT gen_random_uuid(), '7' || n, 'org-' || (n % {ROWS // 10} + 1)
+INSERT INTO whatsapp_connections
+    (id, waba_id, organization_id, attribution, owner_business_id, is_stamping)
+    SELECT gen_random_uuid(), '7' || n,
+           CASE WHEN n % 1000 > 0 THEN 'org-' || (n % {ROWS // 10} + 1) END,
+           CASE WHEN n % 1000 > 0 THEN 'tracking_code' ELSE 'no_owner_known' END::attribution,
+           '5' || n, n % 1000 = 1
     FROM generate_series(1, {ROWS}) n;
+INSERT INTO connection_facts (waba_id, digits, name, value, at, is_takedown)
+    SELECT '7' || n, '', 'shared', 'shared', now(), false FROM generate_series(1, {ROWS}) n;
+INSERT INTO phone_numbers (waba_id, digits)
+    SELECT '7' || n, '1555' || n FROM generate_series(1, {ROWS}) n;
+UPDATE whatsapp_onboarding SET waba_id = '7' || substr(tracking_code, 6), state = 'completed'
+    WHERE tracking_code NOT LIKE '%7';
 INSERT INTO webhook_log (id, received_at, digest, kind, lane, road, state, processed, attempts)
     SELECT lpad(to_hex(n), 32, '0')::uuid, now() - n * interval '1 second', '\\x00', 'whatsapp',
            'fast', 'broker', CASE WHEN n % 500 = 0 THEN 'unsplit' ELSE 'split' END::webhook_state,
@@ -112,6 +129,20 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, ring: webhooks.read_body(conn, ring, ONE),
         lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
         lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
+        lambda conn, _: changes.fail(conn, New(ONE, ONE, NOW, make_change(1)), "because"),
+        lambda conn, _: changes.stamp(conn, limit=100),
+        lambda conn, _: connections.ensure(conn, ["71"]),
+        lambda conn, _: connections.lock(conn, ["71"]),
+        lambda conn, _: connections.save(conn, [HELD]),
+        lambda conn, _: connections.undecided(conn, limit=100),
+        lambda conn, _: connections.candidates(conn, "71"),
+        lambda conn, _: facts.record(conn, {"71": live(NOW)}),
+        lambda conn, _: facts.values(conn, ["71"]),
+        lambda conn, _: facts.add_numbers(conn, [("71", Number("15551", None))]),
+        lambda conn, _: organizations.owners(conn, ["51"]),
+        lambda conn, _: organizations.prove(conn, "code-1", "71", NOW),
+        lambda conn, _: organizations.proofs(conn, ["71"]),
+        lambda conn, _: organizations.onboarding(conn, ["71"]),
     ],
 )
 async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query: Any) -> None:

@@ -1,0 +1,103 @@
+"""From what was told to whose a connection is and how it stands, in the caller's transaction."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import cast
+
+from shared.domain.account import Telling
+from shared.domain.attribution import attribute
+from shared.domain.facts import Fact, Name, live, standing
+from shared.store import connections, facts, organizations
+from shared.store.connections import Event, Held
+from shared.store.pool import Connection
+
+
+async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
+    """Record what changes tell and settle the connections they tell of. Idempotent."""
+    wabas = {telling.waba_id for telling in tellings if telling.is_waba}
+    await connections.ensure(connection, wabas)
+    await connections.lock(connection, wabas)
+    told: dict[str, list[Fact]] = {}
+    for telling in tellings:
+        told.setdefault(telling.waba_id, []).extend(telling.facts)
+    await facts.record(connection, told)
+    await facts.add_numbers(
+        connection, [(telling.waba_id, telling.number) for telling in tellings if telling.number]
+    )
+    for telling in sorted(tellings, key=lambda t: t.tracking_code or ""):
+        if telling.tracking_code:
+            at = max(fact.at for fact in telling.facts)
+            await organizations.prove(connection, telling.tracking_code, telling.waba_id, at)
+    await settle(connection, {telling.waba_id for telling in tellings})
+
+
+async def prove(
+    connection: Connection, tracking_code: str, waba_id: str, business_id: str | None, at: datetime
+) -> str | None:
+    """A token proved that this onboarding's session is of that WABA; the proving organization.
+
+    `business_id` is the WABA's owner as Meta told it to the token. Idempotent. None if the
+    onboarding cannot be proven to be of that WABA: see organizations.prove.
+    """
+    await connections.ensure(connection, [waba_id])
+    await connections.lock(connection, [waba_id])
+    organization_id = await organizations.prove(connection, tracking_code, waba_id, at)
+    if organization_id is None:
+        return None
+    told = live(at)
+    if business_id is not None:
+        told.append(Fact("owner_business", business_id, at))
+        await organizations.add_business(connection, organization_id, business_id)
+    await facts.record(connection, {waba_id: told})
+    await settle(connection, [waba_id])
+    return organization_id
+
+
+async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
+    """Bring connections to what their facts and proofs say; how many changed. Idempotent."""
+    held = await connections.lock(connection, waba_ids)
+    values = await facts.values(connection, [one.waba_id for one in held])
+    proofs = await organizations.proofs(connection, list(values))
+    businesses = {v["owner_business"] for v in values.values() if "owner_business" in v}
+    owners = await organizations.owners(connection, businesses)
+    onboarding = await organizations.onboarding(connection, list(values)) if owners else set()
+
+    changed = []
+    for before in held:
+        known = values[before.waba_id]
+        business = known.get("owner_business")
+        attribution = attribute(
+            before.owner,
+            proof=proofs.get(before.waba_id),
+            business_owners=owners.get(business or "", ()),
+            onboarding=onboarding,
+        )
+        after = replace(
+            before,
+            owner=attribution.owner,
+            why=attribution.why,
+            standing=standing(
+                cast("Mapping[Name, str]", known), is_owned=attribution.owner is not None
+            ),
+            owner_business_id=business,
+        )
+        if after != before:
+            changed.append((before, replace(after, revision=before.revision + 1)))
+    if changed:
+        await connections.save(connection, [after for _, after in changed])
+        await connections.add_events(connection, [e for pair in changed for e in _events(*pair)])
+    return len(changed)
+
+
+def _events(before: Held, after: Held) -> list[Event]:
+    """What owners are told: of a real transition, and a former owner that it is one no more."""
+    events = []
+    if (before.owner, before.standing) != (after.owner, after.standing) and after.owner:
+        kind = f"connection.{after.standing.state}"
+        events.append(Event(kind, after.owner.organization_id, after))
+    was = before.owner.organization_id if before.owner else None
+    if was and (after.owner is None or after.owner.organization_id != was):
+        # Nothing of the new owner's: neither its name nor its state.
+        events.append(Event("connection.lost", was, before))
+    return events

@@ -1,0 +1,52 @@
+"""Whose a WABA is: proof beats business beats nothing, and why."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Basis = Literal["tracking_code", "owner_business"]
+Why = Literal[
+    "tracking_code", "owner_business", "no_owner_known", "several_owners", "another_onboarding"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """`basis` says how it is known; only a tracking code, joined by a proof, is final."""
+
+    organization_id: str
+    basis: Basis
+
+    @property
+    def is_proven(self) -> bool:
+        return self.basis == "tracking_code"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    owner: Owner | None
+    why: Why
+
+
+def attribute(
+    current: Owner | None,
+    *,
+    proof: str | None,
+    business_owners: Collection[str],
+    onboarding: Collection[str],
+) -> Attribution:
+    """Decide the owner of a WABA; of two proofs the one that was here first holds.
+
+    `proof` is the organization whose onboarding proved this WABA, `business_owners` are those that
+    own its owner business, `onboarding` those with an open onboarding that may yet name it.
+    """
+    if proof is not None and not (current and current.is_proven):
+        current = Owner(proof, "tracking_code")
+    if current:  # changes by nothing but a proof
+        return Attribution(current, current.basis)
+    owners = set(business_owners)
+    if len(owners) != 1:
+        return Attribution(None, "several_owners" if owners else "no_owner_known")
+    if set(onboarding) - owners:
+        return Attribution(None, "another_onboarding")
+    return Attribution(Owner(owners.pop(), "owner_business"), "owner_business")

@@ -1,0 +1,157 @@
+"""Connections: a row a WABA, whose it is and why, and in what state."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from uuid_utils.compat import uuid7
+
+from shared.domain.attribution import Basis, Owner, Why
+from shared.domain.facts import Standing
+from shared.store.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A connection as it is, or is to be."""
+
+    waba_id: str
+    owner: Owner | None
+    why: Why
+    standing: Standing
+    owner_business_id: str | None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the company's backend is told; `organization_id` is the one that may know."""
+
+    type: str
+    organization_id: str
+    held: Held
+
+
+async def ensure(connection: Connection, waba_ids: Collection[str]) -> None:
+    """A connection for each WABA, an orphan at first. Idempotent."""
+    await connection.execute(
+        """
+        INSERT INTO whatsapp_connections (id, waba_id)
+        SELECT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT (waba_id) DO NOTHING
+        """,
+        [uuid7() for _ in waba_ids],
+        sorted(waba_ids),
+    )
+
+
+async def lock(connection: Connection, waba_ids: Collection[str]) -> list[Held]:
+    """The connections there are, locked in the order of their WABAs until the transaction ends."""
+    records = await connection.fetch(
+        """
+        SELECT waba_id, organization_id, attribution, state, reason, owner_business_id, revision
+        FROM whatsapp_connections WHERE waba_id = ANY($1) ORDER BY waba_id FOR UPDATE
+        """,
+        list(waba_ids),
+    )
+    return [
+        Held(
+            waba_id=record["waba_id"],
+            owner=record["organization_id"]
+            and Owner(record["organization_id"], cast("Basis", record["attribution"])),
+            why=record["attribution"],
+            standing=Standing(record["state"], record["reason"]),
+            owner_business_id=record["owner_business_id"],
+            revision=record["revision"],
+        )
+        for record in records
+    ]
+
+
+async def save(connection: Connection, connections: Sequence[Held]) -> None:
+    """Write locked connections back. `owned_since` moves where the owner or its basis does."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections AS held SET
+            organization_id = told.organization_id, attribution = told.attribution,
+            state = told.state, reason = told.reason,
+            owner_business_id = told.owner_business_id, revision = told.revision,
+            updated_at = now(),
+            owned_since = CASE
+                WHEN told.organization_id IS NULL THEN NULL
+                WHEN (held.organization_id, held.attribution)
+                    IS NOT DISTINCT FROM (told.organization_id, told.attribution)
+                THEN held.owned_since ELSE now() END,
+            is_stamping = held.is_stamping OR (
+                told.attribution = 'tracking_code' AND held.attribution <> 'tracking_code')
+        FROM unnest($1::text[], $2::text[], $3::attribution[], $4::connection_state[], $5::text[],
+                    $6::text[], $7::bigint[])
+            AS told (waba_id, organization_id, attribution, state, reason, owner_business_id,
+                     revision)
+        WHERE held.waba_id = told.waba_id
+        """,
+        [one.waba_id for one in connections],
+        [one.owner.organization_id if one.owner else None for one in connections],
+        [one.why for one in connections],
+        [one.standing.state for one in connections],
+        [one.standing.reason for one in connections],
+        [one.owner_business_id for one in connections],
+        [one.revision for one in connections],
+    )
+
+
+async def add_events(connection: Connection, events: Sequence[Event]) -> None:
+    """In the transaction that decides them."""
+    await connection.execute(
+        """
+        INSERT INTO events (id, type, organization_id, waba_id, revision, data)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[],
+                             $6::jsonb[])
+        """,
+        [uuid7() for _ in events],
+        [event.type for event in events],
+        [event.organization_id for event in events],
+        [event.held.waba_id for event in events],
+        [event.held.revision for event in events],
+        [json.dumps(_data(event.held)) for event in events],
+    )
+
+
+def _data(held: Held) -> dict[str, str | None]:
+    return {
+        "state": held.standing.state,
+        "reason": held.standing.reason,
+        "attribution": held.why,
+        "owner_business_id": held.owner_business_id,
+    }
+
+
+async def undecided(connection: Connection, *, limit: int) -> list[str]:
+    """WABAs without an owner that may have one by now.
+
+    In no order: none waits for ever behind those that stay undecided.
+    """
+    records = await connection.fetch(
+        """
+        SELECT waba_id FROM whatsapp_connections
+        WHERE attribution IN ('no_owner_known', 'another_onboarding') AND EXISTS (
+            SELECT FROM organization_businesses WHERE business_id = owner_business_id
+        )
+        ORDER BY random() LIMIT $1
+        """,
+        limit,
+    )
+    return [record["waba_id"] for record in records]
+
+
+async def candidates(connection: Connection, waba_id: str) -> list[str]:
+    """The organizations that own the business which owns this WABA."""
+    records = await connection.fetch(
+        """
+        SELECT organization_businesses.organization_id
+        FROM whatsapp_connections JOIN organization_businesses ON business_id = owner_business_id
+        WHERE waba_id = $1 ORDER BY 1
+        """,
+        waba_id,
+    )
+    return [record["organization_id"] for record in records]

@@ -1,0 +1,54 @@
+"""Whose a WABA is: proof beats business beats nothing."""
+
+import pytest
+
+from shared.domain.attribution import Attribution, Owner, Why, attribute
+
+PROVEN = Owner("ana", "tracking_code")
+PROVISIONAL = Owner("ana", "owner_business")
+
+
+def decide(
+    current: Owner | None = None,
+    proof: str | None = None,
+    owners: tuple[str, ...] = (),
+    onboarding: tuple[str, ...] = (),
+) -> Attribution:
+    return attribute(current, proof=proof, business_owners=owners, onboarding=onboarding)
+
+
+def test_a_proof_decides_whatever_the_business_says() -> None:
+    assert decide(proof="ana", owners=("bia",), onboarding=("bia",)) == Attribution(
+        PROVEN, "tracking_code"
+    )
+
+
+def test_without_a_proof_the_only_owner_of_the_business_is_the_provisional_one() -> None:
+    decided = decide(owners=("ana",), onboarding=("ana",))
+    assert decided == Attribution(PROVISIONAL, "owner_business")
+    assert decided.owner is not None
+    assert not decided.owner.is_proven
+
+
+@pytest.mark.parametrize(
+    ("owners", "onboarding", "why"),
+    [
+        ((), (), "no_owner_known"),
+        ((), ("bia",), "no_owner_known"),
+        (("ana", "bia"), (), "several_owners"),
+        (("ana",), ("bia",), "another_onboarding"),
+    ],
+)
+def test_nothing_is_guessed(owners: tuple[str, ...], onboarding: tuple[str, ...], why: Why) -> None:
+    assert decide(owners=owners, onboarding=onboarding) == Attribution(None, why)
+
+
+def test_a_proof_takes_over_a_provisional_owner() -> None:
+    assert decide(PROVISIONAL, proof="bia") == Attribution(
+        Owner("bia", "tracking_code"), "tracking_code"
+    )
+
+
+def test_and_nothing_else_does() -> None:
+    assert decide(PROVISIONAL, owners=("bia", "eva")).owner == PROVISIONAL
+    assert decide(PROVEN, proof="bia", owners=("bia",)).owner == PROVEN

@@ -1,0 +1,68 @@
+"""What holds of what was told, and the state that follows."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.facts import Fact, Standing, live, merge, standing
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+TOLD = st.builds(
+    Fact,
+    st.sampled_from(["shared", "app", "phone_link", "ban"]),
+    st.sampled_from(["shared", "unshared", "installed", "linked", "offboarded", "none"]),
+    st.integers(0, 5).map(lambda seconds: START + timedelta(seconds=seconds)),
+)
+
+
+@given(st.lists(TOLD, max_size=8), st.randoms(use_true_random=False), st.integers(0, 8))
+def test_neither_order_nor_repetition_nor_grouping_counts(
+    told: list[Fact], random: Random, cut: int
+) -> None:
+    shuffled = told * 2
+    random.shuffle(shuffled)
+    in_groups = merge(merge(shuffled[:cut]).values(), merge(shuffled[cut:]).values())
+    assert in_groups == merge(told)
+
+
+def test_the_later_fact_holds_and_of_two_at_once_the_takedown() -> None:
+    later = START + timedelta(seconds=1)
+    shared, unshared = Fact("shared", "shared", START), Fact("shared", "unshared", START)
+    assert merge([shared, unshared]) == merge([unshared, shared]) == {("shared", ""): unshared}
+    again = Fact("shared", "shared", later)
+    assert merge([unshared], [again]) == {("shared", ""): again}
+
+
+def test_a_number_has_its_own_facts() -> None:
+    one, other = Fact("name", "approved", START, "1555"), Fact("name", "rejected", START, "1666")
+    assert merge([one, other]) == {("name", "1555"): one, ("name", "1666"): other}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, Standing("provisioning")),
+        ({"shared": "shared", "app": "installed"}, Standing("provisioning")),
+        ({"shared": "unshared"}, Standing("disconnected", "unshared")),
+        ({"app": "uninstalled"}, Standing("disconnected", "uninstalled")),
+        ({"phone_link": "offboarded"}, Standing("offboarded", "offboarded")),
+        ({"phone_link": "change_number"}, Standing("disconnected", "change_number")),
+        ({"ban": "scheduled"}, Standing("provisioning", "ban_scheduled")),
+        ({"ban": "disabled", "shared": "unshared"}, Standing("disabled", "banned")),
+        ({"ban": "none"}, Standing("provisioning")),
+        ({"deleted": "deleted", "ban": "disabled"}, Standing("disconnected", "deleted")),
+        ({"review": "rejected", "country": "br"}, Standing("provisioning")),
+    ],
+)
+def test_the_state_follows_from_the_facts(facts: dict[str, str], expected: Standing) -> None:
+    assert standing(facts, is_owned=True) == expected  # type: ignore[arg-type]
+
+
+def test_nobodys_connection_is_an_orphan_while_it_lives() -> None:
+    alive = {fact.name: fact.value for fact in live(START)}
+    assert standing(alive, is_owned=False) == Standing("orphan")
+    gone = alive | {"shared": "unshared"}
+    assert standing(gone, is_owned=False) == Standing("disconnected", "unshared")
