@@ -14,7 +14,7 @@ from structlog.typing import EventDict, Processor
 ALLOWED_KEYS = frozenset(
     """
     event level timestamp logger service error where sqlstate fault
-    webhook_id change_id waba_id organization_id kind field lane road state reason
+    webhook_id change_id waba_id organization_id tracking_code kind field lane road state reason
     dependency queue attempt attempts count changes seconds port environment revision pid
     """.split()
 )

@@ -1,20 +1,16 @@
 """Everything that runs once and exits: `porteiro JOB`."""
 
-import asyncio
-import sys
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
 import structlog
 import typer
-from aio_pika.exceptions import AMQPError
 
-from shared import telemetry
+from services.scheduler import owners
+from services.scheduler.job import run_job
 from shared.broker import topology
-from shared.broker.link import LinkLost, connect
-from shared.lifecycle import EXIT_REFUSED, Refusal
+from shared.broker.link import connect
 from shared.settings import DatabaseSettings, TopologySettings, load
 from shared.store import migrate as migrations
 from shared.store import partitions
@@ -24,6 +20,8 @@ app = typer.Typer(
     help="Porteiro's jobs and administration.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False,
 )  # fmt: skip
+app.add_typer(owners.organizations_app, name="organizations")
+app.add_typer(owners.onboardings_app, name="onboardings")
 
 
 @app.command()
@@ -33,13 +31,13 @@ def migrate(
     ] = "head",
 ) -> None:
     """Bring the database's schema up (or down) to a revision."""
-    _run("migrate", _migrate(to))
+    run_job("migrate", _migrate(to))
 
 
 @app.command("topology")
 def declare_topology() -> None:
     """Declare every exchange and queue on RabbitMQ; refuses where one differs."""
-    _run("topology", _declare())
+    run_job("topology", _declare())
 
 
 async def _migrate(to: str) -> None:
@@ -60,20 +58,6 @@ async def _declare() -> None:
     async with connection:
         queues = await topology.declare(connection, settings.retry_seconds)
     log.info("topology.done", count=len(queues))
-
-
-def _run(job: str, work: Coroutine[Any, Any, None]) -> None:
-    """Exit 78 on a Refusal, 1 when a server could not be reached."""
-    telemetry.configure(job)
-    try:
-        asyncio.run(work)
-    except Refusal as refusal:
-        for fault in refusal.faults:
-            log.critical("job.refused", fault=fault)
-        sys.exit(EXIT_REFUSED)
-    except (OSError, TimeoutError, AMQPError, LinkLost, asyncpg.PostgresError):
-        log.critical("job.failed", exc_info=True)
-        sys.exit(1)
 
 
 def main() -> None:

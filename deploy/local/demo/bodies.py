@@ -46,6 +46,13 @@ def text(number: int, words: str = "Olá! Tem café às 15h? ☕ 1/2 kg") -> Bod
     return _messages(contacts=[contact], messages=[message])
 
 
+def message_of(waba_id: str, number: int) -> Body:
+    """A message to a number of some other WABA."""
+    body = text(900_000 + number)
+    body["entry"][0]["id"] = waba_id
+    return body
+
+
 def status(number: int, state: str) -> Body:
     moved = {
         "id": f"wamid.DEMO{number:06}",

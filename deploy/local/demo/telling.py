@@ -1,7 +1,6 @@
 """Tells the demo's story to a running stack and prints what was sent and what became of it."""
 
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.demo import attributing
 from deploy.local.demo.story import Scene, scenes
 from services.ingress.app import PATH
 
@@ -35,10 +35,15 @@ class Outcome:
 
 
 def tell(facts: Facts) -> bool:
-    """Play every scene against the stack and print the table; whether all of it came true."""
+    """Play every scene against the stack and print the tables; whether all of it came true."""
+    console = Console(width=None if sys.stdout.isatty() else 150)
     outcomes = asyncio.run(_play(facts))
-    _print(outcomes)
-    return all(outcome.came_true for outcome in outcomes)
+    console.print(_table(outcomes))
+    findings = asyncio.run(attributing.play(facts))
+    console.print(attributing.table(findings))
+    came_true = [one.came_true for one in outcomes] + [one.came_true for one in findings]
+    console.print(f"{sum(came_true)} of {len(came_true)} scenes came true.")
+    return all(came_true)
 
 
 async def _play(facts: Facts) -> list[Outcome]:
@@ -48,7 +53,6 @@ async def _play(facts: Facts) -> list[Outcome]:
             outcomes = [await _handshake(http, facts)]
             for scene in scenes():
                 outcomes.append(await _perform(scene, http, database, facts))  # noqa: PERF401
-            outcomes.append(await _staging(http, database, facts))
     finally:
         await database.close()
     return outcomes
@@ -99,25 +103,6 @@ async def _perform(
     return Outcome(scene.title, scene.expected, became, came_true, answer_ms, rest_ms)
 
 
-async def _staging(
-    http: aiohttp.ClientSession, database: "asyncpg.Connection[Any]", facts: Facts
-) -> Outcome:
-    """The smoke test people run by hand; the route does not exist in production."""
-    started = time.perf_counter()
-    form = {"type": "partner-added", "trackingCode": "test-123"}
-    async with http.post(f"{facts['ingress']}{PATH}/test", json=form) as answer:
-        status = answer.status
-    answer_ms = (time.perf_counter() - started) * 1000
-    stored = "SELECT count(*) FROM webhook_log WHERE kind = 'test' AND processed"
-    deadline = time.monotonic() + REST_SECONDS
-    count = 0
-    while count == 0 and time.monotonic() < deadline:
-        count = await database.fetchval(stored)
-    rest_ms = (time.perf_counter() - started) * 1000
-    became = f"{status}: {count} processed"
-    return Outcome(f"staging: {json.dumps(form)}", "stored", became, count == 1, answer_ms, rest_ms)
-
-
 async def _at_rest(
     posts: Sequence[bytes], database: "asyncpg.Connection[Any]", since: Any, *, wanted: bool
 ) -> Counter[str]:
@@ -149,7 +134,7 @@ def _list(counts: Counter[Any]) -> str:
     return ", ".join(f"{count} x {what}" for what, count in counts.items())
 
 
-def _print(outcomes: Sequence[Outcome]) -> None:
+def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="What was sent, and what became of it", show_lines=False)
     table.add_column("sent", overflow="fold", ratio=4)
     table.add_column("expected", ratio=2)
@@ -161,7 +146,4 @@ def _print(outcomes: Sequence[Outcome]) -> None:
         rest = "" if one.rest_ms is None else f"{one.rest_ms:.0f} ms"
         mark = "[green]ok[/]" if one.came_true else "[bold red]NO[/]"
         table.add_row(one.title, one.expected, one.became, f"{one.answer_ms:.1f} ms", rest, mark)
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table)
-    kept = sum(outcome.came_true for outcome in outcomes)
-    console.print(f"{kept} of {len(outcomes)} scenes came true.")
+    return table

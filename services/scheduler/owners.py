@@ -1,0 +1,118 @@
+"""Organizations and their onboardings, by hand."""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import structlog
+import typer
+
+from services.scheduler.job import run_job
+from shared.actions import settling
+from shared.domain.splitting import as_id
+from shared.lifecycle import Refusal
+from shared.settings import DatabaseSettings, Environment, load
+from shared.store import organizations
+from shared.store.pool import Connection, open_pool, transaction
+
+log = structlog.get_logger()
+organizations_app = typer.Typer(help="The company's customers.", no_args_is_help=True)
+onboardings_app = typer.Typer(help="Their tries to connect a WABA.", no_args_is_help=True)
+
+ORGANIZATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACKING_CODE = re.compile(r"[\x21-\x7e]{1,128}")
+
+Name = Annotated[str, typer.Argument(help="The company's own id for its customer.")]
+Code = Annotated[str, typer.Argument(help="The onboarding's tracking code.")]
+
+
+@organizations_app.command("add")
+def add_organization(
+    organization_id: Name,
+    business: Annotated[
+        str | None, typer.Option(help="A Meta business id that is known to be theirs.")
+    ] = None,
+) -> None:
+    """Name an organization and, if known, a business it owns; idempotent."""
+
+    async def add(connection: Connection) -> None:
+        await organizations.add(
+            connection, _matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        )
+        if business is not None:
+            await organizations.add_business(
+                connection, organization_id, _id("--business", business)
+            )
+        log.info("organization.added", organization_id=organization_id)
+
+    run_job("organizations", _in_transaction(add))
+
+
+@onboardings_app.command("start")
+def start_onboarding(
+    organization_id: Name,
+    code: Annotated[str | None, typer.Option(help="A tracking code; else a random one.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=720, help="Until it expires.")] = 24,
+) -> None:
+    """Open an onboarding and log its tracking code."""
+
+    async def start(connection: Connection) -> None:
+        await organizations.add(
+            connection, _matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        )
+        tracking_code = _matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
+        expires_at = datetime.now(UTC) + timedelta(hours=hours)
+        if not await organizations.start_onboarding(
+            connection, organization_id, tracking_code, expires_at
+        ):
+            raise Refusal(["--code is taken: choose another"])
+        log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
+
+    run_job("onboardings", _in_transaction(start))
+
+
+@onboardings_app.command("prove")
+def prove_onboarding(
+    code: Code,
+    waba_id: Annotated[str, typer.Argument(help="The WABA its session is of.")],
+    business: Annotated[
+        str | None, typer.Option(help="The business that owns the WABA, as Meta told it.")
+    ] = None,
+) -> None:
+    """Record a session as proven, as if a token had proved it. Only where ENVIRONMENT is local."""
+
+    async def prove(connection: Connection) -> None:
+        if load(DatabaseSettings).environment is not Environment.LOCAL:
+            raise Refusal(["only where ENVIRONMENT is local: elsewhere a token proves it"])
+        proven_by = await settling.prove(
+            connection,
+            code,
+            _id("WABA_ID", waba_id),
+            None if business is None else _id("--business", business),
+            datetime.now(UTC),
+        )
+        if proven_by is None:
+            raise Refusal(["CODE is no onboarding that could be this WABA's"])
+        log.info("onboarding.proven", organization_id=proven_by, waba_id=waba_id)
+
+    run_job("onboardings", _in_transaction(prove))
+
+
+async def _in_transaction(work: Callable[[Connection], Awaitable[None]]) -> None:
+    url = load(DatabaseSettings).database_url.get_secret_value()
+    async with open_pool(url, name="porteiro", size=1) as pool, transaction(pool) as connection:
+        await work(connection)
+
+
+def _matching(pattern: re.Pattern[str], name: str, value: str) -> str:
+    if not pattern.fullmatch(value):
+        raise Refusal([f"{name} must match {pattern.pattern}"])
+    return value
+
+
+def _id(name: str, value: str) -> str:
+    if as_id(value) is None:
+        raise Refusal([f"{name} must be 1 to 20 digits"])
+    return value
