@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared import crash
 from shared.lifecycle import Refusal
 
 PLACEHOLDER = re.compile(
@@ -64,6 +65,12 @@ def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+def _crash(value: str) -> str:
+    if not crash.FORM.fullmatch(value):
+        raise ValueError
+    return value
+
+
 AppSecret = Annotated[SecretStr, _secret(r"[\x21-\x2b\x2d-\x7e]{16,128}")]
 Key = Annotated[SecretStr, AfterValidator(_strong_key)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -86,6 +93,9 @@ class ProcessSettings(Settings):
 
     host: str = Field("0.0.0.0", description="the address to listen on")
     health_port: Port = Field(9090, description="a port for /healthz, /readyz and /metrics")
+    crash_at: Annotated[str, AfterValidator(_crash)] | None = Field(
+        None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
+    )
 
 
 class DatabaseSettings(Settings):
@@ -154,7 +164,7 @@ def load(settings: type[S]) -> S:
             sorted({_fault(settings, e["loc"], e["type"]) for e in error.errors()})
         ) from None
     if loaded.environment is Environment.PRODUCTION:
-        _refuse_placeholders(loaded)
+        _refuse_in_production(loaded)
     return loaded
 
 
@@ -164,8 +174,10 @@ def _fault(settings: type[Settings], loc: tuple[int | str, ...], kind: str) -> s
     return f"{field.upper()} {found}: expected {settings.model_fields[field].description}"
 
 
-def _refuse_placeholders(settings: Settings) -> None:
+def _refuse_in_production(settings: Settings) -> None:
     faults = []
+    if getattr(settings, "crash_at", None):
+        faults.append("CRASH_AT is set: production must not crash on purpose")
     for field in type(settings).model_fields:
         value = getattr(settings, field)
         secrets = value if isinstance(value, tuple) else (value,)

@@ -14,6 +14,7 @@ from services.ingress.metrics import IngressMetrics
 from services.ingress.road import Road
 from services.ingress.roads import QUEUES, BrokerRoad, DatabaseRoad
 from services.ingress.settings import IngressSettings
+from shared import crash
 from shared.broker.link import keep_connected
 from shared.broker.publisher import Publisher
 from shared.crypto import KeyRing
@@ -34,6 +35,8 @@ POOL_SIZE = 4
 
 async def main(stop: Stop) -> None:
     settings = load(IngressSettings)
+    if settings.crash_at:
+        crash.arm(settings.crash_at)
     registry = CollectorRegistry()
     metrics = IngressMetrics(registry)
     health = Health(registry)

@@ -11,6 +11,7 @@ from services.processor.intake import QUEUES, Intake
 from services.processor.metrics import ProcessorMetrics
 from services.processor.settings import ProcessorSettings
 from services.processor.worker import WORKERS, Worker
+from shared import crash
 from shared.broker.link import keep_connected
 from shared.crypto import KeyRing
 from shared.health import Health, serve_health
@@ -25,6 +26,8 @@ POOL_SIZE = 6
 
 async def main(stop: Stop) -> None:
     settings = load(ProcessorSettings)
+    if settings.crash_at:
+        crash.arm(settings.crash_at)
     registry = CollectorRegistry()
     metrics = ProcessorMetrics(registry)
     health = Health(registry)

@@ -9,6 +9,7 @@ import structlog
 
 from services.processor.effects import make_effects
 from services.processor.metrics import ProcessorMetrics
+from shared.crash import crash_point
 from shared.crypto import KeyRing
 from shared.domain.splitting import Change, Unparsable, split
 from shared.messages import Webhook
@@ -91,6 +92,7 @@ class Groups:
         async with transaction(self._pool) as connection:
             new = await webhooks.insert(connection, self._ring, arrivals)
             await self._insert_changes(connection, [s for s in splits if s.webhook.id in new])
+            crash_point("group.stored")
         return new
 
     async def _store_alone(self, one: Split) -> set[UUID]:

@@ -15,9 +15,8 @@ from shared.store.pool import Connection
 
 async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
     """Record what changes tell and settle the connections they tell of. Idempotent."""
-    wabas = {telling.waba_id for telling in tellings if telling.is_waba}
-    await connections.ensure(connection, wabas)
-    await connections.lock(connection, wabas)
+    await connections.ensure(connection, {t.waba_id for t in tellings if t.is_waba})
+    held = await connections.lock(connection, {telling.waba_id for telling in tellings})
     told: dict[str, list[Fact]] = {}
     for telling in tellings:
         told.setdefault(telling.waba_id, []).extend(telling.facts)
@@ -29,7 +28,7 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
         if telling.tracking_code:
             at = max(fact.at for fact in telling.facts)
             await organizations.prove(connection, telling.tracking_code, telling.waba_id, at)
-    await settle(connection, {telling.waba_id for telling in tellings})
+    await _settle(connection, held)
 
 
 async def prove(
@@ -56,11 +55,14 @@ async def prove(
 
 async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
     """Bring connections to what their facts and proofs say; how many changed. Idempotent."""
-    held = await connections.lock(connection, waba_ids)
+    return await _settle(connection, await connections.lock(connection, waba_ids))
+
+
+async def _settle(connection: Connection, held: Sequence[Held]) -> int:
     values = await facts.values(connection, [one.waba_id for one in held])
     proofs = await organizations.proofs(connection, list(values))
     businesses = {v["owner_business"] for v in values.values() if "owner_business" in v}
-    owners = await organizations.owners(connection, businesses)
+    owners = await organizations.owners(connection, businesses) if businesses else {}
     onboarding = await organizations.onboarding(connection, list(values)) if owners else set()
 
     changed = []

@@ -48,6 +48,8 @@ async def values(connection: Connection, waba_ids: Collection[str]) -> dict[str,
 
 async def add_numbers(connection: Connection, numbers: Collection[tuple[str, Number]]) -> None:
     """Numbers (by WABA id) that were named; an id once known for its digits stays known."""
+    if not numbers:
+        return
     ids: dict[tuple[str, str], str | None] = {}
     for waba_id, number in numbers:
         place = (waba_id, number.digits)

@@ -1,13 +1,8 @@
 """Real processes: what they refuse to start on, and what they start without."""
 
-import asyncio
-import json
 import os
 import signal
-import sys
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -17,33 +12,9 @@ from shared.broker.topology import RAW
 from shared.lifecycle import EXIT_REFUSED
 from shared.store.migrate import migrate
 from tests import servers
-from tests.environment import APP_SECRET, BODY_KEY, VERIFY_TOKEN, service_environment
+from tests.environment import service_environment
+from tests.processes import PASSWORD, ended, start
 from tests.waiting import eventually
-
-PASSWORD = "hidden-7c1d93e0"  # pragma: allowlist secret
-
-
-def passwords() -> list[str]:
-    """Those of the servers the tests run on."""
-    urls = (servers.POSTGRESQL, servers.REDIS, servers.RABBITMQ)
-    return [str(urlsplit(os.environ[url]).password) for url in urls]
-
-
-async def start(module: str, *arguments: str, env: Mapping[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments,
-        env={"PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore", **env},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-
-
-async def ended(process: asyncio.subprocess.Process) -> tuple[int, list[dict[str, Any]]]:
-    """Its exit code and its log; no line of it is anything but JSON."""
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    for secret in (APP_SECRET, VERIFY_TOKEN, BODY_KEY, PASSWORD, *passwords()):
-        assert secret.encode() not in output
-    assert process.returncode is not None
-    return process.returncode, [json.loads(line) for line in output.splitlines()]
 
 
 def faults(log: list[dict[str, Any]]) -> list[str]:

@@ -37,6 +37,7 @@ GARBLED = {
     "ENVIRONMENT": ["prod", "Production "],
     "PORT": ["0", "65536", "http"],
     "HEALTH_PORT": ["0", "65536", "http"],
+    "CRASH_AT": ["Group.Stored", "group.stored:0", "group.stored:1:TERM", "group.stored 1"],
 }
 CLASSES: list[type[Settings]] = [
     IngressSettings,

@@ -104,3 +104,14 @@ def test_real_secrets_are_taken_in_production(monkeypatch: pytest.MonkeyPatch) -
 
     assert loaded.meta_app_secret.get_secret_value() == SOUND["META_APP_SECRET"]
     assert hex_bytes(loaded.body_encryption_key) == [bytes.fromhex(BODY_KEY)]
+
+
+def test_production_does_not_crash_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRASH_AT", "group.stored")
+    monkeypatch.setenv("ENVIRONMENT", "staging")
+    assert load(IngressSettings).crash_at == "group.stored"
+
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(Refusal) as raised:
+        load(IngressSettings)
+    assert raised.value.faults == ["CRASH_AT is set: production must not crash on purpose"]
