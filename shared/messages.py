@@ -2,7 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 BUNDLE_VERSION = 1
+EVENT_VERSION = 1
 #: A bundle's bounds; a webhook larger than this travels alone.
 MAX_BUNDLE_WEBHOOKS = 100
 MAX_BUNDLE_BYTES = 1_000_000
@@ -90,6 +91,44 @@ def _decode_webhook(item: dict[str, Any]) -> Webhook:
     if not isinstance(webhook.signature, str):
         raise TypeError
     return webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """Word that a row will be due: it may be lost, doubled or late, for the row is the truth.
+
+    `attempt` is the try that comes next, `seconds` how long the nudge rests before.
+    """
+
+    id: UUID
+    attempt: int
+    seconds: int
+
+
+def encode_nudge(nudge: Nudge) -> bytes:
+    return orjson.dumps({"version": 1, "id": str(nudge.id), "attempt": nudge.attempt})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the company's backend reads: docs/events.asyncapi.yaml is its contract.
+
+    `revision` is a connection's, `webhook_id` a change's; the other is None.
+    """
+
+    id: UUID
+    type: str
+    occurred_at: datetime
+    organization_id: str
+    waba_id: str
+    revision: int | None
+    webhook_id: UUID | None
+    data: Any
+
+
+def encode_event(event: Event) -> bytes:
+    # default: asyncpg has a UUID of its own
+    return orjson.dumps({"version": EVENT_VERSION, **asdict(event)}, default=str)
 
 
 def _list(value: Any) -> list[Any]:

@@ -116,10 +116,14 @@ class BrokerSettings(Settings):
     )
 
 
-class TopologySettings(BrokerSettings):
+class RetrySettings(Settings):
     retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(_rising)] = Field(
         (30, 300, 1800), description="rising delays in whole seconds, comma-separated"
     )
+
+
+class TopologySettings(BrokerSettings, RetrySettings):
+    pass
 
 
 class BodyKeySettings(Settings):

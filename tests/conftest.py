@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from pytest import Config, MonkeyPatch
 
-from shared.broker.topology import DEAD, WORK_QUEUES
+from shared.broker.topology import DEAD, WORK_QUEUES, retry_name
 from shared.crypto import KeyRing
 from shared.store.pool import Connection, Pool, open_pool
 from tests import servers
@@ -49,7 +49,7 @@ async def database_url(_database: str) -> str:
     try:
         await connection.execute(
             "TRUNCATE organizations, whatsapp_connections, connection_facts, phone_numbers,"
-            " webhook_log, webhook_bodies CASCADE"
+            " webhook_log, webhook_bodies, dead_letters, replays, audit_log CASCADE"
         )
     finally:
         await connection.close()
@@ -72,7 +72,7 @@ async def conn(pool: Pool) -> AsyncIterator[Connection]:
 async def broker(_vhost: str) -> AsyncIterator[Broker]:
     """The worker's virtual host, its queues emptied."""
     async with open_broker(_vhost) as broker:
-        await broker.purge(*WORK_QUEUES, DEAD)
+        await broker.purge(*WORK_QUEUES, DEAD, *map(retry_name, servers.RETRY_SECONDS))
         yield broker
 
 

@@ -45,28 +45,36 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, list[dict[str
 
 
 @asynccontextmanager
+async def process(
+    module: str, environment: Mapping[str, str], **settings: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m MODULE`; killed at the end of the block if it still lives."""
+    started = await start(module, env={**environment, "HEALTH_PORT": str(free_port()), **settings})
+    assert started.stdout is not None
+    reading = asyncio.ensure_future(started.stdout.read())  # else a full pipe would stop it
+    try:
+        yield started
+    finally:
+        with suppress(ProcessLookupError):
+            started.kill()
+        await asyncio.wait_for(started.wait(), 10)
+        await reading
+
+
+@asynccontextmanager
 async def service(
     name: str, environment: Mapping[str, str], **settings: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`services.NAME`, ready for work; killed at the end of the block if it still lives."""
-    own = {**environment, "HEALTH_PORT": str(free_port()), **settings}
-    process = await start(f"services.{name}", env=own)
-    assert process.stdout is not None
-    reading = asyncio.ensure_future(process.stdout.read())  # else a full pipe would stop it
-    try:
-        await eventually(
-            lambda: _is_ready(process, f"http://{environment['HOST']}:{own['HEALTH_PORT']}")
-        )
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await asyncio.wait_for(process.wait(), 10)
-        await reading
+    port = str(free_port())
+    health = f"http://{environment['HOST']}:{port}"
+    async with process(f"services.{name}", environment, HEALTH_PORT=port, **settings) as started:
+        await eventually(lambda: _is_ready(started, health))
+        yield started
 
 
 async def _is_ready(process: asyncio.subprocess.Process, health: str) -> bool:
-    assert process.returncode is None
+    assert process.returncode is None, "it ended instead"
     try:
         async with aiohttp.request("GET", f"{health}/readyz") as answer:
             return answer.status == 200
@@ -79,3 +87,8 @@ async def until_frozen(process: asyncio.subprocess.Process) -> None:
         return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
     await eventually(frozen)
+
+
+async def until_dead(process: asyncio.subprocess.Process) -> None:
+    """Killed by itself, as it was told to be; nothing else is what the test means."""
+    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL

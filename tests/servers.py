@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -92,7 +92,9 @@ async def open_management() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def create_vhost(name: str, *, declare: bool = True) -> str:
+async def create_vhost(
+    name: str, *, declare: bool = True, retry_seconds: Sequence[int] = RETRY_SECONDS
+) -> str:
     """A new virtual host, with the topology declared in it."""
     user = urlsplit(os.environ[RABBITMQ]).username
     rights = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -102,7 +104,7 @@ async def create_vhost(name: str, *, declare: bool = True) -> str:
     vhost = os.environ[RABBITMQ].replace("%2F", name)
     if declare:
         async with await connect(vhost, "test") as connection:
-            await topology.declare(connection, RETRY_SECONDS)
+            await topology.declare(connection, retry_seconds)
     return vhost
 
 

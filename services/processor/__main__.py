@@ -1,18 +1,28 @@
 """The processor: raw webhooks in, rows out."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from services.processor.due import DueLoop
-from services.processor.group import Groups
+from services.processor.fuse import Fuse
 from services.processor.intake import QUEUES, Intake
 from services.processor.metrics import ProcessorMetrics
+from services.processor.nudges import Nudges
+from services.processor.relay import Relay
 from services.processor.settings import ProcessorSettings
 from services.processor.worker import WORKERS, Worker
 from shared import crash
+from shared.actions.failing import Failing
+from shared.actions.group import Groups
+from shared.actions.metrics import WorkMetrics
+from shared.actions.working import Work
+from shared.broker.consumer import Consumer
 from shared.broker.link import keep_connected
+from shared.broker.publisher import Publisher
+from shared.broker.topology import CHANGES, DEAD, EVENTS, retry_name
 from shared.crypto import KeyRing
 from shared.health import Health, serve_health
 from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
@@ -30,32 +40,44 @@ async def main(stop: Stop) -> None:
         crash.arm(settings.crash_at)
     registry = CollectorRegistry()
     metrics = ProcessorMetrics(registry)
+    work_metrics = WorkMetrics(registry)
     health = Health(registry)
-    broker, database = map(health.dependency, ("broker", "database"))
+    broker, publishing, consuming, database = map(
+        health.dependency, ("broker", "publisher", "consumer", "database")
+    )
     health.needs = [[database]]  # without the broker it still works what rests in the database
     ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
     intake = Intake(broker, metrics)
+    publisher = Publisher(publishing)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.database_url.get_secret_value(), name="processor", size=POOL_SIZE)
         )
-        groups = Groups(pool, ring, metrics)
-        due = DueLoop(pool, groups)
-        consuming = keep_connected(
-            settings.rabbitmq_url.get_secret_value(),
-            intake.serve,
-            name="processor",
-            needs=list(QUEUES.values()),
-            dependency=broker,
+        failing = Failing(settings.retry_seconds, work_metrics)
+        groups = Groups(pool, ring, failing, work_metrics)
+        nudges = Nudges(publisher, metrics)
+        due = DueLoop(pool, Work(pool, ring, groups, failing), nudges)
+        relay = Relay(pool, ring, publisher, metrics)
+        fuse = Fuse(pool, ring, work_metrics)
+        consumer = Consumer({CHANGES: due.hear, DEAD: fuse.keep}, consuming)
+        connect = partial(
+            keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )
-        await stack.enter_async_context(running(consuming, stop))
-        await stack.enter_async_context(running(database.watch(lambda: look(pool)), stop))
+        waits = [retry_name(seconds) for seconds in settings.retry_seconds]
+        for work in (
+            connect(publisher.serve, needs=[*waits, EVENTS], dependency=publishing),
+            connect(intake.serve, needs=list(QUEUES.values()), dependency=broker),
+            connect(consumer.serve, needs=[CHANGES, DEAD], dependency=consuming),
+            database.watch(lambda: look(pool)),
+        ):
+            await stack.enter_async_context(running(work, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_LOOK_SECONDS)
-        worker = Worker(intake, groups, due, metrics)
+        worker = Worker(intake, groups, nudges, due, relay, metrics)
         for _ in range(WORKERS):
             working = running(worker.run(), stop, finish=intake.close)
             await stack.enter_async_context(working)
-        await stack.enter_async_context(running(due.run(), stop, finish=due.stop))
+        for loop in (due, relay):
+            await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)
         )

@@ -1,7 +1,7 @@
 """What the processor needs."""
 
-from shared.settings import BodyKeySettings, BrokerSettings, DatabaseSettings, ProcessSettings
+from shared.settings import BodyKeySettings, DatabaseSettings, ProcessSettings, TopologySettings
 
 
-class ProcessorSettings(ProcessSettings, BrokerSettings, DatabaseSettings, BodyKeySettings):
+class ProcessorSettings(ProcessSettings, TopologySettings, DatabaseSettings, BodyKeySettings):
     pass

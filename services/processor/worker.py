@@ -7,9 +7,13 @@ from typing import Any
 import structlog
 
 from services.processor.due import DueLoop
-from services.processor.group import Groups
 from services.processor.intake import HOLD_SECONDS, Delivery, Intake
 from services.processor.metrics import ProcessorMetrics
+from services.processor.nudges import Nudges
+from services.processor.relay import Relay
+from shared.actions.group import Groups
+from shared.crash import crash_point
+from shared.messages import Nudge
 from shared.store.errors import is_infrastructure
 
 log = structlog.get_logger()
@@ -22,11 +26,19 @@ _PAUSES = (0.1, 0.5, 1.0, 2.0)
 
 class Worker:
     def __init__(
-        self, intake: Intake, groups: Groups, due: DueLoop, metrics: ProcessorMetrics
+        self,
+        intake: Intake,
+        groups: Groups,
+        nudges: Nudges,
+        due: DueLoop,
+        relay: Relay,
+        metrics: ProcessorMetrics,
     ) -> None:
         self._intake = intake
         self._groups = groups
+        self._nudges = nudges
         self._due = due
+        self._relay = relay
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -36,6 +48,7 @@ class Worker:
             tried = [d for d in group if d.was_tried]
             if fresh:
                 await self._settle(fresh, self._groups.store)
+                self._relay.nudge()
             if tried:
                 await self._settle(tried, self._groups.lay_down)
                 self._due.nudge()
@@ -43,16 +56,20 @@ class Worker:
     async def _settle(
         self,
         deliveries: Sequence[Delivery],
-        keep: Callable[[Sequence[Any]], Coroutine[Any, Any, None]],
+        keep: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Nudge]]],
     ) -> None:
-        """Commit, then ack each alone. The servers' troubles are waited out, nothing counted."""
+        """Commit, send what follows, then ack each alone.
+
+        The servers' troubles are waited out, nothing counted.
+        """
+        crash_point("delivery.taken")
         arrived = [(w, d.lane) for d in deliveries for w in d.webhooks]
         loop = asyncio.get_running_loop()
         until = loop.time() + HOLD_SECONDS
         tries = 0
         while True:
             try:
-                await keep(arrived)
+                nudges = await keep(arrived)
                 break
             except Exception as error:
                 if not is_infrastructure(error):
@@ -64,5 +81,8 @@ class Worker:
                 return
             await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
             tries += 1
+        crash_point("group.committed")
+        await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()
+            crash_point("delivery.acked")

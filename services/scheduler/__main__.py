@@ -7,7 +7,7 @@ import asyncpg
 import structlog
 import typer
 
-from services.scheduler import owners
+from services.scheduler import dead_letters, events, owners, sweep
 from services.scheduler.job import run_job
 from shared.broker import topology
 from shared.broker.link import connect
@@ -20,6 +20,8 @@ app = typer.Typer(
     help="Porteiro's jobs and administration.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False,
 )  # fmt: skip
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(events.app, name="events")
 app.add_typer(owners.organizations_app, name="organizations")
 app.add_typer(owners.onboardings_app, name="onboardings")
 
@@ -38,6 +40,12 @@ def migrate(
 def declare_topology() -> None:
     """Declare every exchange and queue on RabbitMQ; refuses where one differs."""
     run_job("topology", _declare())
+
+
+@app.command("retry-sweep")
+def retry_sweep() -> None:
+    """Work whatever is overdue by five minutes: what the processors' own loops should have done."""
+    run_job("retry-sweep", sweep.sweep())
 
 
 async def _migrate(to: str) -> None:

@@ -8,8 +8,9 @@ from typing import cast
 from shared.domain.account import Telling
 from shared.domain.attribution import attribute
 from shared.domain.facts import Fact, Name, live, standing
-from shared.store import connections, facts, organizations
-from shared.store.connections import Event, Held
+from shared.store import connections, events, facts, organizations
+from shared.store.connections import Held
+from shared.store.events import Transition
 from shared.store.pool import Connection
 
 
@@ -88,18 +89,18 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
             changed.append((before, replace(after, revision=before.revision + 1)))
     if changed:
         await connections.save(connection, [after for _, after in changed])
-        await connections.add_events(connection, [e for pair in changed for e in _events(*pair)])
+        await events.add(connection, [t for pair in changed for t in _transitions(*pair)])
     return len(changed)
 
 
-def _events(before: Held, after: Held) -> list[Event]:
+def _transitions(before: Held, after: Held) -> list[Transition]:
     """What owners are told: of a real transition, and a former owner that it is one no more."""
-    events = []
+    told = []
     if (before.owner, before.standing) != (after.owner, after.standing) and after.owner:
         kind = f"connection.{after.standing.state}"
-        events.append(Event(kind, after.owner.organization_id, after))
+        told.append(Transition(kind, after.owner.organization_id, after))
     was = before.owner.organization_id if before.owner else None
     if was and (after.owner is None or after.owner.organization_id != was):
         # Nothing of the new owner's: neither its name nor its state.
-        events.append(Event("connection.lost", was, before))
-    return events
+        told.append(Transition("connection.lost", was, before))
+    return told

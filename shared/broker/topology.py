@@ -78,17 +78,25 @@ async def declare(connection: AbstractConnection, retry_seconds: Iterable[int]) 
     return [name for name, _ in bindings]
 
 
-async def check(connection: AbstractConnection, queues: Iterable[str]) -> None:
-    """Raise Refusal with a fault for every queue that is missing or was declared otherwise."""
+async def check(connection: AbstractConnection, names: Iterable[str]) -> None:
+    """Raise Refusal with a fault for every queue (and EVENTS, an exchange) that is missing or was
+    declared otherwise."""
     faults = []
-    for name in queues:
+    for name in names:
+        what = "exchange" if name == EVENTS else "queue"
         try:
             async with connection.channel() as channel:
-                await channel.declare_queue(name, passive=True)
+                if name == EVENTS:
+                    await channel.get_exchange(name)
+                else:
+                    await channel.declare_queue(name, passive=True)
             # Found, so declaring it creates nothing: the broker compares the arguments.
-            await _declare_queue(connection, name)
+            if name == EVENTS:
+                await _declare_exchange(connection, name, "topic")
+            else:
+                await _declare_queue(connection, name)
         except ChannelNotFoundEntity:
-            faults.append(f"queue {name} is missing: run `porteiro topology`")
+            faults.append(f"{what} {name} is missing: run `porteiro topology`")
         except Refusal as refusal:
             faults += refusal.faults
     if faults:

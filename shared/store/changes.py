@@ -9,22 +9,22 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.splitting import Change
+from shared.store.due import Claim
 from shared.store.pool import Connection
 
-#: From the first try to the second.
-FIRST_DELAY = timedelta(seconds=30)
 #: Longer than any of our transactions lives.
 SETTLED = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A change that was stored for the first time."""
+    """A change that was stored for the first time. Its owner is one that was proven before."""
 
     id: UUID
     webhook_id: UUID
     received_at: datetime
     change: Change
+    organization_id: str | None
 
 
 async def insert(
@@ -52,7 +52,7 @@ async def insert(
                 AND whatsapp_connections.attribution = 'tracking_code'
         ORDER BY told.key
         ON CONFLICT (key) DO NOTHING
-        RETURNING id
+        RETURNING id, organization_id
         """,
         ids,
         [webhook_id for webhook_id, _, _ in changes],
@@ -63,36 +63,75 @@ async def insert(
         [c.waba_id for _, _, c in changes],
         [c.phone_number_id for _, _, c in changes],
         [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
-        [
-            ring.seal(c.content, associated_data("webhook_changes", id_.bytes, "content"))
-            for id_, (_, _, c) in zip(ids, changes, strict=True)
-        ],
+        [ring.seal(c.content, _place(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
     )
-    new = {record["id"] for record in stored}
+    new = dict(map(tuple, stored))
     return [
-        New(id_, webhook_id, received_at, change)
+        New(id_, webhook_id, received_at, change, new[id_])
         for id_, (webhook_id, received_at, change) in zip(ids, changes, strict=True)
         if id_ in new
     ]
 
 
-async def fail(connection: Connection, change: New, error: str) -> None:
-    """Its effects could not be made: it waits to be tried again, and its webhook with it."""
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A claimed change. `content` is None where it is no more."""
+
+    id: UUID
+    webhook_id: UUID
+    received_at: datetime
+    organization_id: str | None
+    content: bytes | None
+
+
+async def load(connection: Connection, ring: KeyRing, claim: Claim) -> Tried | None:
+    """The claimed change, locked until the transaction ends; None if the claim is void."""
+    record = await connection.fetchrow(
+        """
+        SELECT webhook_id, received_at, organization_id, content FROM webhook_changes
+        WHERE id = $1 AND attempts = $2 AND state IN ('pending', 'failed')
+        FOR UPDATE
+        """,
+        claim.id,
+        claim.attempts,
+    )
+    if record is None:
+        return None
+    content = record["content"]
+    return Tried(
+        id=claim.id,
+        webhook_id=record["webhook_id"],
+        received_at=record["received_at"],
+        organization_id=record["organization_id"],
+        content=None if content is None else open_content(ring, claim.id, content),
+    )
+
+
+async def process(connection: Connection, change_id: UUID) -> None:
+    """A loaded change's effects are made."""
+    await connection.execute(
+        """
+        UPDATE webhook_changes SET state = 'processed', last_error = NULL, next_attempt_at = NULL
+        WHERE id = $1
+        """,
+        change_id,
+    )
+
+
+async def fail(connection: Connection, claim: Claim, error: str, after: timedelta | None) -> None:
+    """A try of a locked change failed: it is tried again `after` that, or dead."""
     await connection.execute(
         """
         UPDATE webhook_changes
-        SET state = 'failed', attempts = 1, last_error = $2, next_attempt_at = now() + $3
+        SET state = CASE WHEN $4::interval IS NULL THEN 'dead' ELSE 'failed' END::change_state,
+            attempts = $2, last_error = $3, next_attempt_at = now() + $4, lease_until = '-infinity',
+            first_failed_at = coalesce(first_failed_at, now())
         WHERE id = $1
         """,
-        change.id,
+        claim.id,
+        claim.attempts,
         error,
-        FIRST_DELAY,
-    )
-    await connection.execute(
-        """
-        UPDATE webhook_log SET processed = false, changes_left = changes_left + 1 WHERE id = $1
-        """,
-        change.webhook_id,
+        after,
     )
 
 
@@ -102,7 +141,7 @@ async def stamp(connection: Connection, *, limit: int) -> int:
     A connection is asked for until SETTLED after its proof: a change that was being stored while
     the proof was committed saw no owner, and is found by then.
     """
-    status = await connection.execute(
+    count: int = await connection.fetchval(
         """
         WITH found AS (
             SELECT webhook_changes.id, whatsapp_connections.organization_id
@@ -111,13 +150,20 @@ async def stamp(connection: Connection, *, limit: int) -> int:
                 AND webhook_changes.organization_id IS NULL
             ORDER BY waba_id, webhook_changes.id LIMIT $1
             FOR UPDATE OF webhook_changes SKIP LOCKED
+        ), stamped AS (
+            UPDATE webhook_changes SET organization_id = found.organization_id
+            FROM found WHERE webhook_changes.id = found.id
+            RETURNING webhook_changes.*
+        ), told AS (
+            INSERT INTO events (id, type, organization_id, waba_id)
+            SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
+            FROM stamped WHERE state = 'processed'
         )
-        UPDATE webhook_changes SET organization_id = found.organization_id
-        FROM found WHERE webhook_changes.id = found.id
+        SELECT count(*) FROM stamped
         """,
         limit,
     )
-    if count := int(status.split()[-1]):
+    if count:
         return count
     await connection.execute(
         """
@@ -131,3 +177,20 @@ async def stamp(connection: Connection, *, limit: int) -> int:
         SETTLED,
     )
     return 0
+
+
+async def read_content(connection: Connection, ring: KeyRing, change_id: UUID) -> bytes | None:
+    """The change's piece of its webhook; None once it was dropped. Raises Undecryptable."""
+    envelope = await connection.fetchval(
+        "SELECT content FROM webhook_changes WHERE id = $1", change_id
+    )
+    return None if envelope is None else open_content(ring, change_id, envelope)
+
+
+def open_content(ring: KeyRing, change_id: UUID, envelope: bytes) -> bytes:
+    """Raises Undecryptable."""
+    return ring.open(envelope, _place(change_id))
+
+
+def _place(change_id: UUID) -> bytes:
+    return associated_data("webhook_changes", change_id.bytes, "content")

@@ -1,6 +1,5 @@
 """Connections: a row a WABA, whose it is and why, and in what state."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,15 +21,6 @@ class Held:
     standing: Standing
     owner_business_id: str | None
     revision: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What the company's backend is told; `organization_id` is the one that may know."""
-
-    type: str
-    organization_id: str
-    held: Held
 
 
 async def ensure(connection: Connection, waba_ids: Collection[str]) -> None:
@@ -98,32 +88,6 @@ async def save(connection: Connection, connections: Sequence[Held]) -> None:
         [one.owner_business_id for one in connections],
         [one.revision for one in connections],
     )
-
-
-async def add_events(connection: Connection, events: Sequence[Event]) -> None:
-    """In the transaction that decides them."""
-    await connection.execute(
-        """
-        INSERT INTO events (id, type, organization_id, waba_id, revision, data)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                             $6::jsonb[])
-        """,
-        [uuid7() for _ in events],
-        [event.type for event in events],
-        [event.organization_id for event in events],
-        [event.held.waba_id for event in events],
-        [event.held.revision for event in events],
-        [json.dumps(_data(event.held)) for event in events],
-    )
-
-
-def _data(held: Held) -> dict[str, str | None]:
-    return {
-        "state": held.standing.state,
-        "reason": held.standing.reason,
-        "attribution": held.why,
-        "owner_business_id": held.owner_business_id,
-    }
 
 
 async def undecided(connection: Connection, *, limit: int) -> list[str]:

@@ -20,9 +20,3 @@ def is_infrastructure(error: BaseException) -> bool:
         sqlstate = error.sqlstate or ""
         return sqlstate[:2] in _CLASSES or sqlstate in _CODES
     return isinstance(error, _LOST)
-
-
-def describe(error: Exception) -> str:
-    """What failed, without its text, which may quote what was being stored."""
-    sqlstate = getattr(error, "sqlstate", None)
-    return f"failed: {type(error).__name__}" + (f" ({sqlstate})" if sqlstate else "")

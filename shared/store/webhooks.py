@@ -1,6 +1,6 @@
 """The log of webhooks and their bodies: one row each, under the id it got at the door."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -11,27 +11,22 @@ from asyncpg import Record
 
 from shared.crypto import KeyRing, associated_data
 from shared.messages import Kind, Webhook
+from shared.store.due import Claim
 from shared.store.pool import Connection
 
 Lane = Literal["fast", "slow"]
 Road = Literal["broker", "database"]
 State = Literal["unsplit", "split", "dead"]
 
-#: How long a claim holds; a claimer that has not finished by then is taken for dead.
-LEASE = timedelta(seconds=60)
-#: One first try and three retries.
-MAX_ATTEMPTS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A webhook as it is about to be stored. `error` is why a dead one cannot be split."""
+    """A webhook as it is about to be stored."""
 
     webhook: Webhook
     lane: Lane
     road: Road
     state: State
-    error: str | None = None
 
 
 async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arrival]) -> set[UUID]:
@@ -44,11 +39,11 @@ async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arriv
     new = await connection.fetch(
         """
         INSERT INTO webhook_log
-            (id, received_at, digest, kind, lane, road, state, processed, last_error)
-        SELECT id, received_at, digest, kind, lane, road, state, state = 'split', error
+            (id, received_at, digest, kind, lane, road, state, processed)
+        SELECT *, state = 'split'
         FROM unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::webhook_kind[], $5::lane[],
-                    $6::road[], $7::webhook_state[], $8::text[])
-             AS row (id, received_at, digest, kind, lane, road, state, error)
+                    $6::road[], $7::webhook_state[])
+             AS row (id, received_at, digest, kind, lane, road, state)
         ON CONFLICT (id) DO NOTHING
         RETURNING id
         """,
@@ -59,7 +54,6 @@ async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arriv
         [a.lane for a in arrivals],
         [a.road for a in arrivals],
         [a.state for a in arrivals],
-        [a.error for a in arrivals],
     )
     ids = {record["id"] for record in new}
     await _insert_bodies(connection, ring, [w for w in webhooks if w.id in ids])
@@ -80,52 +74,6 @@ async def _insert_bodies(
         [bytes.fromhex(w.signature.removeprefix("sha256=")) or None for w in webhooks],
         [ring.seal(w.body, _place(w.id)) for w in webhooks],
     )
-
-
-async def claim_unsplit(connection: Connection, *, first_tries: bool, limit: int) -> list[UUID]:
-    """Claim webhooks that wait to be split: attempts + 1 and a lease, to be committed at once.
-
-    `first_tries` claims what was never tried; otherwise what somebody claimed and did not finish.
-    """
-    claimed = await connection.fetch(
-        """
-        UPDATE webhook_log SET attempts = attempts + 1, lease_until = now() + $1
-        WHERE id IN (
-            SELECT id FROM webhook_log
-            WHERE state = 'unsplit' AND lease_until < now() AND (attempts = 0) = $2
-            ORDER BY lease_until, id LIMIT $3 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING id
-        """,
-        LEASE,
-        first_tries,
-        limit,
-    )
-    return [record["id"] for record in claimed]
-
-
-async def hand_back(connection: Connection, ids: Collection[UUID]) -> None:
-    """Undo a claim whose try never came to its end for the servers' sake."""
-    await connection.execute(
-        """
-        UPDATE webhook_log SET attempts = attempts - 1, lease_until = '-infinity'
-        WHERE id = ANY($1) AND state = 'unsplit' AND attempts > 0
-        """,
-        list(ids),
-    )
-
-
-async def bury_exhausted(connection: Connection) -> list[UUID]:
-    """Give up what was claimed MAX_ATTEMPTS times and never finished: it kills whoever tries it."""
-    dead = await connection.fetch(
-        """
-        UPDATE webhook_log SET state = 'dead', last_error = 'never finished being split'
-        WHERE state = 'unsplit' AND lease_until < now() AND attempts >= $1
-        RETURNING id
-        """,
-        MAX_ATTEMPTS,
-    )
-    return [record["id"] for record in dead]
 
 
 async def load_unsplit(
@@ -155,14 +103,46 @@ async def mark_split(connection: Connection, ids: Collection[UUID]) -> None:
     )
 
 
-async def mark_dead(connection: Connection, webhook_id: UUID, error: str) -> None:
+async def fail(connection: Connection, claim: Claim, error: str, after: timedelta | None) -> bool:
+    """A try failed: it is tried again `after` that, or dead; False if the claim is void."""
+    status = await connection.execute(
+        """
+        UPDATE webhook_log
+        SET state = CASE WHEN $4::interval IS NULL THEN 'dead' ELSE 'unsplit' END::webhook_state,
+            attempts = $2, last_error = $3, lease_until = coalesce(now() + $4, '-infinity'),
+            first_failed_at = coalesce(first_failed_at, now())
+        WHERE id = $1 AND state = 'unsplit' AND attempts <= $2
+        """,
+        claim.id,
+        claim.attempts,
+        error,
+        after,
+    )
+    return status == "UPDATE 1"
+
+
+async def unsettle(connection: Connection, webhook_id: UUID) -> None:
+    """One more of its changes is unsettled."""
     await connection.execute(
         """
-        UPDATE webhook_log SET state = 'dead', last_error = $2
-        WHERE id = $1 AND state = 'unsplit'
+        UPDATE webhook_log SET processed = false, changes_left = changes_left + 1 WHERE id = $1
         """,
         webhook_id,
-        error,
+    )
+
+
+async def settle(connection: Connection, settled: Mapping[UUID, int]) -> None:
+    """So many of their changes are settled; processed are those that have none left."""
+    await connection.execute(
+        """
+        UPDATE webhook_log
+        SET changes_left = changes_left - settled.count,
+            processed = changes_left - settled.count = 0
+        FROM unnest($1::uuid[], $2::integer[]) AS settled (id, count)
+        WHERE webhook_log.id = settled.id
+        """,
+        list(settled),
+        list(settled.values()),
     )
 
 

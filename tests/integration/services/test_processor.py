@@ -10,13 +10,17 @@ from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook, encode_webhook, join_bundle
-from shared.store import webhooks
+from shared.store import dead_letters, webhooks
 from shared.store.pool import Connection
 from tests import running
 from tests.broker import Broker
 from tests.proxy import open_proxy
+from tests.refusing import refusing
 from tests.sending import account_update, message
 from tests.waiting import eventually
+
+FAILED = "FROM webhook_log WHERE state = 'unsplit' AND last_error IS NOT NULL"
+REFUSED = "failed: RaiseError (P0001) in shared.store.changes.insert"
 
 
 def bundle(*bodies: bytes) -> bytes:
@@ -57,22 +61,20 @@ async def test_a_redelivered_bundle_is_laid_down_and_worked_from_there(
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 10
 
 
-async def test_one_webhook_the_database_refuses_dies_alone(
+async def test_one_webhook_the_database_refuses_fails_alone(
     environment: dict[str, str], broker: Broker, conn: Connection
 ) -> None:
-    await _refuse(conn, "POISON")
-    try:
+    async with refusing(conn, "POISON", table="webhook_changes", column="event"):
         bodies = [write(message(n)) for n in range(20)]
         bodies.insert(7, write(account_update("POISON")))
         await broker.put(RAW, bundle(*bodies))
         await broker.put(RAW, bundle(write(account_update("POISON", time=1))))
         await hand_back_once(broker, RAW)
         async with running.processor(environment):
-            await until_states(conn, split=20, dead=2)
-        errors = await conn.fetch("SELECT last_error FROM webhook_log WHERE state = 'dead'")
-        assert {row["last_error"] for row in errors} == {"failed: RaiseError (P0001)"}
-    finally:
-        await conn.execute("DROP FUNCTION refuse CASCADE")
+            await until_states(conn, split=20, unsplit=2)
+            await eventually(lambda: conn.fetchval(f"SELECT count(*) = 2 {FAILED}"))
+        errors = await conn.fetch(f"SELECT DISTINCT last_error, attempts {FAILED}")
+        assert [tuple(row) for row in errors] == [(REFUSED, 1)]
 
 
 async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
@@ -88,7 +90,7 @@ async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
         "SELECT state::text, last_error, count(*) FROM webhook_changes GROUP BY 1, 2 ORDER BY 1, 2"
     )
     assert [tuple(row) for row in counts] == [
-        ("failed", "untellable: names no WABA", 1), ("processed", None, 999),
+        ("dead", "untellable: names no WABA", 1), ("processed", None, 999),
     ]  # fmt: skip
     row = await conn.fetchrow("SELECT processed, changes_left FROM webhook_log")
     assert row is not None
@@ -99,8 +101,7 @@ async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
 async def test_effects_the_database_refuses_fail_alone(
     environment: dict[str, str], broker: Broker, conn: Connection
 ) -> None:
-    await _refuse(conn, "violation", table="connection_facts", column="name")
-    try:
+    async with refusing(conn, "violation"):
         await broker.put(
             RAW,
             bundle(
@@ -116,11 +117,13 @@ async def test_effects_the_database_refuses_fail_alone(
         rows = await conn.fetch("SELECT event, state::text, last_error FROM webhook_changes")
         assert {tuple(row) for row in rows} == {
             ("ACCOUNT_OFFBOARDED", "processed", None),
-            ("ACCOUNT_VIOLATION", "failed", "failed: RaiseError (P0001)"),
+            (
+                "ACCOUNT_VIOLATION",
+                "failed",
+                "failed: RaiseError (P0001) in shared.store.facts.record",
+            ),
             ("ACCOUNT_RECONNECTED", "processed", None),
         }
-    finally:
-        await conn.execute("DROP FUNCTION refuse CASCADE")
 
 
 async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
@@ -133,14 +136,19 @@ async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
         await until_states(conn, dead=1)
 
 
-async def test_a_message_that_is_no_bundle_goes_to_the_queue_dead(
-    environment: dict[str, str], broker: Broker, conn: Connection
+async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_bytes_unread(
+    environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
 ) -> None:
     await broker.put(RAW, b"\x00 not a bundle")
     await broker.put(RAW, bundle(write(message(1))))
     async with running.processor(environment):
-        assert await broker.take(DEAD) == b"\x00 not a bundle"
         await until_states(conn, split=1)
+        letters = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
+    [letter] = letters
+    assert (letter["kind"], letter["blame"]) == ("envelope", "ours")
+    assert letter["error"] == "given up: rejected in webhooks.raw"
+    assert b"not a bundle" not in letter["body"]
+    assert await dead_letters.envelope(conn, ring, letter["id"]) == b"\x00 not a bundle"
 
 
 async def test_a_bundle_of_a_later_version_is_held_and_goes_back_untouched(
@@ -175,20 +183,3 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
             await proxy.heal()
             await until_states(conn, split=5)
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
-
-
-async def _refuse(
-    conn: Connection, value: str, *, table: str = "webhook_changes", column: str = "event"
-) -> None:
-    """The database refuses rows with this value, as a fault of ours would make it."""
-    await conn.execute(
-        f"""
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'refused'; END IF;
-            RETURN NEW;
-        END $$;
-        CREATE TRIGGER refuse BEFORE INSERT ON {table}
-            FOR EACH ROW EXECUTE FUNCTION refuse();
-        """
-    )

@@ -26,7 +26,7 @@ def shared_and_removed(waba_id: str, event: str, time: int) -> bytes:
 async def test_a_twin_frozen_in_mid_transaction_holds_nobody_up_for_long_and_undoes_nothing(
     environment: dict[str, str], broker: Broker, conn: Connection
 ) -> None:
-    async with service("processor", environment, CRASH_AT="group.stored:1:STOP") as twin:
+    async with service("processor", environment, CRASH_AT="group.storing:1:STOP") as twin:
         old = [shared_and_removed(waba, "PARTNER_ADDED", OLD) for waba in WABAS]
         await broker.put(RAW, bundle(*old))
         await until_frozen(twin)

@@ -1,14 +1,15 @@
 """Claiming what waits to be split: each try is counted before it begins, and nobody shares one."""
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store import webhooks
+from shared.store import changes, due, webhooks
+from shared.store.due import LEASE, MAX_TOGETHER, Claim, Due
 from shared.store.pool import Connection, Pool, transaction
-from shared.store.webhooks import LEASE, MAX_ATTEMPTS
-from tests.integration.store.samples import make_arrival
+from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 
 LAPSE = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
 
@@ -20,85 +21,114 @@ async def waiting(conn: Connection, ring: KeyRing) -> set[UUID]:
     return await webhooks.insert(conn, ring, [make_arrival() for _ in range(10)])
 
 
-async def claim(conn: Connection, *, first_tries: bool = True, limit: int = 100) -> set[UUID]:
-    return set(await webhooks.claim_unsplit(conn, first_tries=first_tries, limit=limit))
+async def claim(conn: Connection) -> set[UUID]:
+    return {claim.id for claim in (await due.due(conn)).webhooks}
 
 
 async def test_a_claim_counts_the_try_and_holds_a_lease(
     conn: Connection, waiting: set[UUID]
 ) -> None:
     async with conn.transaction():
-        claimed = await claim(conn, limit=3)
+        claimed = await due.due(conn)
         rows = await conn.fetch(
             "SELECT id, attempts, lease_until - now() AS lease FROM webhook_log WHERE attempts > 0"
         )
     assert {row["id"]: (row["attempts"], row["lease"]) for row in rows} == dict.fromkeys(
-        claimed, (1, LEASE)
+        waiting, (1, LEASE)
     )
-    assert len(claimed) == 3
-    assert claimed <= waiting
-    assert await claim(conn) == waiting - claimed
+    assert {(one.id, one.attempts) for one in claimed.webhooks} == {(id_, 1) for id_ in waiting}
     assert await claim(conn) == set()
 
 
 async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
-    pool: Pool, waiting: set[UUID]
+    pool: Pool, ring: KeyRing
 ) -> None:
+    async with transaction(pool) as connection:
+        waiting = await webhooks.insert(
+            connection, ring, [make_arrival() for _ in range(MAX_TOGETHER + 4)]
+        )
     async with transaction(pool) as one, transaction(pool) as other:
-        first = await claim(one, limit=6)
-        second = await claim(other, limit=6)
+        first = await claim(one)
+        second = await claim(other)
         assert first | second == waiting
-        assert (len(first), len(second)) == (6, 4)
+        assert (len(first), len(second)) == (MAX_TOGETHER, 4)
 
 
-async def test_first_tries_and_lapsed_leases_are_claimed_apart(
+async def test_a_lapsed_lease_is_claimed_alone_and_only_when_nothing_fresh_waits(
+    conn: Connection, ring: KeyRing, waiting: set[UUID]
+) -> None:
+    await claim(conn)
+    await conn.execute(LAPSE)
+    fresh = await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
+    assert await claim(conn) == fresh
+
+    seen: set[UUID] = set()
+    for _ in waiting:
+        [alone] = (await due.due(conn)).webhooks
+        assert alone.attempts == 2
+        seen.add(alone.id)
+    assert seen == waiting
+    assert not await due.due(conn)
+
+
+async def test_what_is_not_overdue_yet_is_left_to_the_loop(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    tried = await claim(conn, limit=3)
-    assert await claim(conn, first_tries=False) == set()
-
-    await conn.execute(LAPSE)
-    assert await claim(conn) == waiting - tried
-    assert await claim(conn, first_tries=False) == tried
-    assert await claim(conn, first_tries=False) == set()
+    assert not await due.due(conn, overdue=timedelta(minutes=5))
+    await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
+    assert len((await due.due(conn, overdue=timedelta(minutes=5))).webhooks) == 10
 
 
 async def test_a_claim_handed_back_is_a_first_try_again(
     conn: Connection, waiting: set[UUID]
 ) -> None:
     before = await conn.fetch("SELECT webhook_log::text FROM webhook_log ORDER BY id")
-    claimed = await claim(conn)
-    await webhooks.hand_back(conn, claimed)
+    await due.hand_back(conn, await due.due(conn))
     assert await conn.fetch("SELECT webhook_log::text FROM webhook_log ORDER BY id") == before
-    assert await claim(conn) == claimed
+    assert await claim(conn) == waiting
 
 
-async def test_handing_back_what_was_split_meanwhile_changes_nothing(
+async def test_handing_back_a_void_claim_changes_nothing(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    claimed = await claim(conn)
-    await webhooks.mark_split(conn, claimed)
-    await webhooks.hand_back(conn, claimed)
-    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE attempts = 1") == 10
-    assert await claim(conn) == set()
+    claimed = await due.due(conn)
+    split, again, *_ = sorted(waiting)
+    await webhooks.mark_split(conn, [split])
+    await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", again)
+    await due.hand_back(conn, claimed)
+    rows = await conn.fetch("SELECT id FROM webhook_log WHERE attempts > 0")
+    assert {row["id"] for row in rows} == {split, again}
 
 
-async def test_what_was_claimed_four_times_and_never_finished_is_buried(
+async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good_for_one_try(
+    conn: Connection, ring: KeyRing
+) -> None:
+    webhook = make_webhook()
+    await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
+    [new] = await changes.insert(conn, ring, of(webhook, make_change(1)))
+    await changes.fail(conn, Claim(new.id, 1), "failed: for the test", timedelta(seconds=30))
+    assert not await due.due(conn)
+
+    await conn.execute("UPDATE webhook_changes SET next_attempt_at = now()")
+    assert (await due.due(conn)).changes == [Claim(new.id, 2)]
+    assert not await due.due(conn)
+    assert await changes.load(conn, ring, Claim(new.id, 1)) is None
+    loaded = await changes.load(conn, ring, Claim(new.id, 2))
+    assert loaded is not None
+    assert loaded.content == b"{}"
+
+
+async def test_what_was_claimed_for_the_last_time_and_never_finished_is_exhausted(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        assert await webhooks.bury_exhausted(conn) == []
-        assert await claim(conn, first_tries=attempt == 1) == waiting
-        assert await webhooks.bury_exhausted(conn) == []  # its last try still holds a lease
-        await conn.execute(LAPSE)
+    await conn.execute("UPDATE webhook_log SET attempts = 3 WHERE state = 'unsplit'")
+    assert not await due.exhausted(conn, max_attempts=4)
+    await conn.execute("UPDATE webhook_log SET attempts = 4 WHERE state = 'unsplit'")
+    found = await due.exhausted(conn, max_attempts=4)
+    assert {(one.id, one.attempts) for one in found.webhooks} == {(id_, 4) for id_ in waiting}
 
-    assert set(await webhooks.bury_exhausted(conn)) == waiting
-    assert await webhooks.bury_exhausted(conn) == []
-    assert await claim(conn, first_tries=False) == set()
-    rows = await conn.fetch(
-        "SELECT processed, last_error FROM webhook_log WHERE id = ANY($1)", list(waiting)
-    )
-    assert {tuple(row) for row in rows} == {(False, "never finished being split")}
+    await conn.execute("UPDATE webhook_log SET lease_until = now() + interval '1 min'")
+    assert await due.exhausted(conn, max_attempts=4) == Due()
 
 
 async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
@@ -106,13 +136,13 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
 ) -> None:
     split, dead, *rest = sorted(waiting)
     await webhooks.mark_split(conn, [split])
-    await webhooks.mark_dead(conn, dead, "unparsable: not valid JSON")
+    assert await webhooks.fail(conn, Claim(dead, 1), "unparsable: not valid JSON", None)
 
     loaded = await webhooks.load_unsplit(conn, ring, sorted(waiting))
     assert [webhook.id for webhook, _ in loaded] == rest
 
     await webhooks.mark_split(conn, [dead])
-    await webhooks.mark_dead(conn, split, "too late")
+    assert not await webhooks.fail(conn, Claim(split, 1), "too late", None)
     rows = await conn.fetch(
         "SELECT id, state, processed, last_error FROM webhook_log WHERE id = ANY($1) ORDER BY id",
         [split, dead],
@@ -121,3 +151,11 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
         (split, "split", True, None),
         (dead, "dead", False, "unparsable: not valid JSON"),
     ]
+
+
+async def test_a_void_claim_fails_nothing(conn: Connection, waiting: set[UUID]) -> None:
+    one = min(waiting)
+    await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", one)
+    assert not await webhooks.fail(conn, Claim(one, 1), "late", timedelta(seconds=30))
+    assert await webhooks.fail(conn, Claim(one, 2), "in time", timedelta(seconds=30))
+    assert one not in await claim(conn)

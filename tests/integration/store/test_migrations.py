@@ -99,10 +99,15 @@ async def test_every_state_is_an_enum(conn: Connection) -> None:
         FROM pg_attribute
             JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type ON pg_type.oid = atttypid
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-            AND (attname LIKE '%state' OR attname IN ('kind', 'lane', 'road'))
+            AND (attname LIKE '%state'
+                OR attname IN ('kind', 'lane', 'road', 'blame', 'outcome'))
         """
     )
     assert {record["name"]: record["typtype"] for record in kinds} == {
+        "dead_letters.blame": "e",
+        "dead_letters.kind": "e",
+        "dead_letters.outcome": "e",
+        "replays.outcome": "e",
         "webhook_changes.state": "e",
         "webhook_log.kind": "e",
         "webhook_log.lane": "e",
@@ -124,6 +129,8 @@ async def test_relations_are_foreign_keys(conn: Connection) -> None:
         """,
     )
     assert relations == {
+        "dead_letters.replay_id -> replays",
+        "dead_letters.webhook_id -> webhook_log",
         "events.organization_id -> organizations",
         "organization_businesses.organization_id -> organizations",
         "webhook_changes.organization_id -> organizations",

@@ -12,16 +12,48 @@ import pytest
 from shared.crypto import KeyRing
 from shared.domain.account import Number
 from shared.domain.facts import Standing, live
-from shared.store import changes, connections, facts, organizations, webhooks
-from shared.store.changes import New
+from shared.store import (
+    changes,
+    connections,
+    dead_letters,
+    due,
+    events,
+    facts,
+    organizations,
+    replays,
+    webhooks,
+)
 from shared.store.connections import Held
+from shared.store.dead_letters import Letter
+from shared.store.due import Claim, Due
 from shared.store.pool import Connection
+from shared.store.replays import Replay, Selection
 from tests import servers
 from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 
 ROWS = 100_000
 ONE = UUID(int=1)
 NOW = datetime.now(UTC)
+CLAIM = Claim(ONE, 1)
+REPLAY = Replay(ONE, "replayed", Selection(None, "4f", NOW), 100, 0, 0, 0, ONE, None)
+LETTER = Letter(
+    ONE,
+    "webhook",
+    ONE,
+    ONE,
+    "ours",
+    "failed",
+    "4f",
+    4,
+    NOW,
+    NOW,
+    None,
+    None,
+    None,
+    None,
+    None,
+    None,
+)
 HELD = Held("71", None, "no_owner_known", Standing("orphan"), "51")
 
 _FILL = f"""
@@ -55,6 +87,18 @@ INSERT INTO webhook_changes
     SELECT gen_random_uuid(), id, received_at, sha256(id::text::bytea), 'messages',
            '7' || (random() * 2000)::int, 'org-1', sha256(id::text::bytea), 'processed'
     FROM webhook_log;
+UPDATE webhook_changes SET state = 'failed', next_attempt_at = now(), attempts = 1
+    WHERE right(webhook_id::text, 2) = '00';
+INSERT INTO dead_letters
+    (id, kind, subject_id, webhook_id, blame, error, fingerprint, attempts, first_failed_at,
+     closed_at, outcome)
+    SELECT gen_random_uuid(), 'webhook', id, id, 'ours', 'failed', left(md5(id::text), 2), 4, now(),
+           CASE WHEN right(id::text, 1) <> '0' THEN now() END,
+           CASE WHEN right(id::text, 1) <> '0' THEN 'replayed' END::dead_letter_outcome
+    FROM webhook_log;
+INSERT INTO events (id, type, organization_id, waba_id, published_at)
+    SELECT id, 'change.messages', organization_id, waba_id,
+           CASE WHEN right(id::text, 2) <> '00' THEN now() END FROM webhook_changes;
 ANALYZE
 """
 
@@ -68,6 +112,9 @@ class Recorder:
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         self.statements.append((sql, arguments))
         return []
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> None:
+        self.statements.append((sql, arguments))
 
     async def fetchval(self, sql: str, *arguments: Any) -> None:
         self.statements.append((sql, arguments))
@@ -119,17 +166,29 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
 @pytest.mark.parametrize(
     "query",
     [
-        lambda conn, _: webhooks.claim_unsplit(conn, first_tries=True, limit=100),
-        lambda conn, _: webhooks.claim_unsplit(conn, first_tries=False, limit=1),
-        lambda conn, _: webhooks.bury_exhausted(conn),
+        lambda conn, _: due.due(conn),
+        lambda conn, _: due.hand_back(conn, Due([CLAIM], [CLAIM])),
+        lambda conn, _: due.exhausted(conn, max_attempts=4),
         lambda conn, ring: webhooks.load_unsplit(conn, ring, [ONE]),
         lambda conn, _: webhooks.mark_split(conn, [ONE]),
-        lambda conn, _: webhooks.mark_dead(conn, ONE, "because"),
-        lambda conn, _: webhooks.hand_back(conn, [ONE]),
+        lambda conn, _: webhooks.fail(conn, CLAIM, "because", None),
+        lambda conn, _: webhooks.unsettle(conn, ONE),
+        lambda conn, _: webhooks.settle(conn, {ONE: 1}),
         lambda conn, ring: webhooks.read_body(conn, ring, ONE),
         lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
         lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
-        lambda conn, _: changes.fail(conn, New(ONE, ONE, NOW, make_change(1)), "because"),
+        lambda conn, ring: changes.load(conn, ring, CLAIM),
+        lambda conn, _: changes.process(conn, ONE),
+        lambda conn, _: changes.fail(conn, CLAIM, "because", None),
+        lambda conn, _: dead_letters.add_webhooks(conn, [ONE], "ours"),
+        lambda conn, _: dead_letters.add_changes(conn, [ONE], "ours"),
+        lambda conn, _: dead_letters.by_ids(conn, [ONE]),
+        lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ONE),
+        lambda conn, _: replays.next_letters(conn, REPLAY, limit=100),
+        lambda conn, _: events.add_of_changes(conn, [ONE]),
+        lambda conn, ring: events.claim(conn, ring, limit=200),
+        lambda conn, _: events.mark_published(conn, [ONE], unrouted=[]),
+        lambda conn, _: events.release(conn, [ONE]),
         lambda conn, _: changes.stamp(conn, limit=100),
         lambda conn, _: connections.ensure(conn, ["71"]),
         lambda conn, _: connections.lock(conn, ["71"]),
@@ -150,6 +209,8 @@ async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query:
     await query(cast("Connection", recorder), ring)
     assert recorder.statements
     for sql, arguments in recorder.statements:
+        if "pg_advisory_xact_lock" in sql:
+            continue
         await assert_indexed(full, sql, *arguments)
 
 

@@ -1,0 +1,101 @@
+"""Events out: from their rows to the exchange `whatsapp.events`, at least once each."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from services.processor.metrics import ProcessorMetrics
+from shared.broker.publisher import NotPublished, Publisher, Unrouted
+from shared.broker.topology import EVENTS
+from shared.crash import crash_point
+from shared.crypto import KeyRing
+from shared.messages import Event, encode_event
+from shared.store import events
+from shared.store.errors import is_infrastructure
+from shared.store.pool import Pool, transaction
+
+log = structlog.get_logger()
+
+ASK_SECONDS = 1.0
+MAX_CLAIMED = 200
+#: A third of a claim's lease.
+PUBLISH_SECONDS = 10.0
+
+
+class Relay:
+    def __init__(
+        self, pool: Pool, ring: KeyRing, publisher: Publisher, metrics: ProcessorMetrics
+    ) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._publisher = publisher
+        self._metrics = metrics
+        self._nudged = asyncio.Event()
+        self._is_stopping = False
+
+    def nudge(self) -> None:
+        """There may be events: ask at once."""
+        self._nudged.set()
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns after what it holds."""
+        self._is_stopping = True
+        self._nudged.set()
+
+    async def run(self) -> None:
+        while not self._is_stopping:
+            self._nudged.clear()
+            try:
+                while not self._is_stopping and self._publisher.is_up:
+                    if not await self._relay_once():
+                        break
+            except Exception as error:
+                if not is_infrastructure(error):
+                    raise
+                log.warning("relay.interrupted", exc_info=error)
+            try:
+                await asyncio.wait_for(self._nudged.wait(), ASK_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _relay_once(self) -> bool:
+        """Whether there is more, and the broker takes it."""
+        async with transaction(self._pool) as connection:
+            claimed = await events.claim(connection, self._ring, limit=MAX_CLAIMED)
+        if not claimed:
+            return False
+        crash_point("events.claimed")
+        ends = await asyncio.gather(*map(self._publish, claimed))
+        crash_point("events.published")
+        await self._keep(claimed, ends)
+        crash_point("events.marked")
+        for end in ends:
+            self._metrics.events.labels(end).inc()
+        return len(claimed) == MAX_CLAIMED and "failed" not in ends
+
+    async def _publish(self, event: Event) -> str:
+        try:
+            await self._publisher.publish(
+                event.type,
+                encode_event(event),
+                exchange=EVENTS,
+                message_id=str(event.id),
+                timeout=PUBLISH_SECONDS,
+            )
+        except Unrouted:
+            return "unrouted"
+        except NotPublished:
+            return "failed"
+        return "routed"
+
+    async def _keep(self, claimed: Sequence[Event], ends: Sequence[str]) -> None:
+        ids: dict[str, list[UUID]] = {"routed": [], "unrouted": [], "failed": []}
+        for event, end in zip(claimed, ends, strict=True):
+            ids[end].append(event.id)
+        async with transaction(self._pool) as connection:
+            await events.mark_published(
+                connection, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
+            )
+            await events.release(connection, ids["failed"])

@@ -1,0 +1,208 @@
+"""Dead letters, by hand: seen, replayed, discarded."""
+
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.scheduler.job import run_job
+from shared.actions import replaying
+from shared.crypto import KeyRing
+from shared.lifecycle import Refusal
+from shared.settings import BodyKeySettings, DatabaseSettings, hex_bytes, load
+from shared.store import changes, dead_letters, replays, webhooks
+from shared.store.dead_letters import Fingerprint, Letter
+from shared.store.pool import Connection, Pool, open_pool, transaction
+from shared.store.replays import Outcome, Replay, Selection
+
+log = structlog.get_logger()
+app = typer.Typer(help="What was given up on.", no_args_is_help=True)
+
+MAX_SHOWN = 50
+
+
+class LetterSettings(DatabaseSettings, BodyKeySettings):
+    pass
+
+
+Ids = Annotated[list[UUID] | None, typer.Argument(help="Letters, or else --fingerprint.")]
+Cause = Annotated[str | None, typer.Option(help="All letters of one cause, as `list` shows it.")]
+Until = Annotated[datetime | None, typer.Option(help="Only what died by then (UTC); else by now.")]
+Rate = Annotated[int, typer.Option(min=1, max=1000, help="Letters a second.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
+Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="Who, likewise.")]
+
+
+@app.command("list")
+def list_letters(fingerprint: Cause = None) -> None:
+    """Open letters by cause or, of one cause, one by one."""
+
+    async def work(pool: Pool, _: KeyRing) -> None:
+        async with transaction(pool) as connection:
+            table = (
+                _letters(
+                    await dead_letters.listed(
+                        connection, fingerprint=fingerprint, after=None, limit=MAX_SHOWN
+                    )
+                )
+                if fingerprint
+                else _causes(await dead_letters.fingerprints(connection))
+            )
+        Console().print(table)
+
+    run_job("dead-letters", _with_pool(work))
+
+
+@app.command("show")
+def show(
+    letter_id: UUID,
+    content: Annotated[bool, typer.Option(help="Also what it holds: people's messages.")] = False,  # noqa: FBT002
+) -> None:
+    """One letter, whole."""
+
+    async def work(pool: Pool, ring: KeyRing) -> None:
+        async with transaction(pool) as connection:
+            letter = next(iter(await dead_letters.by_ids(connection, [letter_id])), None)
+            if letter is None:
+                raise Refusal([f"there is no dead letter {letter_id}"])
+            body = await _content(connection, ring, letter) if content else None
+        table = Table(show_header=False)
+        for name in Letter.__slots__:
+            value = getattr(letter, name)
+            table.add_row(name, "" if value is None else str(value))
+        console = Console()
+        console.print(table)
+        if body is not None:
+            console.print(body.decode(errors="backslashreplace"), markup=False, highlight=False)
+
+    run_job("dead-letters", _with_pool(work))
+
+
+@app.command("replay")
+def replay(
+    reason: Reason,
+    actor: Actor,
+    ids: Ids = None,
+    fingerprint: Cause = None,
+    until: Until = None,
+    rate: Rate = 50,
+    dry_run: DryRun = False,  # noqa: FBT002
+) -> None:
+    """Have what is in letters tried again, from its first try on."""
+    selection = _selection(ids, fingerprint, until)
+    run_job("dead-letters", _close("replayed", selection, rate, actor, reason, dry_run=dry_run))
+
+
+@app.command("discard")
+def discard(
+    reason: Reason,
+    actor: Actor,
+    ids: Ids = None,
+    fingerprint: Cause = None,
+    until: Until = None,
+    rate: Rate = 50,
+    dry_run: DryRun = False,  # noqa: FBT002
+) -> None:
+    """Give up what is in letters for good."""
+    selection = _selection(ids, fingerprint, until)
+    run_job("dead-letters", _close("discarded", selection, rate, actor, reason, dry_run=dry_run))
+
+
+@app.command("resume")
+def resume(replay_id: UUID) -> None:
+    """Go on with a replay or discard that was stopped half-way."""
+
+    async def work(pool: Pool, ring: KeyRing) -> None:
+        async with transaction(pool) as connection:
+            if await replays.get(connection, replay_id) is None:
+                raise Refusal([f"there is no replay {replay_id}"])
+        await replaying.run(pool, ring, replay_id, _tell)
+
+    run_job("dead-letters", _with_pool(work))
+
+
+async def _close(
+    outcome: Outcome, selection: Selection, rate: int, actor: str, reason: str, *, dry_run: bool
+) -> None:
+    async def work(pool: Pool, ring: KeyRing) -> None:
+        async with transaction(pool) as connection:
+            if dry_run:
+                count = await replays.count(connection, selection)
+                log.info("replay.dry_run", count=count, outcome=outcome)
+                return
+            replay_id = await replaying.start(
+                connection, selection, outcome, rate=rate, actor=actor, reason=reason
+            )
+        log.info("replay.started", replay_id=replay_id, outcome=outcome)
+        await replaying.run(pool, ring, replay_id, _tell)
+
+    await _with_pool(work)
+
+
+def _tell(replay: Replay) -> None:
+    log.info(
+        "replay.finished" if replay.finished_at else "replay.progress",
+        replay_id=replay.id,
+        outcome=replay.outcome,
+        done=replay.done,
+        kept=replay.kept,
+        total=replay.total,
+    )
+
+
+def _selection(
+    ids: Sequence[UUID] | None, fingerprint: str | None, until: datetime | None
+) -> Selection:
+    if bool(ids) == bool(fingerprint):
+        raise typer.BadParameter("name letters, or one --fingerprint")
+    cut_off = until or datetime.now(UTC)
+    if cut_off.tzinfo is None:
+        cut_off = cut_off.replace(tzinfo=UTC)
+    return Selection(ids or None, fingerprint, cut_off)
+
+
+def _causes(found: Sequence[Fingerprint]) -> Table:
+    table = Table(title="Dead letters by cause")
+    for column in ("fingerprint", "letters", "kind", "blame", "error", "first", "last"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column == "letters" else "left"
+        )
+    for one in found:
+        times = (f"{at:%Y-%m-%d %H:%M}" for at in (one.first_failed_at, one.died_at))
+        table.add_row(one.fingerprint, f"{one.count:,}", one.kind, one.blame, one.error, *times)
+    return table
+
+
+def _letters(found: Sequence[Letter]) -> Table:
+    table = Table(title=f"The oldest {len(found)} of this cause")
+    for column in ("id", "field", "event", "WABA", "organization", "attempts", "died"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        table.add_row(
+            str(one.id), one.field, one.event, one.waba_id, one.organization_id,
+            str(one.attempts), f"{one.died_at:%Y-%m-%d %H:%M:%S}",
+        )  # fmt: skip
+    return table
+
+
+async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
+    settings = load(LetterSettings)
+    ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
+    url = settings.database_url.get_secret_value()
+    async with open_pool(url, name="dead-letters", size=1) as pool:
+        await work(pool, ring)
+
+
+async def _content(connection: Connection, ring: KeyRing, letter: Letter) -> bytes | None:
+    if letter.kind == "change":
+        return await changes.read_content(connection, ring, letter.subject_id)
+    if letter.kind == "webhook":
+        return await webhooks.read_body(connection, ring, letter.subject_id)
+    return await dead_letters.envelope(connection, ring, letter.id)

@@ -1,0 +1,59 @@
+"""The effects of changes: together under one savepoint or, if that fails, one each."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import orjson
+
+from shared.actions.failing import Failing
+from shared.actions.settling import take_in
+from shared.domain.account import FIELDS, Telling, Untellable, tell
+from shared.messages import Nudge
+from shared.store import webhooks
+from shared.store.changes import New
+from shared.store.due import Claim
+from shared.store.errors import is_infrastructure
+from shared.store.pool import Connection
+
+Told = tuple[New, Telling]
+#: What failed, by the change's id.
+Failed = dict[UUID, Nudge | None]
+
+
+async def make_effects(connection: Connection, new: Sequence[New], failing: Failing) -> Failed:
+    """Make the effects of changes just stored, in their transaction.
+
+    A change whose effects cannot be made is left failed or dead, alone; the servers' errors are
+    raised.
+    """
+    told: list[Told] = []
+    errors: list[tuple[New, Exception]] = []
+    for one in new:
+        if one.change.field not in FIELDS:
+            continue
+        try:
+            if telling := tell(orjson.loads(one.change.content), one.received_at):
+                told.append((one, telling))
+        except Untellable as error:
+            errors.append((one, error))
+    if told:
+        errors += await _take_in(connection, told)
+    failed: Failed = {}
+    for one, why in errors:
+        failed[one.id] = await failing.fail_change(connection, Claim(one.id, 1), why)
+        await webhooks.unsettle(connection, one.webhook_id)
+    return failed
+
+
+async def _take_in(connection: Connection, told: Sequence[Told]) -> list[tuple[New, Exception]]:
+    try:
+        async with connection.transaction():
+            await take_in(connection, [telling for _, telling in told])
+    except Exception as error:
+        if is_infrastructure(error):
+            raise
+        if len(told) == 1:
+            return [(told[0][0], error)]
+        alone = sorted(told, key=lambda pair: pair[1].waba_id)  # the locks' order
+        return [failed for one in alone for failed in await _take_in(connection, [one])]
+    return []

@@ -1,0 +1,157 @@
+"""A group of webhooks becomes rows in one transaction; what fails for its content fails alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from shared.actions.effects import make_effects
+from shared.actions.failing import Failing
+from shared.actions.metrics import WorkMetrics
+from shared.crash import crash_point
+from shared.crypto import KeyRing
+from shared.domain.splitting import Change, split
+from shared.messages import Nudge, Webhook
+from shared.store import changes, events, webhooks
+from shared.store.due import Claim
+from shared.store.errors import is_infrastructure
+from shared.store.pool import Connection, Pool, transaction
+from shared.store.webhooks import Arrival, Lane
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A webhook and what it holds; `error` is why it could not be split at the `attempt`-th try."""
+
+    webhook: Webhook
+    lane: Lane
+    changes: Sequence[Change] = ()
+    error: Exception | None = None
+    attempt: int = 1
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.webhook.id, self.attempt)
+
+
+def split_webhook(webhook: Webhook, lane: Lane, attempt: int = 1) -> Split:
+    """Total: a body that cannot be split, for whatever reason, is a result too."""
+    try:
+        found = split(webhook.body, is_test=webhook.kind == "test")
+        return Split(webhook, lane, found, attempt=attempt)
+    except Exception as error:
+        return Split(webhook, lane, error=error, attempt=attempt)
+
+
+class Groups:
+    """Stores groups of webhooks. Every method is idempotent and may raise infrastructure errors.
+
+    The nudges a method returns are to be sent, if anybody can.
+    """
+
+    def __init__(self, pool: Pool, ring: KeyRing, failing: Failing, metrics: WorkMetrics) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._failing = failing
+        self._metrics = metrics
+
+    async def store(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """First deliveries from the broker: rows, bodies and changes at once."""
+        splits = [split_webhook(*one) for one in arrived]
+        try:
+            return await self._store(splits)
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            log.warning("group.failed", count=len(splits), exc_info=error)
+            return [nudge for one in splits for nudge in await self._store_alone(one)]
+
+    async def lay_down(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """Redelivered: somebody may have died of them, so they are only kept, to be tried later."""
+        async with transaction(self._pool) as connection:
+            await webhooks.insert(
+                connection,
+                self._ring,
+                [Arrival(w, lane, "broker", "unsplit") for w, lane in arrived],
+            )
+            crash_point("group.laying_down")
+        return []
+
+    async def split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
+        """Split webhooks that are claimed: together or, if that fails, each alone."""
+        try:
+            return await self._split_laid_down(claims)
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            log.warning("group.failed", count=len(claims), exc_info=error)
+            return [nudge for one in claims for nudge in await self._split_alone(one)]
+
+    async def _store(self, splits: Sequence[Split]) -> list[Nudge]:
+        arrivals = [
+            Arrival(s.webhook, s.lane, "broker", "unsplit" if s.error else "split") for s in splits
+        ]
+        async with transaction(self._pool) as connection:
+            new = await webhooks.insert(connection, self._ring, arrivals)
+            nudges = await self._keep(connection, [s for s in splits if s.webhook.id in new])
+            crash_point("group.storing")
+        self._count([s for s in splits if s.webhook.id in new])
+        return nudges
+
+    async def _store_alone(self, one: Split) -> list[Nudge]:
+        try:
+            return await self._store([one])
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            return await self._store([Split(one.webhook, one.lane, error=error)])
+
+    async def _split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
+        attempts = {claim.id: claim.attempts for claim in claims}
+        async with transaction(self._pool) as connection:
+            loaded = await webhooks.load_unsplit(connection, self._ring, list(attempts))
+            splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
+            await webhooks.mark_split(connection, [s.webhook.id for s in splits if not s.error])
+            nudges = await self._keep(connection, splits)
+            crash_point("group.splitting")
+        self._count(splits)
+        return nudges
+
+    async def _split_alone(self, claim: Claim) -> list[Nudge]:
+        try:
+            return await self._split_laid_down([claim])
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            async with transaction(self._pool) as connection:
+                nudge = await self._failing.fail_webhook(connection, claim, error)
+            return [nudge] if nudge else []
+
+    async def _keep(self, connection: Connection, splits: Sequence[Split]) -> list[Nudge]:
+        """The changes of what was split, their effects and events; a failure of what was not."""
+        nudges = [
+            await self._failing.fail_webhook(connection, s.claim, s.error)
+            for s in splits
+            if s.error
+        ]
+        rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
+        if rows:
+            new = await changes.insert(connection, self._ring, rows)
+            failed = await make_effects(connection, new, self._failing)
+            nudges += failed.values()
+            owned = [n.id for n in new if n.organization_id and n.id not in failed]
+            if owned:
+                await events.add_of_changes(connection, owned)
+            self._metrics.changes.labels("new").inc(len(new))
+            self._metrics.changes.labels("known").inc(len(rows) - len(new))
+        return [nudge for nudge in nudges if nudge]
+
+    def _count(self, splits: Sequence[Split]) -> None:
+        now = datetime.now(UTC)
+        self._metrics.group_webhooks.observe(len(splits))
+        self._metrics.webhooks.inc(sum(1 for one in splits if not one.error))
+        for one in splits:
+            self._metrics.rest_seconds.observe((now - one.webhook.received_at).total_seconds())

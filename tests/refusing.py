@@ -1,0 +1,28 @@
+"""A database that refuses some rows, as a fault of ours would make it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.store.pool import Connection
+
+
+@asynccontextmanager
+async def refusing(
+    conn: Connection, value: str, *, table: str = "connection_facts", column: str = "name"
+) -> AsyncIterator[None]:
+    """Rows of `table` with `value` in `column` are refused during the block."""
+    await conn.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'refused'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON {table}
+            FOR EACH ROW EXECUTE FUNCTION refuse();
+        """
+    )
+    try:
+        yield
+    finally:
+        await conn.execute("DROP FUNCTION refuse CASCADE")
