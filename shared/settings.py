@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     environment: Environment = Field(
         Environment.PRODUCTION, description="production, staging or local"
     )
+    crash_at: Annotated[str, AfterValidator(_crash)] | None = Field(
+        None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
+    )
 
 
 class ProcessSettings(Settings):
@@ -93,9 +96,6 @@ class ProcessSettings(Settings):
 
     host: str = Field("0.0.0.0", description="the address to listen on")
     health_port: Port = Field(9090, description="a port for /healthz, /readyz and /metrics")
-    crash_at: Annotated[str, AfterValidator(_crash)] | None = Field(
-        None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
-    )
 
 
 class DatabaseSettings(Settings):
@@ -180,7 +180,7 @@ def _fault(settings: type[Settings], loc: tuple[int | str, ...], kind: str) -> s
 
 def _refuse_in_production(settings: Settings) -> None:
     faults = []
-    if getattr(settings, "crash_at", None):
+    if settings.crash_at:
         faults.append("CRASH_AT is set: production must not crash on purpose")
     for field in type(settings).model_fields:
         value = getattr(settings, field)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import structlog
 from pytest import Config, MonkeyPatch
 
 from shared.broker.topology import DEAD, WORK_QUEUES, retry_name
@@ -18,6 +19,10 @@ _SERVERS = pytest.StashKey[servers.TestServers]()
 
 
 def pytest_configure(config: Config) -> None:
+    # Not the default: tracebacks with every local in colour hold the loop for longer than a
+    # webhook's deadline.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, plain])
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.stash[_SERVERS] = servers.TestServers()
 

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from services.ingress.lanes import Lanes
 from services.ingress.metrics import IngressMetrics
 from services.ingress.road import Road, RoadFailed
+from shared.crash import crash_point
 from shared.messages import Kind, Webhook
 
 #: Bodies being read or not yet durable. Past this the door is full and Meta shall come again.
@@ -45,6 +46,7 @@ class Door:
         since = self._loop.time()
         webhook = Webhook(uuid7(), datetime.now(UTC), kind, signature, body)
         lane = self._lanes.lane_of(body)
+        crash_point("webhook.minted")
         for road in self._roads:
             if not road.is_open():
                 continue
@@ -52,6 +54,7 @@ class Door:
                 await road.carry(webhook, lane, since=since)
             except RoadFailed:
                 continue
+            crash_point("webhook.durable")
             self._metrics.accepted.labels(road.name, lane).inc()
             self._metrics.answer_seconds.observe(self._loop.time() - since)
             return

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.ingress.road import Passenger
 from shared.broker.publisher import Publisher
 from shared.broker.topology import RAW, RAW_SLOW
+from shared.crash import crash_point
 from shared.crypto import KeyRing
 from shared.messages import encode_webhook, join_bundle
 from shared.store import webhooks
@@ -24,6 +25,7 @@ class BrokerRoad:
             items = [encode_webhook(p.webhook) for p in passengers if p.lane == lane]
             if items:
                 await self._publisher.publish(queue, join_bundle(items), timeout=seconds)
+                crash_point("bundle.published")
 
 
 class DatabaseRoad:
@@ -37,3 +39,5 @@ class DatabaseRoad:
         arrivals = [webhooks.Arrival(p.webhook, p.lane, "database", "unsplit") for p in passengers]
         async with transaction(self._pool, wait=seconds) as connection:
             await webhooks.insert(connection, self._ring, arrivals)
+            crash_point("bundle.storing")
+        crash_point("bundle.stored")

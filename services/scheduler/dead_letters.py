@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.scheduler.job import run_job
+from shared import crash
 from shared.actions import replaying
 from shared.crypto import KeyRing
 from shared.lifecycle import Refusal
@@ -194,6 +195,8 @@ def _letters(found: Sequence[Letter]) -> Table:
 
 async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
     settings = load(LetterSettings)
+    if settings.crash_at:
+        crash.arm(settings.crash_at)
     ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
     url = settings.database_url.get_secret_value()
     async with open_pool(url, name="dead-letters", size=1) as pool:
