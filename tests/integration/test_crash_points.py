@@ -25,7 +25,7 @@ from tests.broker import Broker
 from tests.environment import APP_SECRET
 from tests.integration.services.test_porteiro import porteiro
 from tests.integration.services.test_processor import hand_back_once
-from tests.processes import service, until_dead
+from tests.processes import process, service, until_dead
 from tests.proxy import open_proxy
 from tests.refusing import refusing
 from tests.sending import WABA, account_update, message
