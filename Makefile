@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CODE := services shared deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo up down test check lint secrets duplication audit bench lock clean
+.PHONY: help run demo up down chaos test check lint secrets duplication audit bench lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ up: $(READY) ## Start everything in the background
 
 down: $(READY) ## Stop everything that `up` or `run` started, and nothing else
 	@$(BIN)/python -m deploy.local down
+
+chaos: $(READY) ## Kill and freeze everything while Meta sends; SECONDS=600 for long, SEED=1 to repeat
+	@$(BIN)/python -m deploy.local chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 test: $(READY) ## Run all tests against private PostgreSQL, Redis and RabbitMQ (what CI runs)
 	@$(BIN)/coverage erase

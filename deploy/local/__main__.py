@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import typer
 
 from deploy.local import install
+from deploy.local.chaos import storm
 from deploy.local.demo.telling import tell
 from deploy.local.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
 from deploy.local.supervisor import MARK, sweep
@@ -42,6 +44,17 @@ def demo() -> None:
     finally:
         _down()
     sys.exit(0 if came_true else 1)
+
+
+@app.command()
+def chaos(seconds: int = 60, seed: int | None = None) -> None:
+    """Start the stack, let a storm blow over it, stop it; exit 0 only if the ledger is sound."""
+    _up()
+    try:
+        is_sound = storm.blow(_facts(), seconds=seconds, seed=seed or secrets.randbelow(1_000_000))
+    finally:
+        _down()
+    sys.exit(0 if is_sound else 1)
 
 
 @app.command()

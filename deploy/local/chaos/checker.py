@@ -20,7 +20,7 @@ from shared.store.pool import Connection
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A body, how often it was POSTed and how many of these were answered 200."""
+    """A body (others may have the same), how often it was POSTed, how many were answered 200."""
 
     body: bytes
     posts: int
@@ -87,12 +87,16 @@ async def _check_webhooks(ledger: Ledger, posted: Collection[Posted], database: 
     found = {row["digest"]: row["count"] for row in rows}
     ledger.pending += sum(row["unsplit"] for row in rows)
     ledger.dead += sum(row["dead"] for row in rows)
-    sent = {sha256(one.body).digest(): one for one in posted}
-    missing = sum(max(0, one.acks - found.get(digest, 0)) for digest, one in sent.items())
+    posts, acks = Counter[bytes](), Counter[bytes]()
+    for one in posted:
+        digest = sha256(one.body).digest()
+        posts[digest] += one.posts
+        acks[digest] += one.acks
+    missing = (acks - Counter(found)).total()
     ledger.note(missing, "lost", "webhooks answered 200 that are nowhere")
-    strange = sum(count for digest, count in found.items() if digest not in sent)
+    strange = sum(count for digest, count in found.items() if digest not in posts)
     ledger.note(strange, "unexpected", "webhooks that nobody sent")
-    more = sum(max(0, found.get(d, 0) - one.posts) for d, one in sent.items())
+    more = (Counter({d: found.get(d, 0) for d in posts}) - posts).total()
     ledger.note(more, "unexpected", "webhooks more than were POSTed")
 
 
