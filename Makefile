@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CODE := services shared deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo up down chaos test check lint secrets duplication audit bench lock clean
+.PHONY: help run demo up down chaos prove test check lint secrets duplication audit bench lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ down: $(READY) ## Stop everything that `up` or `run` started, and nothing else
 
 chaos: $(READY) ## Kill and freeze everything while Meta sends; SECONDS=600 for long, SEED=1 to repeat
 	@$(BIN)/python -m deploy.local chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+prove: $(READY) ## What is too long for every change: an outage, three storms
+	@$(BIN)/python -m deploy.local outage
+	@for seed in 1 2 3; do $(BIN)/python -m deploy.local chaos --seed $$seed || exit 1; done
 
 test: $(READY) ## Run all tests against private PostgreSQL, Redis and RabbitMQ (what CI runs)
 	@$(BIN)/coverage erase

@@ -23,7 +23,7 @@ def arm(crash_at: str) -> None:
     """
     found = FORM.fullmatch(crash_at)
     if found is None:
-        raise ValueError
+        raise ValueError("no crash point: expected name[:n[:KILL|STOP]]")
     name, passings, what = found.groups()
     left = int(passings or 1)
 

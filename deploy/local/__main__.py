@@ -12,6 +12,8 @@ import typer
 
 from deploy.local import install
 from deploy.local.chaos import storm
+from deploy.local.chaos.nemesis import Nemesis
+from deploy.local.chaos.outage import Outage
 from deploy.local.demo.telling import tell
 from deploy.local.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
 from deploy.local.supervisor import MARK, sweep
@@ -49,9 +51,20 @@ def demo() -> None:
 @app.command()
 def chaos(seconds: int = 60, seed: int | None = None) -> None:
     """Start the stack, let a storm blow over it, stop it; exit 0 only if the ledger is sound."""
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    _blow(Nemesis(seconds, seed), seed)
+
+
+@app.command()
+def outage() -> None:
+    """The same with no chance in it: a minute without RabbitMQ, then without PostgreSQL too."""
+    _blow(Outage(), seed=0)
+
+
+def _blow(trouble: storm.Trouble, seed: int) -> None:
     _up()
     try:
-        is_sound = storm.blow(_facts(), seconds=seconds, seed=seed or secrets.randbelow(1_000_000))
+        is_sound = storm.blow(_facts(), trouble, seed=seed)
     finally:
         _down()
     sys.exit(0 if is_sound else 1)

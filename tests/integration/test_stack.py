@@ -11,8 +11,10 @@ import aiohttp
 import asyncpg
 import psutil
 import pytest
+from yarl import URL
 
 from deploy.local.simulated_meta.writing import write
+from shared.broker.topology import DEAD, WORK_QUEUES
 from tests.local_stack import LocalStack, is_alive, listening
 from tests.sending import message, post
 from tests.waiting import eventually
@@ -97,6 +99,32 @@ async def test_the_pids_are_those_of_the_servers_themselves(stack: LocalStack) -
     assert processes["rabbitmq"].name().startswith("beam")
     for name in services:
         assert processes[name].cmdline()[-1].endswith(name)
+
+
+async def test_every_queue_of_the_broker_is_as_designed(stack: LocalStack) -> None:
+    url = URL(stack.facts["rabbitmq"])
+    headers = {"Authorization": aiohttp.encode_basic_auth(str(url.user), str(url.password))}
+    async with aiohttp.ClientSession(stack.facts["rabbitmq_management"], headers=headers) as client:
+        async with client.get("/api/queues") as answer:
+            queues = {one["name"]: one for one in await answer.json()}
+        async with client.get("/api/exchanges") as answer:
+            exchanges = {one["name"]: one["type"] for one in await answer.json()}
+    waits = ["retry.30", "retry.300", "retry.1800"]
+    assert queues.keys() == {*WORK_QUEUES, DEAD, *waits}
+    for name, queue in queues.items():
+        found = queue["arguments"]
+        assert found["x-queue-type"] == "quorum"
+        assert found["x-overflow"] == "reject-publish"
+        assert (found["x-max-length"], found["x-max-length-bytes"]) == (1_000_000, 8 * 1024**3)
+        dead_letters = {
+            DEAD: None, **dict.fromkeys(waits, "work")
+        }.get(name, "dead")  # fmt: skip
+        assert found.get("x-dead-letter-exchange") == dead_letters
+        assert found.get("x-dead-letter-strategy") == (dead_letters and "at-least-once")
+        limits = {DEAD: 1_000_000, **dict.fromkeys(waits)}
+        assert found.get("x-delivery-limit") == limits.get(name, 100)
+    ours = {"work": "direct", "dead": "fanout", "whatsapp.events": "topic"}
+    assert exchanges.items() >= (ours | dict.fromkeys(waits, "fanout")).items()
 
 
 async def test_nothing_listens_beyond_this_machine(stack: LocalStack) -> None:

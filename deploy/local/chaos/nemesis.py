@@ -5,10 +5,12 @@ import json
 import random
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 
 import psutil
 
+from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack import STACK_FILE
 
 VICTIMS = ("ingress", "processor", "rabbitmq", "postgresql", "redis")
@@ -19,15 +21,16 @@ FROZEN_SECONDS = (0.5, 12.0)
 
 
 class Nemesis:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seconds: int, seed: int) -> None:
+        self.seconds = seconds
         self._pick = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self.blows: Counter[str] = Counter()
 
-    async def rage(self, seconds: float) -> None:
-        """Blow after blow for so long; then everything that was frozen is awake again."""
+    async def rage(self) -> None:
+        """Blow after blow; then everything that was frozen is awake again."""
         thawing: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
                     victim = self._pick.choice(VICTIMS)
@@ -39,6 +42,10 @@ class Nemesis:
                         thawing.append(asyncio.create_task(_thaw(frozen, for_seconds)))
         except TimeoutError:
             await asyncio.gather(*thawing)
+
+    def faults(self, _: Sequence[Sent]) -> list[str]:
+        """Beside the ledger a storm promises nothing."""
+        return []
 
     def _strike(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
         """PostgreSQL with its backends: frozen, the postmaster alone would hold nobody up."""

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import aio_pika
 import aiohttp
@@ -15,7 +16,6 @@ from rich.table import Table
 from yarl import URL
 
 from deploy.local.chaos.checker import Ledger, Posted, check
-from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.simulated_meta.sender import Sender, Sent
 from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
@@ -34,36 +34,44 @@ QUEUE = "chaos"
 _EVENTS = ("ACCOUNT_OFFBOARDED", "ACCOUNT_RECONNECTED", "ACCOUNT_RESTRICTION", "DISABLED_UPDATE")
 
 
-def blow(facts: dict[str, Any], *, seconds: int, seed: int) -> bool:
+class Trouble(Protocol):
+    """What happens to the servers while webhooks come, and what that shall prove beside."""
+
+    seconds: int
+    blows: Counter[str]
+
+    async def rage(self) -> None: ...
+
+    def faults(self, sent: Sequence[Sent]) -> list[str]: ...
+
+
+def blow(facts: dict[str, Any], trouble: Trouble, *, seed: int) -> bool:
     """Whether nothing was lost or doubled, and nothing is left to do."""
     console = Console(width=100)
-    console.print(f"a storm of {seconds} s, seed {seed}")
-    nemesis = Nemesis(seed)
-    ledger = asyncio.run(_blow(facts, nemesis, seconds=seconds, seed=seed))
+    console.print(f"{trouble.seconds} s of {WEBHOOKS_PER_SECOND} webhooks/s, seed {seed}")
+    sent, ledger = asyncio.run(_blow(facts, trouble, seed))
+    faults = trouble.faults(sent) + ledger.remarks
+    if ledger.pending:
+        faults.append(f"pending: {ledger.pending} after {SETTLE_SECONDS} s of calm")
     table = Table(title="The ledger", show_header=False)
     for name, count in ledger.counts().items():
-        is_bad = count and name in ("pending", "lost", "doubled", "unexpected")
-        table.add_row(name, f"[bold red]{count:,}[/]" if is_bad else f"{count:,}")
+        table.add_row(name, f"{count:,}")
     console.print(table)
-    console.print(
-        "blows: " + ", ".join(f"{n} x {what}" for what, n in sorted(nemesis.blows.items()))
-    )
-    for remark in ledger.remarks:
-        console.print(remark, style="red")
-    console.print(f"seed {seed}: {'sound' if _is_good(ledger) else 'NOT SOUND'}")
-    return _is_good(ledger)
+    console.print(", ".join(f"{n} x {what}" for what, n in sorted(trouble.blows.items())))
+    for fault in faults:
+        console.print(fault, style="red")
+    console.print(f"seed {seed}: {'NOT SOUND' if faults else 'sound'}")
+    return not faults
 
 
-def _is_good(ledger: Ledger) -> bool:
-    return ledger.is_sound and not ledger.pending and ledger.acknowledged > 0
-
-
-async def _blow(facts: dict[str, Any], nemesis: Nemesis, *, seconds: int, seed: int) -> Ledger:
+async def _blow(
+    facts: dict[str, Any], trouble: Trouble, seed: int
+) -> tuple[Sequence[Sent], Ledger]:
     await _prepare(facts)
     async with aiohttp.ClientSession() as session:
         sender = Sender(session, facts["ingress"] + PATH, facts["app_secret"])
-        raging = asyncio.create_task(nemesis.rage(seconds))
-        posted = await _send(sender, seconds, random.Random(seed))  # noqa: S311
+        raging = asyncio.create_task(trouble.rage())
+        posted = await _send(sender, trouble.seconds, random.Random(seed))  # noqa: S311
         await raging
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
@@ -72,13 +80,10 @@ async def _blow(facts: dict[str, Any], nemesis: Nemesis, *, seconds: int, seed: 
             await asyncio.sleep(1)
         await sender.close()
     told = await _drain(facts)
+    entries = [Posted(body, sent.attempts, int(sent.status == 200)) for body, sent in posted]
     database = await asyncpg.connect(facts["database"])
     try:
-        return await check(
-            [Posted(body, sent.attempts, int(sent.status == 200)) for body, sent in posted],
-            database,
-            told,
-        )
+        return [sent for _, sent in posted], await check(entries, database, told)
     finally:
         await database.close()
 

@@ -1,12 +1,15 @@
 """The second road: what happens at the door when the broker, or everything, is away."""
 
+from contextlib import suppress
+
 import aiohttp
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import headers, write
 from services.ingress.app import PATH
+from shared.broker.topology import RAW
 from shared.store.pool import Connection
-from tests import running
+from tests import running, servers
 from tests.broker import Broker
 from tests.environment import APP_SECRET
 from tests.proxy import open_proxy
@@ -88,3 +91,33 @@ async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_i
 
             await eventually(let_in)
             assert await roads(conn) == {"database": 1}
+
+
+async def test_a_broker_that_refuses_is_left_for_the_database(
+    environment: dict[str, str], broker: Broker, conn: Connection, worker: str
+) -> None:
+    """Its queue is full: `reject-publish` answers with a nack."""
+    limit = {"pattern": "^webhooks.raw$", "apply-to": "queues", "definition": {"max-length": 1}}
+    path = f"/api/policies/porteiro_{worker}/full"
+    async with servers.open_management() as management:
+        (await management.put(path, json=limit)).release()
+        try:
+            async with running.ingress(environment) as client:
+
+                async def refused() -> bool:
+                    assert await post(client, message(1)) == 200
+                    return "database" in await roads(conn)
+
+                await eventually(refused)
+                (await management.delete(path)).release()
+                await broker.purge(RAW)
+
+                async def taken_again() -> bool:
+                    assert await post(client, message(2)) == 200
+                    return await broker.count(RAW) > 0
+
+                await eventually(taken_again)
+        finally:
+            async with servers.open_management() as again:
+                with suppress(aiohttp.ClientResponseError):  # deleted before
+                    await again.delete(path)

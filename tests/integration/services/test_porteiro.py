@@ -3,9 +3,16 @@
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 
+from deploy.local.simulated_meta.writing import write
+from shared.crypto import KeyRing
 from shared.lifecycle import EXIT_REFUSED
+from shared.store import dead_letters, webhooks
+from shared.store.due import Claim
 from shared.store.pool import Connection
+from tests.integration.store.samples import make_arrival, make_webhook
+from tests.sending import message
 
 WABA = "210000000000010"
 
@@ -62,3 +69,56 @@ async def test_only_a_local_stack_takes_a_proof_by_hand(
 ) -> None:
     code, log = await porteiro("onboardings", "prove", "test-123", WABA, ENVIRONMENT="staging")
     assert (code, "only where ENVIRONMENT is local" in log) == (EXIT_REFUSED, True)
+
+
+async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
+    environment: dict[str, str], conn: Connection, ring: KeyRing
+) -> None:
+    webhook = make_webhook(b'{"broken')
+    await webhooks.insert(conn, ring, [make_arrival(webhook)])
+    await webhooks.fail(conn, Claim(webhook.id, 1), "unparsable: not valid JSON", None)
+    await dead_letters.add_webhooks(conn, [webhook.id], "meta")
+    [letter] = await conn.fetch("SELECT id::text, fingerprint FROM dead_letters")
+
+    code, shown = await porteiro("dead-letters", "list", COLUMNS="160")
+    assert code == 0
+    assert letter["fingerprint"] in shown
+    assert "unparsable: not valid JSON" in shown
+    code, shown = await porteiro(
+        "dead-letters", "list", "--fingerprint", letter["fingerprint"], COLUMNS="160"
+    )
+    assert letter["id"] in shown
+    code, shown = await porteiro("dead-letters", "show", letter["id"], COLUMNS="160")
+    assert str(webhook.id) in shown
+    assert "broken" not in shown
+    code, shown = await porteiro("dead-letters", "show", letter["id"], "--content", COLUMNS="160")
+    assert '{"broken' in shown
+
+    choice = ("--fingerprint", letter["fingerprint"], "--reason", "Meta mended it")
+    code, log = await porteiro("dead-letters", "replay", *choice, "--dry-run")
+    assert (code, '"count":1' in log) == (0, True)
+    assert await conn.fetchval("SELECT state FROM webhook_log") == "dead"
+    code, log = await porteiro("dead-letters", "replay", *choice, "--actor", "ana")
+    assert (code, '"event":"replay.finished"' in log) == (0, True)
+    assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
+    assert await conn.fetchval("SELECT actor FROM audit_log") == "ana"
+
+    code, log = await porteiro("dead-letters", "replay", "--reason", "no choice")
+    assert code == 2
+    assert "--fingerprint" in log
+    code, log = await porteiro("dead-letters", "resume", str(webhook.id))
+    assert (code, "there is no replay" in log) == (EXIT_REFUSED, True)
+
+
+async def test_the_sweep_works_what_is_overdue_and_leaves_the_rest(
+    environment: dict[str, str], conn: Connection, ring: KeyRing
+) -> None:
+    old = datetime.now(UTC) - timedelta(minutes=6)
+    overdue = [make_webhook(write(message(n)), at=old) for n in range(3)]
+    fresh = make_webhook(write(message(9)))
+    await webhooks.insert(conn, ring, [make_arrival(one) for one in (*overdue, fresh)])
+    ends = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
+    assert [code for code, _ in ends] == [0, 0]
+    left = await conn.fetch("SELECT id FROM webhook_log WHERE NOT processed")
+    assert [row["id"] for row in left] == [fresh.id]
+    assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

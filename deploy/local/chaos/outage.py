@@ -1,0 +1,73 @@
+"""A minute without RabbitMQ, then without PostgreSQL too, under a steady stream of webhooks."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+import psutil
+
+from deploy.local.simulated_meta.sender import Sent
+from deploy.local.stack import STACK_FILE
+
+BEFORE_SECONDS = 5
+BROKER_AWAY_SECONDS = 60
+ALL_AWAY_SECONDS = 15
+#: What has been in PostgreSQL for this long is processed.
+CATCH_UP = timedelta(seconds=5)
+
+
+class Outage:
+    """The servers are frozen: nothing answers and nothing is refused, the worst way to be away."""
+
+    seconds = BEFORE_SECONDS + BROKER_AWAY_SECONDS + ALL_AWAY_SECONDS
+
+    def __init__(self) -> None:
+        self.blows: Counter[str] = Counter()
+        self._unprocessed = -1
+
+    async def rage(self) -> None:
+        await asyncio.sleep(BEFORE_SECONDS)
+        self._signal("rabbitmq", signal.SIGSTOP)
+        await asyncio.sleep(BROKER_AWAY_SECONDS)
+        self._unprocessed = await _unprocessed()
+        self._signal("postgresql", signal.SIGSTOP)
+        await asyncio.sleep(ALL_AWAY_SECONDS)
+        for victim in ("postgresql", "rabbitmq"):
+            self._signal(victim, signal.SIGCONT)
+
+    def faults(self, sent: Sequence[Sent]) -> list[str]:
+        """What did not go as promised; `sent` at a steady rate over `seconds`."""
+        with_database = sent[: len(sent) * (self.seconds - ALL_AWAY_SECONDS) // self.seconds]
+        late = sum(one.attempts > 1 or one.seconds >= 1.0 for one in with_database)
+        refused = sum(one.attempts > 1 for one in sent)
+        return [
+            fault
+            for is_fault, fault in (
+                (late, f"{late} webhooks were not answered 200 within 1 s while PostgreSQL was up"),
+                (self._unprocessed, f"{self._unprocessed} were not processed without the broker"),
+                (not refused, "nothing was refused while both were away"),
+            )
+            if is_fault
+        ]
+
+    def _signal(self, victim: str, number: signal.Signals) -> None:
+        process = psutil.Process(json.loads(STACK_FILE.read_text())["pids"][victim])
+        for one in (process, *process.children(recursive=True)):
+            one.send_signal(number)
+        self.blows[f"{number.name} {victim}"] += 1
+
+
+async def _unprocessed() -> int:
+    database = await asyncpg.connect(json.loads(STACK_FILE.read_text())["database"])
+    try:
+        count: int = await database.fetchval(
+            "SELECT count(*) FROM webhook_log WHERE NOT processed AND received_at < now() - $1",
+            CATCH_UP,
+        )
+        return count
+    finally:
+        await database.close()
