@@ -7,7 +7,9 @@ import signal
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
+import asyncpg
 import psutil
 
 from deploy.local.simulated_meta.sender import Sent
@@ -18,6 +20,7 @@ VICTIMS = ("ingress", "processor", "rabbitmq", "postgresql", "redis")
 #: longest (PostgreSQL's for an idle transaction, the broker's for an acknowledgement).
 PAUSE_SECONDS = (1.0, 5.0)
 FROZEN_SECONDS = (0.5, 12.0)
+LOCKED_SECONDS = (0.5, 3.0)
 
 
 class Nemesis:
@@ -28,20 +31,40 @@ class Nemesis:
 
     async def rage(self) -> None:
         """Blow after blow; then everything that was frozen is awake again."""
-        thawing: list[asyncio.Task[None]] = []
+        healing: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
-                    victim = self._pick.choice(VICTIMS)
-                    if self._pick.random() < 0.5:
-                        self._strike(victim, signal.SIGKILL)
-                    else:
-                        frozen = self._strike(victim, signal.SIGSTOP)
-                        for_seconds = self._pick.uniform(*FROZEN_SECONDS)
-                        thawing.append(asyncio.create_task(_thaw(frozen, for_seconds)))
+                    blow = self._pick.choice((self._kill, self._freeze, self._hold_locks))
+                    healing.append(asyncio.create_task(blow(self._pick.choice(VICTIMS))))
         except TimeoutError:
-            await asyncio.gather(*thawing)
+            await asyncio.gather(*healing)
+
+    async def _kill(self, victim: str) -> None:
+        self._strike(victim, signal.SIGKILL)
+
+    async def _freeze(self, victim: str) -> None:
+        seconds = self._pick.uniform(*FROZEN_SECONDS)
+        frozen = self._strike(victim, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        for process in frozen:
+            _signal(process, signal.SIGCONT)
+
+    async def _hold_locks(self, _: str) -> None:
+        """Somebody's long transaction on every connection, and the processor dies waiting for it:
+        what other groups have acknowledged meanwhile must be theirs alone."""
+        seconds = self._pick.uniform(*LOCKED_SECONDS)
+        self.blows["locks held"] += 1
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            database = await asyncpg.connect(_facts()["database"], timeout=2)
+            try:
+                async with database.transaction():
+                    await database.execute("SELECT FROM whatsapp_connections FOR UPDATE", timeout=2)
+                    await asyncio.sleep(seconds)
+                    self._strike("processor", signal.SIGKILL)
+            finally:
+                database.terminate()
 
     def faults(self, _: Sequence[Sent]) -> list[str]:
         """Beside the ledger a storm promises nothing."""
@@ -50,7 +73,7 @@ class Nemesis:
     def _strike(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
         """PostgreSQL with its backends: frozen, the postmaster alone would hold nobody up."""
         self.blows[f"{number.name} {victim}"] += 1
-        pid = json.loads(STACK_FILE.read_text())["pids"][victim]
+        pid = _facts()["pids"][victim]
         struck = []
         with suppress(psutil.NoSuchProcess):  # struck before, and not started again yet
             process = psutil.Process(pid)
@@ -62,10 +85,9 @@ class Nemesis:
         return struck
 
 
-async def _thaw(frozen: list[psutil.Process], after_seconds: float) -> None:
-    await asyncio.sleep(after_seconds)
-    for process in frozen:
-        _signal(process, signal.SIGCONT)
+def _facts() -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(STACK_FILE.read_text())
+    return facts
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
