@@ -1,5 +1,6 @@
 """The stack on one machine: complete, mended when something dies, and gone without a trace."""
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from yarl import URL
 
+from deploy.local import install
 from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import DEAD, WORK_QUEUES
 from tests.local_stack import LocalStack, is_alive, listening
@@ -78,6 +80,27 @@ async def carry_a_webhook(stack: LocalStack, number: int) -> None:
     await eventually(is_processed)
 
 
+async def road_of(stack: LocalStack, number: int) -> str:
+    """By which road this webhook came last."""
+    connection = await asyncpg.connect(stack.facts["database"], timeout=5)
+    try:
+        query = "SELECT road::text FROM webhook_log WHERE digest = $1 ORDER BY id DESC LIMIT 1"
+        return str(await connection.fetchval(query, sha256(write(message(number))).digest()))
+    finally:
+        await connection.close()
+
+
+async def rabbitmqctl(stack: LocalStack, *arguments: str) -> None:
+    """With the server's own environment: its node's name, cookie and port mapper."""
+    env = psutil.Process(stack.facts["pids"]["rabbitmq"]).environ()
+    process = await asyncio.create_subprocess_exec(
+        str(install.find("rabbitmqctl")), *arguments,
+        env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, output.decode()
+
+
 async def test_stack_json_tells_everything_and_only_to_its_owner(stack: LocalStack) -> None:
     facts = stack.facts
     urls = {"ingress", "simulated_meta", "database", "redis", "rabbitmq", "rabbitmq_management"}
@@ -125,6 +148,25 @@ async def test_every_queue_of_the_broker_is_as_designed(stack: LocalStack) -> No
         assert found.get("x-delivery-limit") == limits.get(name, 100)
     ours = {"work": "direct", "dead": "fanout", "whatsapp.events": "topic"}
     assert exchanges.items() >= (ours | dict.fromkeys(waits, "fanout")).items()
+
+
+async def test_a_broker_that_blocks_its_publishers_is_left_for_the_database(
+    stack: LocalStack,
+) -> None:
+    """Short of memory, RabbitMQ stops reading from whoever publishes, and says nothing."""
+    await carry_a_webhook(stack, 10)
+    await rabbitmqctl(stack, "set_vm_memory_high_watermark", "0.0000001")
+    try:
+        await carry_a_webhook(stack, 11)
+        assert await road_of(stack, 11) == "database"
+    finally:
+        await rabbitmqctl(stack, "set_vm_memory_high_watermark", "0.4")
+
+    async def back_on_the_broker() -> bool:
+        await carry_a_webhook(stack, 12)
+        return await road_of(stack, 12) == "broker"
+
+    await eventually(back_on_the_broker)
 
 
 async def test_nothing_listens_beyond_this_machine(stack: LocalStack) -> None:
