@@ -65,7 +65,7 @@ async def _unprocessed() -> int:
     database = await asyncpg.connect(json.loads(STACK_FILE.read_text())["database"])
     try:
         count: int = await database.fetchval(
-            "SELECT count(*) FROM webhook_log WHERE NOT processed AND received_at < now() - $1",
+            "SELECT count(*) FROM webhook_log WHERE NOT processed AND received_at < now() - $1::interval",
             CATCH_UP,
         )
         return count
