@@ -27,7 +27,7 @@ class Nemesis:
     def __init__(self, seconds: int, seed: int) -> None:
         self.seconds = seconds
         self._pick = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-        self.blows: Counter[str] = Counter()
+        self._blows: Counter[str] = Counter()
 
     async def rage(self) -> None:
         """Blow after blow; then everything that was frozen is awake again."""
@@ -55,7 +55,7 @@ class Nemesis:
         """Somebody's long transaction on every connection, and the processor dies waiting for it:
         what other groups have acknowledged meanwhile must be theirs alone."""
         seconds = self._pick.uniform(*LOCKED_SECONDS)
-        self.blows["locks held"] += 1
+        self._blows["locks held"] += 1
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             database = await asyncpg.connect(_facts()["database"], timeout=2)
             try:
@@ -66,13 +66,16 @@ class Nemesis:
             finally:
                 database.terminate()
 
+    def summary(self, _: Sequence[Sent]) -> str:
+        return ", ".join(f"{n} x {blow}" for blow, n in sorted(self._blows.items()))
+
     def faults(self, _: Sequence[Sent]) -> list[str]:
         """Beside the ledger a storm promises nothing."""
         return []
 
     def _strike(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
         """PostgreSQL with its backends: frozen, the postmaster alone would hold nobody up."""
-        self.blows[f"{number.name} {victim}"] += 1
+        self._blows[f"{number.name} {victim}"] += 1
         pid = _facts()["pids"][victim]
         struck = []
         with suppress(psutil.NoSuchProcess):  # struck before, and not started again yet

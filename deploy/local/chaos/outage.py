@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -26,7 +25,6 @@ class Outage:
     seconds = BEFORE_SECONDS + BROKER_AWAY_SECONDS + ALL_AWAY_SECONDS
 
     def __init__(self) -> None:
-        self.blows: Counter[str] = Counter()
         self._unprocessed = -1
 
     async def rage(self) -> None:
@@ -39,10 +37,18 @@ class Outage:
         for victim in ("postgresql", "rabbitmq"):
             self._signal(victim, signal.SIGCONT)
 
+    def summary(self, sent: Sequence[Sent]) -> str:
+        slowest = max(one.seconds for one in self._with_database(sent))
+        refused = sum(one.attempts > 1 for one in sent)
+        return (
+            f"{BROKER_AWAY_SECONDS} s without RabbitMQ: the slowest answer took {slowest:.2f} s;"
+            f" {ALL_AWAY_SECONDS} s without PostgreSQL too: {refused:,} webhooks were refused and"
+            " came again"
+        )
+
     def faults(self, sent: Sequence[Sent]) -> list[str]:
         """What did not go as promised; `sent` at a steady rate over `seconds`."""
-        with_database = sent[: len(sent) * (self.seconds - ALL_AWAY_SECONDS) // self.seconds]
-        late = sum(one.attempts > 1 or one.seconds >= 1.0 for one in with_database)
+        late = sum(one.attempts > 1 or one.seconds >= 1.0 for one in self._with_database(sent))
         refused = sum(one.attempts > 1 for one in sent)
         return [
             fault
@@ -54,18 +60,23 @@ class Outage:
             if is_fault
         ]
 
+    def _with_database(self, sent: Sequence[Sent]) -> Sequence[Sent]:
+        return sent[: len(sent) * (self.seconds - ALL_AWAY_SECONDS) // self.seconds]
+
     def _signal(self, victim: str, number: signal.Signals) -> None:
         process = psutil.Process(json.loads(STACK_FILE.read_text())["pids"][victim])
         for one in (process, *process.children(recursive=True)):
             one.send_signal(number)
-        self.blows[f"{number.name} {victim}"] += 1
 
 
 async def _unprocessed() -> int:
     database = await asyncpg.connect(json.loads(STACK_FILE.read_text())["database"])
     try:
         count: int = await database.fetchval(
-            "SELECT count(*) FROM webhook_log WHERE NOT processed AND received_at < now() - $1::interval",
+            """
+            SELECT count(*) FROM webhook_log
+            WHERE NOT processed AND received_at < now() - $1::interval
+            """,
             CATCH_UP,
         )
         return count

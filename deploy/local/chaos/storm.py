@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -38,9 +37,10 @@ class Trouble(Protocol):
     """What happens to the servers while webhooks come, and what that shall prove beside."""
 
     seconds: int
-    blows: Counter[str]
 
     async def rage(self) -> None: ...
+
+    def summary(self, sent: Sequence[Sent]) -> str: ...
 
     def faults(self, sent: Sequence[Sent]) -> list[str]: ...
 
@@ -57,7 +57,7 @@ def blow(facts: dict[str, Any], trouble: Trouble, *, seed: int) -> bool:
     for name, count in ledger.counts().items():
         table.add_row(name, f"{count:,}")
     console.print(table)
-    console.print(", ".join(f"{n} x {what}" for what, n in sorted(trouble.blows.items())))
+    console.print(trouble.summary(sent))
     for fault in faults:
         console.print(fault, style="red")
     console.print(f"seed {seed}: {'NOT SOUND' if faults else 'sound'}")
