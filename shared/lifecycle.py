@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 #: Seconds from the stop signal to a hard exit; shorter than the pods' terminationGracePeriodSeconds
 #: (30): in-flight requests (10 s), then publishers and consumers (5 s), then connections (5 s).
 STOP_SECONDS = 25
-#: How long work that can finish what it holds may take to do so.
+#: How long all work that can finish what it holds may take to do so.
 FINISH_SECONDS = 5
 #: How long a starting process waits to learn which of its servers are up before it serves anyway.
 FIRST_LOOK_SECONDS = 8
@@ -43,17 +44,33 @@ class Stop:
 
     def __init__(self, on_set: Callable[[], None] = lambda: None) -> None:
         self._on_set = on_set
+        self._finishes: list[Callable[[], None]] = []
+        self._finish_until: float | None = None
         self._event = asyncio.Event()
         self._failure: BaseException | None = None
 
     def set(self, failure: BaseException | None = None) -> None:
         if not self._event.is_set():
             self._on_set()
+            self._finish_until = time.monotonic() + FINISH_SECONDS
+            for finish in self._finishes:
+                finish()
         self._failure = self._failure or failure
         self._event.set()
 
     def is_set(self) -> bool:
         return self._event.is_set()
+
+    def ask(self, finish: Callable[[], None]) -> None:
+        """Call `finish` at once when this is set: all that can finish do so side by side."""
+        self._finishes.append(finish)
+
+    @property
+    def finish_seconds(self) -> float:
+        """What is left of FINISH_SECONDS."""
+        if self._finish_until is None:
+            return FINISH_SECONDS
+        return max(0, self._finish_until - time.monotonic())
 
     async def wait(self) -> None:
         """Return when the process shall stop in good order; raise what a background task raised."""
@@ -86,8 +103,11 @@ async def running(
 ) -> AsyncIterator[None]:
     """`work` runs beside the block; if it fails, the process stops with its failure.
 
-    After the block it is cancelled; if it can be asked to `finish`, only after FINISH_SECONDS.
+    After the block it is cancelled; if it can be asked to `finish`, which it must stand to be asked
+    twice, only after FINISH_SECONDS from the stop.
     """
+    if finish is not None:
+        stop.ask(finish)
     task = asyncio.ensure_future(work)
 
     def done(task: asyncio.Task[None]) -> None:
@@ -100,7 +120,7 @@ async def running(
     finally:
         if finish is not None:
             finish()
-            await asyncio.wait({task}, timeout=FINISH_SECONDS)
+            await asyncio.wait({task}, timeout=stop.finish_seconds)
         while not task.done():  # a driver may take the cancellation for its own and swallow it
             task.cancel()
             await asyncio.wait({task}, timeout=1)

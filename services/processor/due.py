@@ -21,6 +21,8 @@ MAX_STAMPED = 1000
 
 
 class DueLoop:
+    """Its two kinds of work take turns: neither starves the other."""
+
     def __init__(self, pool: Pool, work: Work, nudges: Nudges) -> None:
         self._pool = pool
         self._work = work
@@ -45,10 +47,8 @@ class DueLoop:
         while not self._is_stopping:
             self._nudged.clear()
             try:
-                while not self._is_stopping and await self._work_once():
-                    pass
-                while not self._is_stopping and await self._give_to_owners():
-                    pass
+                if await self._work_once() | await self._give_to_owners():
+                    continue
             except Exception as error:
                 if not is_infrastructure(error):
                     raise

@@ -3,14 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError
 
 from services.processor.metrics import ProcessorMetrics
+from shared.broker.link import unless_link_is_lost
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.health import Dependency
 from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
@@ -45,8 +44,8 @@ class Delivery:
         return bool(self.message.redelivered)
 
     async def ack(self) -> None:
-        """Settle this delivery alone. If its channel is gone it comes again and changes nothing."""
-        with suppress(AMQPError, OSError):
+        """Settle this delivery alone."""
+        with unless_link_is_lost():
             await self.message.ack()
 
 
@@ -130,7 +129,8 @@ class Intake:
             webhooks = decode_bundle(message.body)
         except BrokenEnvelope:
             log.error("bundle.broken", queue=QUEUES[lane])
-            await message.reject(requeue=False)  # to the queue `dead`, bytes and all
+            with unless_link_is_lost():
+                await message.reject(requeue=False)  # to the queue `dead`, bytes and all
             return
         except UnknownVersion:
             self._hold(lane)

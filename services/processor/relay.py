@@ -1,7 +1,9 @@
 """Events out: from their rows to the exchange `whatsapp.events`, at least once each."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -10,18 +12,21 @@ from services.processor.metrics import ProcessorMetrics
 from shared.broker.publisher import NotPublished, Publisher, Unrouted
 from shared.broker.topology import EVENTS
 from shared.crash import crash_point
-from shared.crypto import KeyRing
-from shared.messages import Event, encode_event
+from shared.crypto import KeyRing, Undecryptable
+from shared.messages import encode_event
 from shared.store import events
 from shared.store.errors import is_infrastructure
+from shared.store.events import Due
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
 ASK_SECONDS = 1.0
-MAX_CLAIMED = 200
 #: A third of a claim's lease.
 PUBLISH_SECONDS = 10.0
+#: What the broker would not take, and what cannot be read until somebody mends the keys, rests so
+#: long, and holds up nothing else.
+RESTS = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
 
 
 class Relay:
@@ -63,7 +68,7 @@ class Relay:
     async def _relay_once(self) -> bool:
         """Whether there is more, and the broker takes it."""
         async with transaction(self._pool) as connection:
-            claimed = await events.claim(connection, self._ring, limit=MAX_CLAIMED)
+            claimed = await events.claim(connection)
         if not claimed:
             return False
         crash_point("events.claimed")
@@ -73,10 +78,11 @@ class Relay:
         crash_point("events.marked")
         for end in ends:
             self._metrics.events.labels(end).inc()
-        return len(claimed) == MAX_CLAIMED and "failed" not in ends
+        return "failed" not in ends
 
-    async def _publish(self, event: Event) -> str:
+    async def _publish(self, due: Due) -> str:
         try:
+            event = events.opened(due, self._ring)
             await self._publisher.publish(
                 event.type,
                 encode_event(event),
@@ -84,18 +90,22 @@ class Relay:
                 message_id=str(event.id),
                 timeout=PUBLISH_SECONDS,
             )
+        except Undecryptable:
+            log.error("event.undecryptable", event_id=due.id)
+            return "undecryptable"
         except Unrouted:
             return "unrouted"
         except NotPublished:
             return "failed"
         return "routed"
 
-    async def _keep(self, claimed: Sequence[Event], ends: Sequence[str]) -> None:
-        ids: dict[str, list[UUID]] = {"routed": [], "unrouted": [], "failed": []}
+    async def _keep(self, claimed: Sequence[Due], ends: Sequence[str]) -> None:
+        ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for event, end in zip(claimed, ends, strict=True):
             ids[end].append(event.id)
         async with transaction(self._pool) as connection:
             await events.mark_published(
                 connection, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
             )
-            await events.release(connection, ids["failed"])
+            for end, rest in RESTS.items():
+                await events.put_off(connection, ids[end], rest)

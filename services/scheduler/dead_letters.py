@@ -1,6 +1,7 @@
 """Dead letters, by hand: seen, replayed, discarded."""
 
 import getpass
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -42,15 +43,18 @@ Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="Who, 
 
 
 @app.command("list")
-def list_letters(fingerprint: Cause = None) -> None:
-    """Open letters by cause or, of one cause, one by one."""
+def list_letters(
+    fingerprint: Cause = None,
+    after: Annotated[UUID | None, typer.Option(help="Only letters behind this one.")] = None,
+) -> None:
+    """Open letters by cause or, of one cause, one by one, the oldest first."""
 
     async def work(pool: Pool, _: KeyRing) -> None:
         async with transaction(pool) as connection:
             table = (
                 _letters(
                     await dead_letters.listed(
-                        connection, fingerprint=fingerprint, after=None, limit=MAX_SHOWN
+                        connection, fingerprint=fingerprint, after=after, limit=MAX_SHOWN
                     )
                 )
                 if fingerprint
@@ -78,10 +82,9 @@ def show(
         for name in Letter.__slots__:
             value = getattr(letter, name)
             table.add_row(name, "" if value is None else str(value))
-        console = Console()
-        console.print(table)
+        Console().print(table)
         if body is not None:
-            console.print(body.decode(errors="backslashreplace"), markup=False, highlight=False)
+            sys.stdout.write(_printable(body) + "\n")
 
     run_job("dead-letters", _with_pool(work))
 
@@ -124,7 +127,7 @@ def resume(replay_id: UUID) -> None:
         async with transaction(pool) as connection:
             if await replays.get(connection, replay_id) is None:
                 raise Refusal([f"there is no replay {replay_id}"])
-        await replaying.run(pool, ring, replay_id, _tell)
+        await _run(pool, ring, replay_id)
 
     run_job("dead-letters", _with_pool(work))
 
@@ -134,6 +137,8 @@ async def _close(
 ) -> None:
     async def work(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as connection:
+            if not await replays.count(connection, selection):
+                raise Refusal(["none of these is an open dead letter that died by then"])
             if dry_run:
                 count = await replays.count(connection, selection)
                 log.info("replay.dry_run", count=count, outcome=outcome)
@@ -142,9 +147,22 @@ async def _close(
                 connection, selection, outcome, rate=rate, actor=actor, reason=reason
             )
         log.info("replay.started", replay_id=replay_id, outcome=outcome)
-        await replaying.run(pool, ring, replay_id, _tell)
+        await _run(pool, ring, replay_id)
 
     await _with_pool(work)
+
+
+async def _run(pool: Pool, ring: KeyRing, replay_id: UUID) -> None:
+    kept = 0
+
+    def tell(replay: Replay) -> None:
+        nonlocal kept
+        kept = replay.kept
+        _tell(replay)
+
+    await replaying.run(pool, ring, replay_id, tell)
+    if kept:
+        raise Refusal([f"{kept} letters stay open: their bytes are no webhooks this code can read"])
 
 
 def _tell(replay: Replay) -> None:
@@ -163,10 +181,9 @@ def _selection(
 ) -> Selection:
     if bool(ids) == bool(fingerprint):
         raise typer.BadParameter("name letters, or one --fingerprint")
-    cut_off = until or datetime.now(UTC)
-    if cut_off.tzinfo is None:
-        cut_off = cut_off.replace(tzinfo=UTC)
-    return Selection(ids or None, fingerprint, cut_off)
+    if until is not None and until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return Selection(ids or None, fingerprint, until)
 
 
 def _causes(found: Sequence[Fingerprint]) -> Table:
@@ -182,9 +199,12 @@ def _causes(found: Sequence[Fingerprint]) -> Table:
 
 
 def _letters(found: Sequence[Letter]) -> Table:
-    table = Table(title=f"The oldest {len(found)} of this cause")
+    title = "Dead letters of this cause"
+    if len(found) == MAX_SHOWN:
+        title += f"; what follows: --after {found[-1].id}"
+    table = Table(title=title)
     for column in ("id", "field", "event", "WABA", "organization", "attempts", "died"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
     for one in found:
         table.add_row(
             str(one.id), one.field, one.event, one.waba_id, one.organization_id,
@@ -201,6 +221,14 @@ async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
     url = settings.database_url.get_secret_value()
     async with open_pool(url, name="dead-letters", size=1) as pool:
         await work(pool, ring)
+
+
+def _printable(body: bytes) -> str:
+    """On one screen with nothing that would move its cursor."""
+    text = body.decode(errors="backslashreplace")
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 async def _content(connection: Connection, ring: KeyRing, letter: Letter) -> bytes | None:

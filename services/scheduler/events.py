@@ -10,6 +10,7 @@ import typer
 from services.scheduler.job import run_job
 from shared.settings import DatabaseSettings, load
 from shared.store import events
+from shared.store.events import Again
 from shared.store.pool import open_pool, transaction
 
 log = structlog.get_logger()
@@ -28,27 +29,26 @@ def replay(
     since: Annotated[datetime, typer.Option(help="UTC.")],
     until: Annotated[datetime | None, typer.Option(help="UTC; else now.")] = None,
     unrouted: Annotated[bool, typer.Option(help="Only those nobody was bound for.")] = False,  # noqa: FBT002
+    rate: Annotated[int, typer.Option(min=1, max=10_000, help="Events a second.")] = 200,
 ) -> None:
     """Have events published again, under their old ids: consumers know them by these."""
-    run_job(
-        "events", _replay(_utc(since), _utc(until or datetime.now(UTC)), only_unrouted=unrouted)
-    )
+    again = Again(_utc(since), _utc(until or datetime.now(UTC)), unrouted, rate)
+    run_job("events", _replay(again))
 
 
-async def _replay(since: datetime, until: datetime, *, only_unrouted: bool) -> None:
+async def _replay(again: Again) -> None:
     count, last = 0, UUID(int=0)
     url = load(DatabaseSettings).database_url.get_secret_value()
     async with open_pool(url, name="events", size=1) as pool:
         while True:
             async with transaction(pool) as connection:
-                again = await events.replay(
-                    connection, since, until, only_unrouted=only_unrouted, after=last,
-                    limit=MAX_AT_A_TIME,
-                )  # fmt: skip
-            if not again:
+                chosen = await events.replay(
+                    connection, again, done=count, after=last, limit=MAX_AT_A_TIME
+                )
+            if not chosen:
                 break
-            count, last = count + len(again), again[-1]
-    log.info("events.replayed", count=count)
+            count, last = count + len(chosen), chosen[-1]
+    log.info("events.replayed", count=count, seconds=count // again.rate)
 
 
 def _utc(time: datetime) -> datetime:

@@ -1,14 +1,12 @@
 """The effects of changes: together under one savepoint or, if that fails, one each."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 import orjson
 
-from shared.actions.failing import Failing
+from shared.actions.failing import Failing, Failure
 from shared.actions.settling import take_in
 from shared.domain.account import FIELDS, Telling, Untellable, tell
-from shared.messages import Nudge
 from shared.store import webhooks
 from shared.store.changes import New
 from shared.store.due import Claim
@@ -16,12 +14,12 @@ from shared.store.errors import is_infrastructure
 from shared.store.pool import Connection
 
 Told = tuple[New, Telling]
-#: What failed, by the change's id.
-Failed = dict[UUID, Nudge | None]
 
 
-async def make_effects(connection: Connection, new: Sequence[New], failing: Failing) -> Failed:
-    """Make the effects of changes just stored, in their transaction.
+async def make_effects(
+    connection: Connection, new: Sequence[New], failing: Failing
+) -> list[Failure]:
+    """Make the effects of changes just stored, in their transaction; what failed.
 
     A change whose effects cannot be made is left failed or dead, alone; the servers' errors are
     raised.
@@ -38,9 +36,9 @@ async def make_effects(connection: Connection, new: Sequence[New], failing: Fail
             errors.append((one, error))
     if told:
         errors += await _take_in(connection, told)
-    failed: Failed = {}
+    failed: list[Failure] = []
     for one, why in errors:
-        failed[one.id] = await failing.fail_change(connection, Claim(one.id, 1), why)
+        failed.append(await failing.fail_change(connection, Claim(one.id, 1), why))
         await webhooks.unsettle(connection, one.webhook_id)
     return failed
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import structlog
 
 from shared.actions.effects import make_effects
-from shared.actions.failing import Failing
+from shared.actions.failing import Failing, Failure
 from shared.actions.metrics import WorkMetrics
 from shared.crash import crash_point
 from shared.crypto import KeyRing
@@ -20,6 +20,15 @@ from shared.store.pool import Connection, Pool, transaction
 from shared.store.webhooks import Arrival, Lane
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a group's changes, and of the webhooks that could not be split."""
+
+    failures: Sequence[Failure]
+    new: int = 0
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +105,10 @@ class Groups:
         ]
         async with transaction(self._pool) as connection:
             new = await webhooks.insert(connection, self._ring, arrivals)
-            nudges = await self._keep(connection, [s for s in splits if s.webhook.id in new])
+            splits = [s for s in splits if s.webhook.id in new]
+            kept = await self._keep(connection, splits)
             crash_point("group.storing")
-        self._count([s for s in splits if s.webhook.id in new])
-        return nudges
+        return self._tell(splits, kept)
 
     async def _store_alone(self, one: Split) -> list[Nudge]:
         try:
@@ -115,10 +124,9 @@ class Groups:
             loaded = await webhooks.load_unsplit(connection, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
             await webhooks.mark_split(connection, [s.webhook.id for s in splits if not s.error])
-            nudges = await self._keep(connection, splits)
+            kept = await self._keep(connection, splits)
             crash_point("group.splitting")
-        self._count(splits)
-        return nudges
+        return self._tell(splits, kept)
 
     async def _split_alone(self, claim: Claim) -> list[Nudge]:
         try:
@@ -127,31 +135,35 @@ class Groups:
             if is_infrastructure(error):
                 raise
             async with transaction(self._pool) as connection:
-                nudge = await self._failing.fail_webhook(connection, claim, error)
-            return [nudge] if nudge else []
+                failures = await self._failing.fail_webhook(connection, claim, error)
+            return self._failing.tell(failures)
 
-    async def _keep(self, connection: Connection, splits: Sequence[Split]) -> list[Nudge]:
+    async def _keep(self, connection: Connection, splits: Sequence[Split]) -> Kept:
         """The changes of what was split, their effects and events; a failure of what was not."""
-        nudges = [
-            await self._failing.fail_webhook(connection, s.claim, s.error)
+        failures = [
+            failure
             for s in splits
             if s.error
+            for failure in await self._failing.fail_webhook(connection, s.claim, s.error)
         ]
         rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
-        if rows:
-            new = await changes.insert(connection, self._ring, rows)
-            failed = await make_effects(connection, new, self._failing)
-            nudges += failed.values()
-            owned = [n.id for n in new if n.organization_id and n.id not in failed]
-            if owned:
-                await events.add_of_changes(connection, owned)
-            self._metrics.changes.labels("new").inc(len(new))
-            self._metrics.changes.labels("known").inc(len(rows) - len(new))
-        return [nudge for nudge in nudges if nudge]
+        if not rows:
+            return Kept(failures)
+        new = await changes.insert(connection, self._ring, rows)
+        failures += (failed := await make_effects(connection, new, self._failing))
+        failed_ids = {one.id for one in failed}
+        owned = [n.id for n in new if n.organization_id and n.id not in failed_ids]
+        if owned:
+            await events.add_of_changes(connection, owned)
+        return Kept(failures, new=len(new), known=len(rows) - len(new))
 
-    def _count(self, splits: Sequence[Split]) -> None:
+    def _tell(self, splits: Sequence[Split], kept: Kept) -> list[Nudge]:
+        """After the commit."""
         now = datetime.now(UTC)
+        self._metrics.changes.labels("new").inc(kept.new)
+        self._metrics.changes.labels("known").inc(kept.known)
         self._metrics.group_webhooks.observe(len(splits))
         self._metrics.webhooks.inc(sum(1 for one in splits if not one.error))
         for one in splits:
             self._metrics.rest_seconds.observe((now - one.webhook.received_at).total_seconds())
+        return self._failing.tell(kept.failures)

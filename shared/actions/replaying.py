@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from shared.crash import crash_point
-from shared.crypto import KeyRing
+from shared.crypto import KeyRing, Undecryptable
 from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
 from shared.store import audit, dead_letters, replays, webhooks
 from shared.store.dead_letters import Letter
@@ -84,10 +84,10 @@ async def _step(connection: Connection, ring: KeyRing, replay: Replay) -> int:
 
 async def _lay_down(connection: Connection, ring: KeyRing, letter: Letter) -> bool:
     """The webhooks of an envelope, to be split; False if it is no bundle that we can read."""
-    body = await dead_letters.envelope(connection, ring, letter.id)
     try:
+        body = await dead_letters.envelope(connection, ring, letter.id)
         found: list[Webhook] = decode_bundle(body or b"")
-    except (BrokenEnvelope, UnknownVersion):
+    except (Undecryptable, BrokenEnvelope, UnknownVersion):
         return False
     await webhooks.insert(
         connection, ring, [Arrival(w, "fast", "broker", "unsplit") for w in found]

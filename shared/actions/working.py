@@ -1,20 +1,21 @@
-"""One claim of whatever is due, worked to its end."""
+"""Whatever is due: claimed, and worked to its end."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import orjson
 import structlog
 
-from shared.actions.failing import Failing
+from shared.actions.failing import Failing, Failure
 from shared.actions.group import Groups
 from shared.actions.settling import take_in
 from shared.crash import crash_point
 from shared.crypto import KeyRing
 from shared.domain.account import tell
 from shared.messages import Nudge
-from shared.store import changes, events, webhooks
+from shared.store import changes, due, events, webhooks
 from shared.store.changes import Tried
-from shared.store.due import Claim, Due, due, hand_back
+from shared.store.due import Claim, Claimed
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Connection, Pool, transaction
 
@@ -26,48 +27,66 @@ class ContentLost(Exception):
 
 
 class Work:
-    """Safe to be done by many at once: each row is claimed by one of them."""
+    """Safe to be done by many processes at once: each row is claimed by one of them."""
 
     def __init__(self, pool: Pool, ring: KeyRing, groups: Groups, failing: Failing) -> None:
         self._pool = pool
         self._ring = ring
         self._groups = groups
         self._failing = failing
+        self._held: Claimed | None = None
 
     async def work_once(self, *, overdue: timedelta = timedelta(0)) -> tuple[int, list[Nudge]]:
-        """Work one claim; how many rows it held (none: nothing is due), and nudges to send.
+        """Work one claim of each kind; how many rows they held (none: nothing is due), and nudges
+        to send.
 
-        Raises the servers' errors; what was claimed is then handed back, or its lease lapses.
+        Raises the servers' errors. What was claimed is then handed back, now or next time: an
+        outage is no try. Only where this process ends before, the lease lapses and the try counts.
         """
-        async with transaction(self._pool) as connection:
-            await self._failing.bury_exhausted(connection)
-            claimed = await due(connection, overdue=overdue)
-        crash_point("due.claimed")
+        await self._hand_back()
+        worked = 0
         nudges: list[Nudge] = []
+        for kind in due.KINDS:
+            async with transaction(self._pool) as connection:
+                self._held = claimed = await due.claim(connection, kind, overdue=overdue)
+            if claimed.claims:
+                crash_point("due.claimed")
+                nudges += await self._work(claimed)
+            self._held = None
+            worked += len(claimed.claims)
+        return worked, nudges
+
+    async def _work(self, claimed: Claimed) -> list[Nudge]:
+        kind = claimed.kind
         try:
-            if claimed.webhooks:
-                nudges += await self._groups.split_laid_down(claimed.webhooks)
-            for claim in claimed.changes:
-                nudges += await self._try_change(claim)
+            if kind == "fresh":
+                return await self._groups.split_laid_down(claimed.claims)
+            [claim] = claimed.claims
+            if self._failing.is_exhausted(claim):
+                return await self._bury(claimed, claim)
+            if kind == "tried":
+                return await self._groups.split_laid_down([claim])
+            return await self._try_change(claim)
         except Exception as error:
             if is_infrastructure(error):
-                await self._hand_back(claimed)
+                log.warning("due.handed_back", count=len(claimed.claims), exc_info=error)
+                with suppress(Exception):
+                    await self._hand_back()
             raise
-        return len(claimed.webhooks) + len(claimed.changes), nudges
 
     async def _try_change(self, claim: Claim) -> list[Nudge]:
-        nudge = None
+        failures: list[Failure] = []
         async with transaction(self._pool) as connection:
-            tried = await changes.load(connection, self._ring, claim)
+            tried = await changes.load(connection, claim)
             if tried is None:
                 return []
             try:
                 async with connection.transaction():
-                    await _apply(connection, tried)
+                    await self._apply(connection, tried)
             except Exception as error:
                 if is_infrastructure(error):
                     raise
-                nudge = await self._failing.fail_change(connection, claim, error)
+                failures.append(await self._failing.fail_change(connection, claim, error))
             else:
                 await changes.process(connection, tried.id)
                 await webhooks.settle(connection, {tried.webhook_id: 1})
@@ -75,16 +94,27 @@ class Work:
                     await events.add_of_changes(connection, [tried.id])
             crash_point("change.settling")
         crash_point("change.settled")
-        return [nudge] if nudge else []
+        return self._failing.tell(failures)
 
-    async def _hand_back(self, claimed: Due) -> None:
-        """An outage is no try. If it lasts, the lease lapses instead and one try is lost."""
+    async def _apply(self, connection: Connection, tried: Tried) -> None:
+        if tried.content is None:
+            raise ContentLost
+        content = changes.open_content(self._ring, tried.id, tried.content)
+        if telling := tell(orjson.loads(content), tried.received_at):
+            await take_in(connection, [telling])
+
+    async def _bury(self, claimed: Claimed, claim: Claim) -> list[Nudge]:
+        kind, last = claimed.kind, Claim(claim.id, claim.attempts - 1)
         async with transaction(self._pool) as connection:
-            await hand_back(connection, claimed)
+            await due.hand_back(connection, claimed)  # a burial is no try
+            if kind == "change":
+                failures = await self._failing.bury_change(connection, last)
+            else:
+                failures = await self._failing.bury_webhook(connection, last)
+        return self._failing.tell(failures)
 
-
-async def _apply(connection: Connection, tried: Tried) -> None:
-    if tried.content is None:
-        raise ContentLost
-    if telling := tell(orjson.loads(tried.content), tried.received_at):
-        await take_in(connection, [telling])
+    async def _hand_back(self) -> None:
+        if self._held is not None:
+            async with transaction(self._pool) as connection:
+                await due.hand_back(connection, self._held)
+            self._held = None

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError
 
+from shared.broker.link import unless_link_is_lost
 from shared.health import Dependency
 
 log = structlog.get_logger()
@@ -70,7 +69,7 @@ class Consumer:
                 log.warning("message.not_handled", queue=queue, exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
-                with suppress(AMQPError, OSError):  # else it comes again and changes nothing
+                with unless_link_is_lost():
                     await message.ack()
                 return
         self._lost.set()

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import AMQPError
 from yarl import URL
 
 from shared.broker import topology
@@ -32,6 +33,13 @@ def stray_cancellation_is_link_lost() -> Iterator[None]:
         if task is not None and task.cancelling():
             raise
         raise LinkLost from None
+
+
+@contextmanager
+def unless_link_is_lost() -> Iterator[None]:
+    """Settle a delivery here: if its channel is gone it comes again, and changes nothing."""
+    with suppress(AMQPError, LinkLost, OSError, RuntimeError), stray_cancellation_is_link_lost():
+        yield
 
 
 async def connect(url: str, name: str) -> AbstractConnection:

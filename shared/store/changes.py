@@ -75,7 +75,7 @@ async def insert(
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A claimed change. `content` is None where it is no more."""
+    """A claimed change. `content` is sealed; None where it is no more."""
 
     id: UUID
     webhook_id: UUID
@@ -84,7 +84,7 @@ class Tried:
     content: bytes | None
 
 
-async def load(connection: Connection, ring: KeyRing, claim: Claim) -> Tried | None:
+async def load(connection: Connection, claim: Claim) -> Tried | None:
     """The claimed change, locked until the transaction ends; None if the claim is void."""
     record = await connection.fetchrow(
         """
@@ -97,14 +97,7 @@ async def load(connection: Connection, ring: KeyRing, claim: Claim) -> Tried | N
     )
     if record is None:
         return None
-    content = record["content"]
-    return Tried(
-        id=claim.id,
-        webhook_id=record["webhook_id"],
-        received_at=record["received_at"],
-        organization_id=record["organization_id"],
-        content=None if content is None else open_content(ring, claim.id, content),
-    )
+    return Tried(claim.id, *record)
 
 
 async def process(connection: Connection, change_id: UUID) -> None:

@@ -1,16 +1,24 @@
 """Whatever is due is found here, and claimed: every try is counted before it begins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, get_args
 from uuid import UUID
 
 from shared.store.pool import Connection
 
 #: How long a claim holds; a claimer that has not finished by then is taken for dead.
 LEASE = timedelta(seconds=60)
+#: How long what was handed back rests: what the servers fail again and again blocks nobody else.
+REST = timedelta(seconds=3)
 #: Webhooks that are split together.
 MAX_TOGETHER = 100
+
+#: Webhooks nobody tried yet, together; a webhook, or a change, that was tried before, alone:
+#: whoever tried it may have died of it.
+Kind = Literal["fresh", "tried", "change"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,103 +30,70 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    webhooks: Sequence[Claim] = field(default_factory=list)
-    changes: Sequence[Claim] = field(default_factory=list)
+class Claimed:
+    """What one claimer took at once; `lease_until` marks the rows as its own."""
 
-    def __bool__(self) -> bool:
-        return bool(self.webhooks or self.changes)
+    kind: Kind
+    claims: Sequence[Claim]
+    lease_until: datetime | None = None
 
 
-async def due(connection: Connection, *, overdue: timedelta = timedelta(0)) -> Due:
+_TABLES: dict[Kind, str] = {
+    "fresh": "webhook_log",
+    "tried": "webhook_log",
+    "change": "webhook_changes",
+}
+#: $2 is how long it must be due.
+_DUE: dict[Kind, str] = {
+    "fresh": f"""
+        state = 'unsplit' AND attempts = 0 AND lease_until < now()
+            AND received_at <= now() - $2::interval
+        ORDER BY lease_until, id LIMIT {MAX_TOGETHER}
+    """,
+    "tried": """
+        state = 'unsplit' AND attempts > 0 AND lease_until < now() - $2::interval
+        ORDER BY lease_until, id LIMIT 1
+    """,
+    "change": """
+        state IN ('pending', 'failed') AND lease_until < now()
+            AND next_attempt_at <= now() - $2::interval
+        ORDER BY next_attempt_at, id LIMIT 1
+    """,
+}
+
+
+async def claim(
+    connection: Connection, kind: Kind, *, overdue: timedelta = timedelta(0)
+) -> Claimed:
     """Claim what is due since `overdue` or longer: attempts + 1, a lease; to be committed at once.
 
-    Webhooks nobody tried yet come together, at most MAX_TOGETHER. What was tried before, webhook or
-    change, comes alone: whoever tried it may have died of it.
+    What was claimed for its last try and never finished is claimed once more: to be buried.
     """
     records = await connection.fetch(
-        """
-        WITH fresh AS (
-            UPDATE webhook_log SET attempts = attempts + 1, lease_until = now() + $1
-            WHERE id IN (
-                SELECT id FROM webhook_log
-                WHERE state = 'unsplit' AND attempts = 0 AND lease_until < now()
-                    AND received_at <= now() - $2::interval
-                ORDER BY lease_until, id LIMIT $3 FOR UPDATE SKIP LOCKED
-            )
-            RETURNING id, attempts
-        ), tried AS (
-            UPDATE webhook_log SET attempts = attempts + 1, lease_until = now() + $1
-            WHERE NOT EXISTS (SELECT FROM fresh) AND id IN (
-                SELECT id FROM webhook_log
-                WHERE state = 'unsplit' AND attempts > 0 AND lease_until < now() - $2::interval
-                ORDER BY lease_until, id LIMIT 1 FOR UPDATE SKIP LOCKED
-            )
-            RETURNING id, attempts
-        ), failed AS (
-            UPDATE webhook_changes SET attempts = attempts + 1, lease_until = now() + $1
-            WHERE id IN (
-                SELECT id FROM webhook_changes
-                WHERE state IN ('pending', 'failed') AND lease_until < now()
-                    AND next_attempt_at <= now() - $2::interval
-                ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-            )
-            RETURNING id, attempts
-        )
-        SELECT 'webhook' AS kind, * FROM fresh UNION ALL SELECT 'webhook', * FROM tried
-        UNION ALL SELECT 'change', * FROM failed
-        """,
+        f"""
+        UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
+        WHERE id IN (SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED)
+        RETURNING id, attempts, lease_until
+        """,  # noqa: S608 - our own words
         LEASE,
         overdue,
-        MAX_TOGETHER,
     )
-    return Due(
-        *(
-            [Claim(r["id"], r["attempts"]) for r in records if r["kind"] == kind]
-            for kind in ("webhook", "change")
-        )
+    claims = [Claim(record["id"], record["attempts"]) for record in records]
+    return Claimed(kind, claims, records[0]["lease_until"] if records else None)
+
+
+async def hand_back(connection: Connection, claimed: Claimed) -> None:
+    """Undo those claims whose tries never came to their end, and which nobody claimed since."""
+    table = _TABLES[claimed.kind]
+    await connection.execute(
+        f"""
+        UPDATE {table} SET attempts = attempts - 1, lease_until = now() + $3
+        WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
+        """,  # noqa: S608 - our own words
+        [one.id for one in claimed.claims],
+        claimed.lease_until,
+        REST,
     )
 
 
-async def hand_back(connection: Connection, claims: Due) -> None:
-    """Undo claims whose tries never came to their end for the servers' sake."""
-    for table, state, held in (
-        ("webhook_log", "state = 'unsplit'", claims.webhooks),
-        ("webhook_changes", "state IN ('pending', 'failed')", claims.changes),
-    ):
-        await connection.execute(
-            f"""
-            UPDATE {table} SET attempts = {table}.attempts - 1, lease_until = '-infinity'
-            FROM unnest($1::uuid[], $2::smallint[]) AS claim (id, attempts)
-            WHERE {table}.id = claim.id AND {table}.attempts = claim.attempts AND {state}
-            """,  # noqa: S608 - our own words
-            [claim.id for claim in held],
-            [claim.attempts for claim in held],
-        )
-
-
-async def exhausted(connection: Connection, *, max_attempts: int) -> Due:
-    """Rows that were claimed `max_attempts` times and never finished: each kills whoever tries it.
-
-    Locked until the transaction ends.
-    """
-    webhooks = await connection.fetch(
-        """
-        SELECT id, attempts FROM webhook_log
-        WHERE state = 'unsplit' AND lease_until < now() AND attempts >= $1
-        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
-        """,
-        max_attempts,
-        MAX_TOGETHER,
-    )
-    changes = await connection.fetch(
-        """
-        SELECT id, attempts FROM webhook_changes
-        WHERE state IN ('pending', 'failed') AND next_attempt_at <= now() AND lease_until < now()
-            AND attempts >= $1
-        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
-        """,
-        max_attempts,
-        MAX_TOGETHER,
-    )
-    return Due(*([Claim(*record) for record in records] for records in (webhooks, changes)))
+_OPEN = {"webhook_log": "('unsplit')", "webhook_changes": "('pending', 'failed')"}

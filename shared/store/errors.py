@@ -19,4 +19,5 @@ def is_infrastructure(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
         return sqlstate[:2] in _CLASSES or sqlstate in _CODES
-    return isinstance(error, _LOST)
+    # A value asyncpg cannot encode is its DataError: an InterfaceError, and the row's own fault.
+    return isinstance(error, _LOST) and not isinstance(error, ValueError)

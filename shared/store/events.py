@@ -4,10 +4,8 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-import orjson
 from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing
@@ -18,6 +16,9 @@ from shared.store.pool import Connection
 
 #: How long a claim holds; far past what publishing a batch may take.
 LEASE = timedelta(seconds=30)
+#: A claim's bounds; the last event may go past the second, by the 3 MB Meta sends at most.
+MAX_CLAIMED = 200
+MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,50 +68,71 @@ async def add_of_changes(connection: Connection, change_ids: Collection[UUID]) -
     )
 
 
-async def claim(connection: Connection, ring: KeyRing, *, limit: int) -> list[Event]:
-    """Events nobody published yet, oldest first, leased to the caller; to be committed at once."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An event to be published, its change's content still sealed."""
+
+    id: UUID
+    type: str
+    occurred_at: datetime
+    organization_id: str
+    waba_id: str
+    revision: int | None
+    webhook_id: UUID | None
+    data: str | None
+    content: bytes | None
+
+
+async def claim(connection: Connection) -> list[Due]:
+    """Events that are due and nobody published, leased to the caller; to be committed at once.
+
+    The longest due come first.
+    """
     records = await connection.fetch(
         """
-        WITH claimed AS (
-            UPDATE events SET lease_until = now() + $1
-            WHERE id IN (
-                SELECT id FROM events WHERE published_at IS NULL AND lease_until < now()
-                ORDER BY created_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
-            )
-            RETURNING *
+        WITH locked AS (
+            SELECT id, due_at FROM events WHERE published_at IS NULL AND due_at <= now()
+            ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), sized AS (
+            SELECT id, sum(coalesce(octet_length(content), 0)) OVER (
+                ORDER BY due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS bytes_before
+            FROM locked LEFT JOIN webhook_changes USING (id)
+        ), claimed AS (
+            UPDATE events SET due_at = now() + $1 FROM sized
+            WHERE events.id = sized.id AND coalesce(bytes_before, 0) < $3
+            RETURNING events.*
         )
-        SELECT claimed.id, claimed.type, claimed.organization_id, claimed.waba_id,
-               claimed.revision, claimed.data,
+        SELECT claimed.id, claimed.type,
                coalesce(webhook_changes.received_at, claimed.created_at) AS occurred_at,
-               webhook_changes.webhook_id, webhook_changes.content
+               claimed.organization_id, claimed.waba_id, claimed.revision,
+               webhook_changes.webhook_id, claimed.data, webhook_changes.content
         FROM claimed LEFT JOIN webhook_changes
             ON webhook_changes.id = claimed.id AND claimed.data IS NULL
         ORDER BY claimed.created_at, claimed.id
         """,
         LEASE,
-        limit,
+        MAX_CLAIMED,
+        MAX_BYTES,
     )
-    return [
-        Event(
-            id=record["id"],
-            type=record["type"],
-            occurred_at=record["occurred_at"],
-            organization_id=record["organization_id"],
-            waba_id=record["waba_id"],
-            revision=record["revision"],
-            webhook_id=record["webhook_id"],
-            data=_opened(record, ring),
-        )
-        for record in records
-    ]
+    return [Due(*record) for record in records]
 
 
-def _opened(record: Any, ring: KeyRing) -> Any:
-    if record["data"] is not None:
-        return json.loads(record["data"])
-    if record["content"] is None:
-        return None
-    return orjson.loads(changes.open_content(ring, record["id"], record["content"]))
+def opened(due: Due, ring: KeyRing) -> Event:
+    """Raises Undecryptable."""
+    data = None if due.data is None else due.data.encode()
+    if due.content is not None:
+        data = changes.open_content(ring, due.id, due.content)
+    return Event(
+        id=due.id,
+        type=due.type,
+        occurred_at=due.occurred_at,
+        organization_id=due.organization_id,
+        waba_id=due.waba_id,
+        revision=due.revision,
+        webhook_id=due.webhook_id,
+        data=data,
+    )
 
 
 async def mark_published(
@@ -126,24 +148,32 @@ async def mark_published(
     )
 
 
-async def release(connection: Connection, ids: Collection[UUID]) -> None:
-    """Not published after all."""
+async def put_off(connection: Connection, ids: Collection[UUID], by: timedelta) -> None:
+    """Not published after all: due again after that, behind what is due by then."""
     await connection.execute(
-        "UPDATE events SET lease_until = '-infinity' WHERE id = ANY($1) AND published_at IS NULL",
+        "UPDATE events SET due_at = now() + $2 WHERE id = ANY($1) AND published_at IS NULL",
         list(ids),
+        by,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Published events of a time, or those of them nobody was bound for, `rate` a second."""
+
+    since: datetime
+    until: datetime
+    only_unrouted: bool
+    rate: int
+
+
 async def replay(
-    connection: Connection,
-    since: datetime,
-    until: datetime,
-    *,
-    only_unrouted: bool,
-    after: UUID,
-    limit: int,
+    connection: Connection, again: Again, *, done: int, after: UUID, limit: int
 ) -> list[UUID]:
-    """Have events of that time, behind `after`, published once more under their old ids; which."""
+    """Have the next events behind `after`, `done` before them, published under their old ids.
+
+    Which these are; each falls due when the rate has come to it.
+    """
     records = await connection.fetch(
         """
         WITH chosen AS (
@@ -151,16 +181,21 @@ async def replay(
             WHERE created_at >= $1 AND created_at < $2 AND published_at IS NOT NULL
                 AND (is_unrouted OR NOT $3) AND id > $4
             ORDER BY id LIMIT $5 FOR UPDATE
+        ), numbered AS (
+            SELECT id, $6::bigint + row_number() OVER (ORDER BY id) AS number FROM chosen
         ), again AS (
-            UPDATE events SET published_at = NULL, lease_until = '-infinity'
-            FROM chosen WHERE events.id = chosen.id
+            UPDATE events SET published_at = NULL,
+                due_at = now() + numbered.number * interval '1 second' / $7::integer
+            FROM numbered WHERE events.id = numbered.id
         )
-        SELECT id FROM chosen ORDER BY id
+        SELECT id FROM numbered ORDER BY id
         """,
-        since,
-        until,
-        only_unrouted,
+        again.since,
+        again.until,
+        again.only_unrouted,
         after,
         limit,
+        done,
+        again.rate,
     )
     return [record["id"] for record in records]

@@ -17,11 +17,11 @@ Outcome = Literal["replayed", "discarded"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Open letters with these ids, or else with this fingerprint, that died by then."""
+    """Open letters with these ids, or else with this fingerprint, that died by then (None: now)."""
 
     ids: Sequence[UUID] | None
     fingerprint: str | None
-    died_until: datetime
+    died_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ async def add(
         f"""
         INSERT INTO replays
             (id, ids, fingerprint, died_until, outcome, rate, actor, reason, total)
-        SELECT $3, $4, $5, $2, $6, $7, $8, $9, count(*) FROM dead_letters WHERE {_chosen(selection)}
+        SELECT $3, $4, $5, coalesce($2, now()), $6, $7, $8, $9, count(*)
+        FROM dead_letters WHERE {_chosen(selection)}
         """,  # noqa: S608 - our own words
         *_arguments(selection),
         id_,
@@ -127,9 +128,9 @@ async def advance(
 def _chosen(selection: Selection) -> str:
     """A condition on $1 and $2, which are the selection's `_arguments`."""
     by = "fingerprint = $1::text" if selection.ids is None else "id = ANY($1::uuid[])"
-    return f"closed_at IS NULL AND died_at <= $2 AND {by}"
+    return f"closed_at IS NULL AND died_at <= coalesce($2::timestamptz, now()) AND {by}"
 
 
-def _arguments(selection: Selection) -> tuple[list[UUID] | str | None, datetime]:
+def _arguments(selection: Selection) -> tuple[list[UUID] | str | None, datetime | None]:
     chosen = selection.fingerprint if selection.ids is None else list(selection.ids)
     return chosen, selection.died_until

@@ -155,7 +155,7 @@ async def _age_until_ended(conn: Connection, first: asyncio.subprocess.Process) 
 async def _age(conn: Connection, *, tries: int) -> None:
     """As if leases, and the delays of what was tried less than `tries` times, were over."""
     await conn.execute("UPDATE webhook_log SET lease_until = now() WHERE lease_until > now()")
-    await conn.execute("UPDATE events SET lease_until = now() WHERE lease_until > now()")
+    await conn.execute("UPDATE events SET due_at = now() WHERE published_at IS NULL")
     await conn.execute(
         "UPDATE webhook_changes SET lease_until = now(), next_attempt_at = now()"
         " WHERE state IN ('pending', 'failed') AND attempts < $1",

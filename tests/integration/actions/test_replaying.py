@@ -126,15 +126,16 @@ async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_else_kept(
     known, fresh = make_webhook(), make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(known, state="split")])
     bundle = join_bundle([encode_webhook(known), encode_webhook(fresh)])
-    for body in (bundle, bundle, b"no bundle"):
-        await dead_letters.add_envelope(conn, ring, body, "given up: rejected in dead", "ours")
+    lost = KeyRing([b"\x17" * 32])
+    for body, key in ((bundle, ring), (bundle, ring), (b"no bundle", ring), (b"lost", lost)):
+        await dead_letters.add_envelope(conn, key, body, "given up: rejected in dead", "ours")
     [cause] = await dead_letters.fingerprints(conn)
-    assert cause.count == 2
+    assert cause.count == 3
 
     selection = Selection(None, cause.fingerprint, datetime.now(UTC) + timedelta(seconds=1))
     replay_id = await begin(pool, selection)
     await replaying.run(pool, ring, replay_id, lambda _: None)
     done = await progress(pool, replay_id)
-    assert (done.total, done.done, done.kept) == (2, 1, 1)
+    assert (done.total, done.done, done.kept) == (3, 1, 2)
     rows = await conn.fetch("SELECT id, state::text FROM webhook_log")
     assert {row["id"]: row["state"] for row in rows} == {known.id: "split", fresh.id: "unsplit"}

@@ -105,10 +105,10 @@ async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
             queue = await channel.declare_queue(exclusive=True)
             await queue.bind(EVENTS, "change.*")
             code, log = await porteiro(
-                "events", "replay", "--since", "2026-01-01T00:00:00", "--unrouted"
+                "events", "replay", "--since", "2026-01-01T00:00:00", "--unrouted", "--rate", "2"
             )
             assert code == 0
-            assert '"count":2' in log
+            assert '"count":2,"seconds":1' in log
             _, again = await Backend(queue).take()
     assert again["type"] == "change.messages"
     assert str(await conn.fetchval("SELECT id FROM webhook_changes")) == again["id"]

@@ -106,6 +106,8 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     code, log = await porteiro("dead-letters", "replay", "--reason", "no choice")
     assert code == 2
     assert "--fingerprint" in log
+    code, log = await porteiro("dead-letters", "replay", letter["id"], "--reason", "once more")
+    assert (code, "none of these is an open dead letter" in log) == (EXIT_REFUSED, True)
     code, log = await porteiro("dead-letters", "resume", str(webhook.id))
     assert (code, "there is no replay" in log) == (EXIT_REFUSED, True)
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.crypto import KeyRing
 from shared.store import changes, due, webhooks
-from shared.store.due import LEASE, MAX_TOGETHER, Claim, Due
+from shared.store.due import LEASE, MAX_TOGETHER, Claim, Kind
 from shared.store.pool import Connection, Pool, transaction
 from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 
@@ -21,22 +21,22 @@ async def waiting(conn: Connection, ring: KeyRing) -> set[UUID]:
     return await webhooks.insert(conn, ring, [make_arrival() for _ in range(10)])
 
 
-async def claim(conn: Connection) -> set[UUID]:
-    return {claim.id for claim in (await due.due(conn)).webhooks}
+async def claim(conn: Connection, kind: Kind = "fresh") -> set[UUID]:
+    return {one.id for one in (await due.claim(conn, kind)).claims}
 
 
 async def test_a_claim_counts_the_try_and_holds_a_lease(
     conn: Connection, waiting: set[UUID]
 ) -> None:
     async with conn.transaction():
-        claimed = await due.due(conn)
+        claimed = await due.claim(conn, "fresh")
         rows = await conn.fetch(
             "SELECT id, attempts, lease_until - now() AS lease FROM webhook_log WHERE attempts > 0"
         )
     assert {row["id"]: (row["attempts"], row["lease"]) for row in rows} == dict.fromkeys(
         waiting, (1, LEASE)
     )
-    assert {(one.id, one.attempts) for one in claimed.webhooks} == {(id_, 1) for id_ in waiting}
+    assert {(one.id, one.attempts) for one in claimed.claims} == {(id_, 1) for id_ in waiting}
     assert await claim(conn) == set()
 
 
@@ -54,7 +54,7 @@ async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
         assert (len(first), len(second)) == (MAX_TOGETHER, 4)
 
 
-async def test_a_lapsed_lease_is_claimed_alone_and_only_when_nothing_fresh_waits(
+async def test_a_lapsed_lease_is_claimed_alone(
     conn: Connection, ring: KeyRing, waiting: set[UUID]
 ) -> None:
     await claim(conn)
@@ -64,40 +64,46 @@ async def test_a_lapsed_lease_is_claimed_alone_and_only_when_nothing_fresh_waits
 
     seen: set[UUID] = set()
     for _ in waiting:
-        [alone] = (await due.due(conn)).webhooks
+        [alone] = (await due.claim(conn, "tried")).claims
         assert alone.attempts == 2
         seen.add(alone.id)
     assert seen == waiting
-    assert not await due.due(conn)
+    assert not await claim(conn, "tried")
 
 
 async def test_what_is_not_overdue_yet_is_left_to_the_loop(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    assert not await due.due(conn, overdue=timedelta(minutes=5))
+    overdue = timedelta(minutes=5)
+    assert not (await due.claim(conn, "fresh", overdue=overdue)).claims
     await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
-    assert len((await due.due(conn, overdue=timedelta(minutes=5))).webhooks) == 10
+    assert len((await due.claim(conn, "fresh", overdue=overdue)).claims) == 10
 
 
-async def test_a_claim_handed_back_is_a_first_try_again(
+async def test_a_claim_handed_back_is_no_try_and_rests_a_moment(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    before = await conn.fetch("SELECT webhook_log::text FROM webhook_log ORDER BY id")
-    await due.hand_back(conn, await due.due(conn))
-    assert await conn.fetch("SELECT webhook_log::text FROM webhook_log ORDER BY id") == before
+    before = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
+    await due.hand_back(conn, await due.claim(conn, "fresh"))
+    after = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
+    assert after == before
+    assert await claim(conn) == set()
+    await conn.execute("UPDATE webhook_log SET lease_until = now() - interval '1 s'")
     assert await claim(conn) == waiting
 
 
-async def test_handing_back_a_void_claim_changes_nothing(
+async def test_only_a_try_that_did_not_end_is_handed_back(
     conn: Connection, waiting: set[UUID]
 ) -> None:
-    claimed = await due.due(conn)
-    split, again, *_ = sorted(waiting)
+    claimed = await due.claim(conn, "fresh")
+    split, failed, again, *_ = sorted(waiting)
     await webhooks.mark_split(conn, [split])
-    await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", again)
+    await webhooks.fail(conn, Claim(failed, 1), "because", timedelta(seconds=30))
+    await conn.execute(LAPSE + " AND id = $1", again)
+    assert await claim(conn, "tried") == {again}
     await due.hand_back(conn, claimed)
-    rows = await conn.fetch("SELECT id FROM webhook_log WHERE attempts > 0")
-    assert {row["id"] for row in rows} == {split, again}
+    rows = await conn.fetch("SELECT id, attempts FROM webhook_log WHERE attempts > 0")
+    assert {tuple(row) for row in rows} == {(split, 1), (failed, 1), (again, 2)}
 
 
 async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good_for_one_try(
@@ -107,28 +113,16 @@ async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
     [new] = await changes.insert(conn, ring, of(webhook, make_change(1)))
     await changes.fail(conn, Claim(new.id, 1), "failed: for the test", timedelta(seconds=30))
-    assert not await due.due(conn)
+    assert not await claim(conn, "change")
 
     await conn.execute("UPDATE webhook_changes SET next_attempt_at = now()")
-    assert (await due.due(conn)).changes == [Claim(new.id, 2)]
-    assert not await due.due(conn)
-    assert await changes.load(conn, ring, Claim(new.id, 1)) is None
-    loaded = await changes.load(conn, ring, Claim(new.id, 2))
+    assert (await due.claim(conn, "change")).claims == [Claim(new.id, 2)]
+    assert not await claim(conn, "change")
+    assert await changes.load(conn, Claim(new.id, 1)) is None
+    loaded = await changes.load(conn, Claim(new.id, 2))
     assert loaded is not None
-    assert loaded.content == b"{}"
-
-
-async def test_what_was_claimed_for_the_last_time_and_never_finished_is_exhausted(
-    conn: Connection, waiting: set[UUID]
-) -> None:
-    await conn.execute("UPDATE webhook_log SET attempts = 3 WHERE state = 'unsplit'")
-    assert not await due.exhausted(conn, max_attempts=4)
-    await conn.execute("UPDATE webhook_log SET attempts = 4 WHERE state = 'unsplit'")
-    found = await due.exhausted(conn, max_attempts=4)
-    assert {(one.id, one.attempts) for one in found.webhooks} == {(id_, 4) for id_ in waiting}
-
-    await conn.execute("UPDATE webhook_log SET lease_until = now() + interval '1 min'")
-    assert await due.exhausted(conn, max_attempts=4) == Due()
+    assert loaded.content is not None
+    assert changes.open_content(ring, loaded.id, loaded.content) == b"{}"
 
 
 async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(

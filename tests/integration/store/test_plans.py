@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from shared.store import (
 )
 from shared.store.connections import Held
 from shared.store.dead_letters import Letter
-from shared.store.due import Claim, Due
+from shared.store.due import Claim, Claimed
 from shared.store.pool import Connection
 from shared.store.replays import Replay, Selection
 from tests import servers
@@ -166,9 +166,11 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
 @pytest.mark.parametrize(
     "query",
     [
-        lambda conn, _: due.due(conn),
-        lambda conn, _: due.hand_back(conn, Due([CLAIM], [CLAIM])),
-        lambda conn, _: due.exhausted(conn, max_attempts=4),
+        lambda conn, _: due.claim(conn, "fresh"),
+        lambda conn, _: due.claim(conn, "tried"),
+        lambda conn, _: due.claim(conn, "change"),
+        lambda conn, _: due.hand_back(conn, Claimed("fresh", [CLAIM], NOW)),
+        lambda conn, _: due.hand_back(conn, Claimed("change", [CLAIM], NOW)),
         lambda conn, ring: webhooks.load_unsplit(conn, ring, [ONE]),
         lambda conn, _: webhooks.mark_split(conn, [ONE]),
         lambda conn, _: webhooks.fail(conn, CLAIM, "because", None),
@@ -177,7 +179,7 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, ring: webhooks.read_body(conn, ring, ONE),
         lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
         lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
-        lambda conn, ring: changes.load(conn, ring, CLAIM),
+        lambda conn, _: changes.load(conn, CLAIM),
         lambda conn, _: changes.process(conn, ONE),
         lambda conn, _: changes.fail(conn, CLAIM, "because", None),
         lambda conn, _: dead_letters.add_webhooks(conn, [ONE], "ours"),
@@ -186,9 +188,9 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ONE),
         lambda conn, _: replays.next_letters(conn, REPLAY, limit=100),
         lambda conn, _: events.add_of_changes(conn, [ONE]),
-        lambda conn, ring: events.claim(conn, ring, limit=200),
+        lambda conn, _: events.claim(conn),
         lambda conn, _: events.mark_published(conn, [ONE], unrouted=[]),
-        lambda conn, _: events.release(conn, [ONE]),
+        lambda conn, _: events.put_off(conn, [ONE], timedelta(seconds=1)),
         lambda conn, _: changes.stamp(conn, limit=100),
         lambda conn, _: connections.ensure(conn, ["71"]),
         lambda conn, _: connections.lock(conn, ["71"]),

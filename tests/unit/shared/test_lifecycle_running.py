@@ -1,6 +1,7 @@
 """Work beside a block: its failure stops the process, and it ends with the block."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -68,6 +69,23 @@ async def test_work_that_can_finish_is_asked_to_and_awaited() -> None:
         assert not done
 
     assert done == ["what it held"]
+
+
+async def test_when_told_to_stop_all_are_asked_at_once() -> None:
+    stop, asked = Stop(), []
+
+    def finish(name: str) -> Callable[[], None]:
+        return lambda: asked.append(name)
+
+    async with (
+        running(for_ever(), stop, finish=finish("one")),
+        running(for_ever(), stop, finish=finish("other")),
+    ):
+        stop.set()
+        assert asked == ["one", "other"]
+        stop.set()
+        assert asked == ["one", "other"]
+        stop._finish_until = 0  # as if they had had their time
 
 
 async def test_work_that_does_not_finish_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,21 +65,32 @@ CREATE INDEX audit_log_at_idx ON audit_log (at);
 
 -- An event of a change has the change's id, and its content rests with the change.
 ALTER TABLE events
-    ADD COLUMN lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    ADD COLUMN due_at timestamptz NOT NULL DEFAULT now(),  -- for its publication
     ADD COLUMN is_unrouted boolean NOT NULL DEFAULT false,
     ALTER COLUMN revision DROP NOT NULL,
     ALTER COLUMN data DROP NOT NULL,
     ADD CONSTRAINT of_a_change_or_a_connection CHECK ((revision IS NULL) = (data IS NULL));
 CREATE INDEX events_created_at_idx ON events (created_at);
+DROP INDEX events_unpublished_idx;
+CREATE INDEX events_due_idx ON events (due_at, id) WHERE published_at IS NULL;
+
+-- Neither hides the other's rows behind thousands of its own.
+DROP INDEX webhook_log_unsplit_idx;
+CREATE INDEX webhook_log_fresh_idx ON webhook_log (lease_until, id)
+    WHERE state = 'unsplit' AND attempts = 0;
+CREATE INDEX webhook_log_tried_idx ON webhook_log (lease_until, id)
+    WHERE state = 'unsplit' AND attempts > 0;
 """
 
 DOWN = """
-DROP INDEX events_created_at_idx;
+DROP INDEX events_created_at_idx, events_due_idx, webhook_log_fresh_idx, webhook_log_tried_idx;
 DELETE FROM events WHERE data IS NULL;
-ALTER TABLE events DROP CONSTRAINT of_a_change_or_a_connection, DROP COLUMN lease_until,
+ALTER TABLE events DROP CONSTRAINT of_a_change_or_a_connection, DROP COLUMN due_at,
     DROP COLUMN is_unrouted, ALTER COLUMN revision SET NOT NULL, ALTER COLUMN data SET NOT NULL;
 DROP TABLE audit_log, dead_letters, replays;
 DROP TYPE dead_letter_outcome, dead_letter_kind, blame;
+CREATE INDEX events_unpublished_idx ON events (created_at, id) WHERE published_at IS NULL;
+CREATE INDEX webhook_log_unsplit_idx ON webhook_log (lease_until, id) WHERE state = 'unsplit';
 ALTER TABLE webhook_log DROP COLUMN first_failed_at;
 ALTER TABLE webhook_changes DROP COLUMN first_failed_at;
 """
