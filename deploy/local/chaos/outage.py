@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import asyncpg
@@ -66,7 +67,8 @@ class Outage:
     def _signal(self, victim: str, number: signal.Signals) -> None:
         process = psutil.Process(json.loads(STACK_FILE.read_text())["pids"][victim])
         for one in (process, *process.children(recursive=True)):
-            one.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a backend may just have ended
+                one.send_signal(number)
 
 
 async def _unprocessed() -> int:
