@@ -41,6 +41,11 @@ class KeyRing:
         self._hash_keys = [_derive(key, b"", b"subject hash") for key in keys]
         self._new_salt()
 
+    @property
+    def write_id(self) -> bytes:
+        """The id of the key that seals."""
+        return self._write_id
+
     def seal(self, plaintext: bytes, associated: bytes) -> bytes:
         if self._seals_left == 0:
             self._new_salt()

@@ -118,14 +118,15 @@ def encode_nudge(nudge: Nudge) -> bytes:
 class Event:
     """What the company's backend reads: docs/events.asyncapi.yaml is its contract.
 
-    `revision` is a connection's, `webhook_id` a change's; the other is None. `data` is JSON.
+    `revision` is a connection's, `webhook_id` a change's; the other is None, and so is an
+    onboarding's `waba_id` before it is proven. `data` is JSON.
     """
 
     id: UUID
     type: str
     occurred_at: datetime
     organization_id: str
-    waba_id: str
+    waba_id: str | None
     revision: int | None
     webhook_id: UUID | None
     data: bytes | None

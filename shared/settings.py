@@ -6,7 +6,17 @@ from itertools import pairwise
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import crash
@@ -15,6 +25,10 @@ from shared.lifecycle import Refusal
 PLACEHOLDER = re.compile(
     r"change.?me|example|placeholder|your[-_ ]|x{6}|^test|dummy", re.IGNORECASE
 )
+
+
+#: Where the Graph API lives.
+META_GRAPH_URL = "https://graph.facebook.com"
 
 
 class Environment(StrEnum):
@@ -57,6 +71,18 @@ def _split(value: object) -> object:
 
 #: A list in one variable: pydantic-settings would read it as JSON, people write commas.
 COMMA_SEPARATED = (NoDecode, BeforeValidator(_split))
+
+
+def same_id(value: str, alias: object) -> str:
+    """The id under either name. Raises ValueError where it is no id, or the two differ."""
+    found = value or alias
+    if not found:
+        raise PydanticCustomError("missing", "under neither name")
+    if not isinstance(found, str) or not re.fullmatch(r"[0-9]{1,20}", found):
+        raise ValueError
+    if alias and alias != found:
+        raise ValueError
+    return found
 
 
 def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -135,10 +161,63 @@ class BodyKeySettings(Settings):
     )
 
 
-class MetaAppSettings(Settings):
+class TokenKeySettings(Settings):
+    token_encryption_key: Key = Field(
+        description="64 hex characters from a random source: openssl rand -hex 32"
+    )
+    token_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated keys of 64 hex characters that may still be read"
+    )
+
+
+class AppSecretSettings(Settings):
     meta_app_secret: AppSecret = Field(
         description="the app secret from Meta's dashboard: 16 to 128 printable characters"
     )
+
+
+class GraphSettings(AppSecretSettings):
+    """What is needed to call Meta. The public alias must not contradict."""
+
+    next_public_meta_app_id: str = Field("", description="unset, or the same as META_APP_ID")
+    meta_app_id: str = Field(
+        "",
+        validate_default=True,
+        description="the app's id from Meta's dashboard, digits; NEXT_PUBLIC_META_APP_ID must be"
+        " unset or the same",
+    )
+    meta_app_access_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,512}")] = Field(
+        description="the app's own token: the app's id, a bar, and its secret"
+    )
+    meta_system_user_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,1024}")] | None = Field(
+        None, description="your system user's token, to fetch customers' tokens again without them"
+    )
+    meta_graph_url: str = Field(
+        META_GRAPH_URL,
+        description=f"{META_GRAPH_URL}, and nothing else in production",
+    )
+    meta_graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]{2}\.0$")] = Field(
+        "v25.0", description="a version of the Graph API, as v25.0"
+    )
+
+    @field_validator("meta_app_id")
+    @classmethod
+    def _same_app_id(cls, value: str, info: ValidationInfo) -> str:
+        return same_id(value, info.data.get("next_public_meta_app_id"))
+
+    @field_validator("meta_graph_url")
+    @classmethod
+    def _metas_own(cls, value: str, info: ValidationInfo) -> str:
+        """Nothing but the configuration chooses the host, and in production not even that."""
+        url = urlsplit(value)
+        is_local = url.scheme == "http" and url.hostname in ("127.0.0.1", "localhost", "::1")
+        is_production = info.data.get("environment") is Environment.PRODUCTION
+        if value != META_GRAPH_URL and (is_production or not (is_local or url.scheme == "https")):
+            raise ValueError
+        return value
+
+
+class MetaAppSettings(AppSecretSettings):
     meta_app_secret_previous: Annotated[tuple[AppSecret, ...], *COMMA_SEPARATED] = Field(
         (), description="comma-separated app secrets that are still accepted"
     )

@@ -16,7 +16,7 @@ ALLOWED_KEYS = frozenset(
     event level timestamp logger service error where sqlstate fault
     webhook_id change_id waba_id organization_id tracking_code kind field lane road state reason
     dependency queue attempt attempts count changes seconds port environment revision pid
-    replay_id event_id fingerprint outcome done kept total
+    replay_id event_id fingerprint outcome done kept total key_id newest
     """.split()
 )
 MAX_VALUE_CHARS = 300

@@ -54,7 +54,8 @@ async def database_url(_database: str) -> str:
     try:
         await connection.execute(
             "TRUNCATE organizations, whatsapp_connections, connection_facts, phone_numbers,"
-            " webhook_log, webhook_bodies, dead_letters, replays, audit_log CASCADE"
+            " webhook_log, webhook_bodies, dead_letters, replays, audit_log, follow_ups,"
+            " api_keys CASCADE"
         )
     finally:
         await connection.close()

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from pytest import MonkeyPatch
+from yarl import URL
 
 from deploy.local.servers import free_port
+from services.console.__main__ import main as console_main
 from services.ingress.__main__ import main as ingress_main
 from services.processor.__main__ import main as processor_main
 from shared.lifecycle import Stop
@@ -54,3 +56,15 @@ async def processor(environment: dict[str, str]) -> AsyncIterator[None]:
         patch.setenv("HEALTH_PORT", str(port))
         async with _service(processor_main, f"http://{environment['HOST']}:{port}"):
             yield
+
+
+@asynccontextmanager
+async def console(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the running console, on ports of its own."""
+    base, health_port = environment["CONSOLE_URL"], free_port()
+    with MonkeyPatch.context() as patch:
+        patch.setenv("PORT", str(URL(base).port))
+        patch.setenv("HEALTH_PORT", str(health_port))
+        health = f"http://{environment['HOST']}:{health_port}"
+        async with _service(console_main, health), aiohttp.ClientSession(base) as client:
+            yield client

@@ -135,7 +135,7 @@ def _facts() -> dict[str, Any]:
 def _show() -> None:
     facts = _facts()
     print("up. Everything to reach it by is in .local/stack.json, the logs in .local/logs/.")
-    for name in ("ingress", "simulated_meta", "rabbitmq_management"):
+    for name in ("ingress", "console", "simulated_meta", "rabbitmq_management"):
         print(f"  {name:<20} {facts[name]}")
 
 

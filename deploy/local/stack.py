@@ -24,6 +24,7 @@ from deploy.local import servers
 from deploy.local.servers import LOOPBACK, Program, free_port
 from deploy.local.supervisor import Supervisor
 from services.ingress.app import PATH
+from shared.store import api_keys
 
 #: What people and tests read to find the stack; written whole or not at all.
 LOCAL = Path.cwd() / ".local"
@@ -35,6 +36,9 @@ DATA = Path(tempfile.gettempdir()) / (
     f"porteiro-{os.geteuid()}-{hashlib.sha256(str(LOCAL).encode()).hexdigest()[:8]}"
 )
 CHECK_SECONDS = 0.2
+#: Ids that Meta has not given to anybody; the simulated Meta takes them for ours.
+META_APP_ID = "750000000000001"
+META_CONFIG_ID = "760000000000001"
 #: Servers of one's own, instead of private ones.
 SERVER_URLS = {"DATABASE_URL": "database", "REDIS_URL": "redis", "RABBITMQ_URL": "rabbitmq"}
 
@@ -49,6 +53,7 @@ class Stack:
         self._is_complete = False
         self._supervisor = Supervisor(str(LOCAL), LOGS, self._on_pids)
         self._env: dict[str, str] = {}
+        self._meta_port = 0
 
     def run(self) -> None:
         """Start everything, keep it running until SIGTERM, stop it, and leave nothing behind."""
@@ -72,8 +77,10 @@ class Stack:
         self._env = self._environment()
         for job in ("migrate", "topology"):
             self._run_job(job)
-        for name in ("processor", "ingress"):
+        self._reserve_simulated_meta()
+        for name in ("processor", "ingress", "console"):
             self._start_service(name)
+        self._make_api_key()
         self._start_simulated_meta()
         self._is_complete = True
         self._write()
@@ -110,6 +117,11 @@ class Stack:
             "META_APP_SECRET": self._facts["app_secret"],
             "META_WEBHOOK_VERIFY_TOKEN": self._facts["verify_token"],
             "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+            "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+            "META_APP_ID": META_APP_ID,
+            "META_CONFIG_ID": META_CONFIG_ID,
+            "META_APP_ACCESS_TOKEN": f"{META_APP_ID}|{self._facts['app_secret']}",
+            "META_SYSTEM_USER_TOKEN": secrets.token_urlsafe(48),
         }
 
     def _run_job(self, job: str) -> None:
@@ -124,31 +136,49 @@ class Stack:
 
     def _start_service(self, name: str) -> None:
         port, health_port = free_port(), free_port()
+        own = {"PORT": str(port), "HEALTH_PORT": str(health_port)}
+        if name == "console":
+            own["CONSOLE_URL"] = f"http://{LOOPBACK}:{port}"
         self._supervisor.start(
             Program(
                 name,
                 [sys.executable, "-m", f"services.{name}"],
                 partial(_answers, f"http://{LOOPBACK}:{health_port}/readyz"),
-                env=self._env | {"PORT": str(port), "HEALTH_PORT": str(health_port)},
+                env=self._env | own,
             )
         )
         if name in self._facts:
             self._facts[name] = f"http://{LOOPBACK}:{port}"
         self._facts.setdefault("health", {})[name] = f"http://{LOOPBACK}:{health_port}"
 
+    def _reserve_simulated_meta(self) -> None:
+        """Its address, for the services that call it; it starts last, for it calls the ingress."""
+        self._meta_port = free_port()
+        url = f"http://{LOOPBACK}:{self._meta_port}"
+        self._facts["simulated_meta"] = url
+        self._env |= {
+            "META_GRAPH_URL": url,
+            "META_DIALOG_URL": url,
+            "META_SDK_URL": f"{url}/sdk.js",
+        }
+
+    def _make_api_key(self) -> None:
+        self._facts["api_key"] = asyncio.run(_create_api_key(self._facts["database"]))
+
     def _start_simulated_meta(self) -> None:
-        port = free_port()
-        url = f"http://{LOOPBACK}:{port}"
+        url = self._facts["simulated_meta"]
         self._supervisor.start(
             Program(
                 "simulated_meta",
                 [sys.executable, "-m", "deploy.local.simulated_meta"],
                 partial(_answers, f"{url}/simulator/webhooks"),
                 env=self._env
-                | {"PORT": str(port), "CALLBACK_URL": f"{self._facts['ingress']}{PATH}"},
+                | {
+                    "PORT": str(self._meta_port),
+                    "CALLBACK_URL": f"{self._facts['ingress']}{PATH}",
+                },
             )
         )
-        self._facts["simulated_meta"] = url
 
     def _on_pids(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -170,6 +200,14 @@ async def _create_database(server_url: str) -> str:
     finally:
         await connection.close()
     return server_url.rpartition("/")[0] + "/porteiro"
+
+
+async def _create_api_key(database_url: str) -> str:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return await api_keys.create(connection, "local stack", None)
+    finally:
+        await connection.close()
 
 
 def _answers(url: str) -> bool:

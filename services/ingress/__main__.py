@@ -1,15 +1,13 @@
 """The ingress: Meta's webhooks in, durable webhooks out."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from services.ingress.app import WebhookRoutes, create_app
 from services.ingress.door import Door
-from services.ingress.lanes import COPY_SECONDS, Lanes, open_redis
+from services.ingress.lanes import COPY_SECONDS, Lanes
 from services.ingress.metrics import IngressMetrics
 from services.ingress.road import Road
 from services.ingress.roads import QUEUES, BrokerRoad, DatabaseRoad
@@ -17,8 +15,10 @@ from services.ingress.settings import IngressSettings
 from shared import crash
 from shared.broker.link import keep_connected
 from shared.broker.publisher import Publisher
+from shared.cache import open_redis
 from shared.crypto import KeyRing
 from shared.health import Health, serve_health
+from shared.http import serve
 from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
 from shared.settings import Environment, hex_bytes, load
 from shared.store.pool import look, open_pool
@@ -28,8 +28,6 @@ log = structlog.get_logger()
 #: From the last body byte; their sum of waits stays under Meta's 1 s with room for the answer.
 BROKER_SECONDS = 0.5
 DATABASE_SECONDS = 0.9
-#: How long requests under way may take to finish after a stop signal.
-FINISH_SECONDS = 10
 POOL_SIZE = 4
 
 
@@ -87,30 +85,15 @@ async def main(stop: Stop) -> None:
             verify_token=settings.meta_webhook_verify_token.get_secret_value(),
         )
         app = create_app(routes, with_test_route=settings.environment is not Environment.PRODUCTION)
-        await stack.enter_async_context(serve(app, host=settings.host, port=settings.port))
+        await stack.enter_async_context(
+            # The signature is over the bytes as they came.
+            serve(app, host=settings.host, port=settings.port, auto_decompress=False)
+        )
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)
         )
         log.info("ingress.started", port=settings.port, environment=settings.environment)
         await stop.wait()
-
-
-@asynccontextmanager
-async def serve(app: web.Application, *, host: str, port: int) -> AsyncIterator[None]:
-    """Listen while the block runs; then take no more, and finish what is under way."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,  # a line a webhook costs 44 % of the throughput; outcomes are metrics
-        keepalive_timeout=75,
-        shutdown_timeout=FINISH_SECONDS,
-        auto_decompress=False,  # the signature is over the bytes as they came
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-        yield
-    finally:
-        await runner.cleanup()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """Which queue a webhook takes: WABAs over their limit take the slow lane."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from shared.store.webhooks import Lane
 
@@ -33,19 +29,3 @@ class Lanes:
             return "fast"
         found = _FIRST_ENTRY.search(body)
         return "slow" if found and found[1].decode() in self._slow else "fast"
-
-
-@asynccontextmanager
-async def open_redis(url: str) -> AsyncIterator[Redis]:
-    """A client that connects when first used, and fails within a second instead of trying again."""
-    redis = Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=0.5,
-        socket_connect_timeout=0.5,
-        retry=Retry(NoBackoff(), 0),
-    )
-    try:
-        yield redis
-    finally:
-        await redis.aclose()

@@ -1,5 +1,6 @@
 """The processor: raw webhooks in, rows out."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -7,6 +8,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from services.processor.due import DueLoop
+from services.processor.follow_up import WORKERS as FOLLOW_UP_WORKERS
+from services.processor.follow_up import FollowUpLoop, hear
 from services.processor.fuse import Fuse
 from services.processor.intake import QUEUES, Intake
 from services.processor.metrics import ProcessorMetrics
@@ -16,14 +19,18 @@ from services.processor.settings import ProcessorSettings
 from services.processor.worker import WORKERS, Worker
 from shared import crash
 from shared.actions.failing import Failing
+from shared.actions.following import FollowUps
 from shared.actions.group import Groups
-from shared.actions.metrics import WorkMetrics
+from shared.actions.means import Means
+from shared.actions.metrics import FollowUpMetrics, WorkMetrics
 from shared.actions.working import Work
 from shared.broker.consumer import Consumer
 from shared.broker.link import keep_connected
 from shared.broker.publisher import Publisher
-from shared.broker.topology import CHANGES, DEAD, EVENTS, retry_name
+from shared.broker.topology import CHANGES, DEAD, EVENTS, PROVISION, retry_name
+from shared.cache import Cache, open_redis
 from shared.crypto import KeyRing
+from shared.graph.client import open_graph
 from shared.health import Health, serve_health
 from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
 from shared.settings import hex_bytes, load
@@ -31,7 +38,7 @@ from shared.store.pool import look, open_pool
 
 log = structlog.get_logger()
 
-POOL_SIZE = 6
+POOL_SIZE = 8
 
 
 async def main(stop: Stop) -> None:
@@ -53,13 +60,25 @@ async def main(stop: Stop) -> None:
         pool = await stack.enter_async_context(
             open_pool(settings.database_url.get_secret_value(), name="processor", size=POOL_SIZE)
         )
+        redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
+        graph = await stack.enter_async_context(open_graph(settings, registry))
+        tokens = KeyRing(
+            hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
+        )
         failing = Failing(settings.retry_seconds, work_metrics)
         groups = Groups(pool, ring, failing, work_metrics)
         nudges = Nudges(publisher, metrics)
         due = DueLoop(pool, Work(pool, ring, groups, failing), nudges)
-        relay = Relay(pool, ring, publisher, metrics)
+        relay = Relay(pool, ring, publisher, Cache(redis, registry), metrics)
         fuse = Fuse(pool, ring, work_metrics)
-        consumer = Consumer({CHANGES: due.hear, DEAD: fuse.keep}, consuming)
+        asked = asyncio.Event()
+        follow_ups = FollowUps(
+            Means(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
+        )
+        follow_up_loops = [FollowUpLoop(follow_ups, asked) for _ in range(FOLLOW_UP_WORKERS)]
+        consumer = Consumer(
+            {CHANGES: due.hear, PROVISION: partial(hear, asked), DEAD: fuse.keep}, consuming
+        )
         connect = partial(
             keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )
@@ -67,7 +86,7 @@ async def main(stop: Stop) -> None:
         for work in (
             connect(publisher.serve, needs=[*waits, EVENTS], dependency=publishing),
             connect(intake.serve, needs=list(QUEUES.values()), dependency=broker),
-            connect(consumer.serve, needs=[CHANGES, DEAD], dependency=consuming),
+            connect(consumer.serve, needs=[CHANGES, PROVISION, DEAD], dependency=consuming),
             database.watch(lambda: look(pool)),
         ):
             await stack.enter_async_context(running(work, stop))
@@ -76,7 +95,8 @@ async def main(stop: Stop) -> None:
         for _ in range(WORKERS):
             working = running(worker.run(), stop, finish=intake.close)
             await stack.enter_async_context(working)
-        for loop in (due, relay):
+        loops: list[DueLoop | Relay | FollowUpLoop] = [due, relay, *follow_up_loops]
+        for loop in loops:
             await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

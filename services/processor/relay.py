@@ -11,6 +11,7 @@ import structlog
 from services.processor.metrics import ProcessorMetrics
 from shared.broker.publisher import NotPublished, Publisher, Unrouted
 from shared.broker.topology import EVENTS
+from shared.cache import Cache
 from shared.crash import crash_point
 from shared.crypto import KeyRing, Undecryptable
 from shared.messages import encode_event
@@ -31,11 +32,17 @@ RESTS = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
 
 class Relay:
     def __init__(
-        self, pool: Pool, ring: KeyRing, publisher: Publisher, metrics: ProcessorMetrics
+        self,
+        pool: Pool,
+        ring: KeyRing,
+        publisher: Publisher,
+        cache: Cache,
+        metrics: ProcessorMetrics,
     ) -> None:
         self._pool = pool
         self._ring = ring
         self._publisher = publisher
+        self._cache = cache
         self._metrics = metrics
         self._nudged = asyncio.Event()
         self._is_stopping = False
@@ -81,6 +88,10 @@ class Relay:
         return "failed" not in ends
 
     async def _publish(self, due: Due) -> str:
+        if due.revision is not None and due.waba_id is not None:
+            await self._cache.forget(
+                "waba", due.waba_id
+            )  # a connection changed, and it is committed
         try:
             event = events.opened(due, self._ring)
             await self._publisher.publish(

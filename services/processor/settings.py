@@ -1,7 +1,23 @@
 """What the processor needs."""
 
-from shared.settings import BodyKeySettings, DatabaseSettings, ProcessSettings, TopologySettings
+from shared.settings import (
+    BodyKeySettings,
+    DatabaseSettings,
+    GraphSettings,
+    ProcessSettings,
+    RedisSettings,
+    TokenKeySettings,
+    TopologySettings,
+)
 
 
-class ProcessorSettings(ProcessSettings, TopologySettings, DatabaseSettings, BodyKeySettings):
+class ProcessorSettings(
+    ProcessSettings,
+    TopologySettings,
+    DatabaseSettings,
+    RedisSettings,
+    BodyKeySettings,
+    TokenKeySettings,
+    GraphSettings,
+):
     pass

@@ -7,7 +7,15 @@ import asyncpg
 import structlog
 import typer
 
-from services.scheduler import dead_letters, events, owners, sweep
+from services.scheduler import (
+    api_keys,
+    connections,
+    dead_letters,
+    events,
+    owners,
+    rotate_keys,
+    sweep,
+)
 from services.scheduler.job import run_job
 from shared.broker import topology
 from shared.broker.link import connect
@@ -24,6 +32,9 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(events.app, name="events")
 app.add_typer(owners.organizations_app, name="organizations")
 app.add_typer(owners.onboardings_app, name="onboardings")
+app.add_typer(connections.connections_app, name="connections")
+app.add_typer(connections.orphans_app, name="orphans")
+app.add_typer(api_keys.app, name="api-keys")
 
 
 @app.command()
@@ -46,6 +57,15 @@ def declare_topology() -> None:
 def retry_sweep() -> None:
     """Work whatever is overdue by five minutes: what the processors' own loops should have done."""
     run_job("retry-sweep", sweep.sweep())
+
+
+@app.command("rotate-keys")
+def rotate(
+    bodies: Annotated[bool, typer.Option("--bodies", help="Webhooks' bodies, not tokens.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,  # noqa: FBT002
+) -> None:
+    """Bring everything sealed under the newest key, while the services run; may be resumed."""
+    run_job("rotate-keys", rotate_keys.rotate("bodies" if bodies else "tokens", dry_run=dry_run))
 
 
 async def _migrate(to: str) -> None:

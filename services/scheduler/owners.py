@@ -8,19 +8,23 @@ from typing import Annotated
 
 import structlog
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from services.scheduler.job import run_job
 from shared.actions import settling
 from shared.domain.splitting import as_id
 from shared.lifecycle import Refusal
 from shared.settings import DatabaseSettings, Environment, load
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, open_pool, transaction
 
 log = structlog.get_logger()
 organizations_app = typer.Typer(help="The company's customers.", no_args_is_help=True)
 onboardings_app = typer.Typer(help="Their tries to connect a WABA.", no_args_is_help=True)
 
+MAX_SHOWN = 50
 ORGANIZATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 TRACKING_CODE = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -39,15 +43,35 @@ def add_organization(
 
     async def add(connection: Connection) -> None:
         await organizations.add(
-            connection, _matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+            connection, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
         )
         if business is not None:
             await organizations.add_business(
-                connection, organization_id, _id("--business", business)
+                connection, organization_id, meta_id("--business", business)
             )
         log.info("organization.added", organization_id=organization_id)
 
-    run_job("organizations", _in_transaction(add))
+    run_job("organizations", in_transaction(add))
+
+
+@organizations_app.command("list")
+def list_organizations(
+    after: Annotated[str, typer.Option(help="Only those behind this one.")] = "",
+) -> None:
+    """Organizations with their businesses and how many WABAs are theirs."""
+
+    async def work(connection: Connection) -> None:
+        found = await organizations.listed(connection, after=after, limit=MAX_SHOWN)
+        more = f"; what follows: --after {found[-1].id}" if len(found) == MAX_SHOWN else ""
+        table = Table(title=f"Organizations{more}")
+        for column in ("organization", "since", "businesses", "WABAs"):
+            table.add_column(column, overflow="fold")
+        for one in found:
+            businesses = ", ".join(one.business_ids)
+            table.add_row(one.id, f"{one.created_at:%Y-%m-%d}", businesses, str(one.wabas))
+        Console().print(table)
+
+    run_job("organizations", in_transaction(work))
 
 
 @onboardings_app.command("start")
@@ -60,17 +84,16 @@ def start_onboarding(
 
     async def start(connection: Connection) -> None:
         await organizations.add(
-            connection, _matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+            connection, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
         )
-        tracking_code = _matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
+        tracking_code = matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
-        if not await organizations.start_onboarding(
-            connection, organization_id, tracking_code, expires_at
-        ):
+        started = Start(organization_id, tracking_code, expires_at)
+        if not await onboardings.start(connection, started):
             raise Refusal(["--code is taken: choose another"])
         log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
 
-    run_job("onboardings", _in_transaction(start))
+    run_job("onboardings", in_transaction(start))
 
 
 @onboardings_app.command("prove")
@@ -89,30 +112,33 @@ def prove_onboarding(
         proven_by = await settling.prove(
             connection,
             code,
-            _id("WABA_ID", waba_id),
-            None if business is None else _id("--business", business),
+            meta_id("WABA_ID", waba_id),
+            None if business is None else meta_id("--business", business),
             datetime.now(UTC),
         )
         if proven_by is None:
             raise Refusal(["CODE is no onboarding that could be this WABA's"])
         log.info("onboarding.proven", organization_id=proven_by, waba_id=waba_id)
 
-    run_job("onboardings", _in_transaction(prove))
+    run_job("onboardings", in_transaction(prove))
 
 
-async def _in_transaction(work: Callable[[Connection], Awaitable[None]]) -> None:
+async def in_transaction(work: Callable[[Connection], Awaitable[None]]) -> None:
+    """Do `work` on the database of the settings, all of it or nothing."""
     url = load(DatabaseSettings).database_url.get_secret_value()
     async with open_pool(url, name="porteiro", size=1) as pool, transaction(pool) as connection:
         await work(connection)
 
 
-def _matching(pattern: re.Pattern[str], name: str, value: str) -> str:
+def matching(pattern: re.Pattern[str], name: str, value: str) -> str:
+    """Raises Refusal with what is expected."""
     if not pattern.fullmatch(value):
         raise Refusal([f"{name} must match {pattern.pattern}"])
     return value
 
 
-def _id(name: str, value: str) -> str:
+def meta_id(name: str, value: str) -> str:
+    """One of Meta's ids. Raises Refusal."""
     if as_id(value) is None:
         raise Refusal([f"{name} must be 1 to 20 digits"])
     return value

@@ -31,3 +31,13 @@ class WorkMetrics:
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
+
+
+class FollowUpMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ends = Counter(
+            "follow_ups",
+            "Follow-ups worked: done, put off, blocked until somebody acts",
+            ["kind", "outcome"],
+            registry=registry,
+        )

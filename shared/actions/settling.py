@@ -1,17 +1,22 @@
 """From what was told to whose a connection is and how it stands, in the caller's transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import cast
+from datetime import datetime, timedelta
 
 from shared.domain.account import Telling
 from shared.domain.attribution import attribute
-from shared.domain.facts import Fact, Name, live, standing
-from shared.store import connections, events, facts, organizations
+from shared.domain.facts import Fact, live, standing, with_takedown
+from shared.store import connections, events, facts, follow_ups, onboardings, organizations
 from shared.store.connections import Held
 from shared.store.events import Transition
 from shared.store.pool import Connection
+
+#: When a live connection is taken down, Meta is read whether that is so, a little later: `time` is
+#: when Meta sent, and its own answers lag behind.
+READ_AFTER = timedelta(seconds=30)
+_LIVE = ("provisioning", "active")
+_DOWN = ("offboarded", "disconnected", "disabled")
 
 
 async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
@@ -20,7 +25,7 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
     held = await connections.lock(connection, {telling.waba_id for telling in tellings})
     told: dict[str, list[Fact]] = {}
     for telling in tellings:
-        told.setdefault(telling.waba_id, []).extend(telling.facts)
+        told.setdefault(telling.waba_id, []).extend(_as_heard(telling))
     await facts.record(connection, told)
     await facts.add_numbers(
         connection, [(telling.waba_id, telling.number) for telling in tellings if telling.number]
@@ -28,8 +33,16 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
     for telling in sorted(tellings, key=lambda t: t.tracking_code or ""):
         if telling.tracking_code:
             at = max(fact.at for fact in telling.facts)
-            await organizations.prove(connection, telling.tracking_code, telling.waba_id, at)
+            await onboardings.prove(connection, telling.tracking_code, telling.waba_id, at)
     await _settle(connection, held)
+
+
+def _as_heard(telling: Telling) -> list[Fact]:
+    """Its facts, and that a webhook told them: so it is known that webhooks arrive."""
+    told = with_takedown(telling.facts)
+    if told:
+        told.append(Fact("heard", "webhook", max(fact.at for fact in told)))
+    return told
 
 
 async def prove(
@@ -38,20 +51,32 @@ async def prove(
     """A token proved that this onboarding's session is of that WABA; the proving organization.
 
     `business_id` is the WABA's owner as Meta told it to the token. Idempotent. None if the
-    onboarding cannot be proven to be of that WABA: see organizations.prove.
+    onboarding cannot be proven to be of that WABA: see onboardings.prove.
     """
     await connections.ensure(connection, [waba_id])
     await connections.lock(connection, [waba_id])
-    organization_id = await organizations.prove(connection, tracking_code, waba_id, at)
+    organization_id = await onboardings.prove(connection, tracking_code, waba_id, at)
     if organization_id is None:
         return None
     told = live(at)
     if business_id is not None:
         told.append(Fact("owner_business", business_id, at))
         await organizations.add_business(connection, organization_id, business_id)
-    await facts.record(connection, {waba_id: told})
-    await settle(connection, [waba_id])
+    await learn(connection, waba_id, told)
     return organization_id
+
+
+async def claim(connection: Connection, tracking_code: str, waba_id: str, at: datetime) -> None:
+    """An operator said so, not Meta: nothing new is known of the WABA itself."""
+    await onboardings.prove(connection, tracking_code, waba_id, at)
+    await settle(connection, [waba_id])
+
+
+async def learn(connection: Connection, waba_id: str, told: Sequence[Fact]) -> None:
+    """Take in what we found out ourselves of one connection. Idempotent."""
+    await connections.lock(connection, [waba_id])
+    await facts.record(connection, {waba_id: with_takedown(told)})
+    await settle(connection, [waba_id])
 
 
 async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
@@ -60,19 +85,21 @@ async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
 
 
 async def _settle(connection: Connection, held: Sequence[Held]) -> int:
-    values = await facts.values(connection, [one.waba_id for one in held])
-    proofs = await organizations.proofs(connection, list(values))
-    businesses = {v["owner_business"] for v in values.values() if "owner_business" in v}
+    holding = await facts.holding(connection, [one.waba_id for one in held])
+    proofs = await onboardings.proofs(connection, list(holding))
+    businesses = {
+        known["owner_business"].value for known in holding.values() if "owner_business" in known
+    }
     owners = await organizations.owners(connection, businesses) if businesses else {}
-    onboarding = await organizations.onboarding(connection, list(values)) if owners else set()
+    onboarding = await onboardings.onboarding(connection, list(holding)) if owners else set()
 
     changed = []
     for before in held:
-        known = values[before.waba_id]
-        business = known.get("owner_business")
+        known = holding[before.waba_id]
+        business = known["owner_business"].value if "owner_business" in known else None
         attribution = attribute(
             before.owner,
-            proof=proofs.get(before.waba_id),
+            proofs=proofs.get(before.waba_id, ()),
             business_owners=owners.get(business or "", ()),
             onboarding=onboarding,
         )
@@ -80,9 +107,7 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
             before,
             owner=attribution.owner,
             why=attribution.why,
-            standing=standing(
-                cast("Mapping[Name, str]", known), is_owned=attribution.owner is not None
-            ),
+            standing=standing(known, is_owned=attribution.owner is not None),
             owner_business_id=business,
         )
         if after != before:
@@ -90,7 +115,19 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
     if changed:
         await connections.save(connection, [after for _, after in changed])
         await events.add(connection, [t for pair in changed for t in _transitions(*pair)])
+        await _follow_up(connection, changed)
     return len(changed)
+
+
+async def _follow_up(connection: Connection, changed: Sequence[tuple[Held, Held]]) -> None:
+    """What lives again is set up again; what is taken down is asked about at Meta."""
+    moves = [(old.standing.state, new.standing.state, new.waba_id) for old, new in changed]
+    restarted = [id_ for old, new, id_ in moves if old in _DOWN and new == "provisioning"]
+    taken_down = [id_ for old, new, id_ in moves if old in _LIVE and new in _DOWN]
+    if restarted:
+        await follow_ups.add_where_token(connection, "provision", restarted)
+    if taken_down:
+        await follow_ups.add_where_token(connection, "read", taken_down, after=READ_AFTER)
 
 
 def _transitions(before: Held, after: Held) -> list[Transition]:

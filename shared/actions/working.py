@@ -46,7 +46,7 @@ class Work:
         await self._hand_back()
         worked = 0
         nudges: list[Nudge] = []
-        for kind in due.KINDS:
+        for kind in due.WEBHOOK_KINDS:
             async with transaction(self._pool) as connection:
                 self._held = claimed = await due.claim(connection, kind, overdue=overdue)
             if claimed.claims:

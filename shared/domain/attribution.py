@@ -1,6 +1,6 @@
 """Whose a WABA is: proof beats business beats nothing, and why."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,17 +31,19 @@ class Attribution:
 def attribute(
     current: Owner | None,
     *,
-    proof: str | None,
+    proofs: Sequence[str],
     business_owners: Collection[str],
     onboarding: Collection[str],
 ) -> Attribution:
     """Decide the owner of a WABA; of two proofs the one that was here first holds.
 
-    `proof` is the organization whose onboarding proved this WABA, `business_owners` are those that
-    own its owner business, `onboarding` those with an open onboarding that may yet name it.
+    `proofs` are the organizations whose onboardings proved this WABA, the first first; one that was
+    withdrawn (its organization disconnected) is not among them, and leaves the WABA to the next.
+    `business_owners` are those that own its owner business, `onboarding` those with an open
+    onboarding that may yet name it.
     """
-    if proof is not None and not (current and current.is_proven):
-        current = Owner(proof, "tracking_code")
+    if proofs and not (current and current.is_proven and current.organization_id in proofs):
+        current = Owner(proofs[0], "tracking_code")
     if current:  # changes by nothing but a proof
         return Attribution(current, current.basis)
     owners = set(business_owners)

@@ -28,12 +28,21 @@ Name = Literal[
     "quality",
     "pin",
     "history",
+    "takedown",
+    "setup",
+    "heard",
 ]
 State = Literal["orphan", "provisioning", "active", "offboarded", "disconnected", "disabled"]
 
 #: The values of a connection that lives; of two told for the same second, the other one holds: a
 #: takedown that was missed costs more than one too many, which Meta can be asked about.
 _LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none"}
+#: Facts whose takedown ends a connection's setup: what was set up before must be set up again.
+_ENDING = frozenset((*_LIVE, "deleted"))
+#: A ban that is announced has ended nothing yet.
+_HARMLESS = frozenset({"scheduled"})
+#: The value of `setup` when every step of provisioning is done; else the reason why it is stuck.
+COMPLETE = "complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,14 @@ def live(at: datetime) -> list[Fact]:
             Fact("phone_link", "linked", at)]  # fmt: skip
 
 
+def with_takedown(facts: Iterable[Fact]) -> list[Fact]:
+    """The facts, and of each that ends something a `takedown`, which a later share leaves standing:
+    so it is known whether the setup is older, in whatever order they came."""
+    told = list(facts)
+    ends = (f for f in told if f.name in _ENDING and f.is_takedown and f.value not in _HARMLESS)
+    return told + [Fact("takedown", fact.value, fact.at) for fact in ends]
+
+
 def merge(*told: Iterable[Fact]) -> dict[tuple[Name, str], Fact]:
     """By name and digits the fact that holds: commutative, associative and idempotent."""
     holding: dict[tuple[Name, str], Fact] = {}
@@ -79,18 +96,36 @@ def merge(*told: Iterable[Fact]) -> dict[tuple[Name, str], Fact]:
     return holding
 
 
-def standing(facts: Mapping[Name, str], *, is_owned: bool) -> Standing:
-    """The state that follows from the values of a connection's own facts.
+def standing(facts: Mapping[Name, Fact], *, is_owned: bool) -> Standing:
+    """The state that follows from the facts that hold of the connection itself.
 
-    A takedown comes before the question whose it is: what is gone cannot be claimed.
+    A takedown comes before the question whose it is: what is gone cannot be claimed. Active is what
+    was set up after the last takedown.
     """
-    if "deleted" in facts:
+    told = {name: fact.value for name, fact in facts.items()}
+    if (down := _down(told)) is not None:
+        return down
+    reason = "ban_scheduled" if told.get("ban") == "scheduled" else None
+    if not is_owned:
+        return Standing("orphan", reason)
+    setup, takedown = facts.get("setup"), facts.get("takedown")
+    if setup is None or (takedown is not None and takedown.at >= setup.at):
+        return Standing("provisioning", reason)
+    if setup.value == COMPLETE:
+        return Standing("active", reason)
+    return Standing("provisioning", setup.value)
+
+
+def _down(told: Mapping[Name, str]) -> Standing | None:
+    if "deleted" in told:
         return Standing("disconnected", "deleted")
-    if facts.get("ban") == "disabled":
+    if told.get("ban") == "disabled":
         return Standing("disabled", "banned")
-    for name in ("shared", "app", "phone_link"):
-        if (found := facts.get(name, _LIVE[name])) != _LIVE[name]:
+    for name in _LINKS:
+        if (found := told.get(name, _LIVE[name])) != _LIVE[name]:
             is_offboarded = found == "offboarded"
             return Standing("offboarded" if is_offboarded else "disconnected", found)
-    reason = "ban_scheduled" if facts.get("ban") == "scheduled" else None
-    return Standing("provisioning" if is_owned else "orphan", reason)
+    return None
+
+
+_LINKS: tuple[Name, ...] = ("shared", "app", "phone_link")

@@ -90,6 +90,33 @@ async def save(connection: Connection, connections: Sequence[Held]) -> None:
     )
 
 
+async def is_coexistence(connection: Connection, waba_id: str) -> bool:
+    """Whether its numbers stay on the WhatsApp Business app, as Meta's dialog said."""
+    return bool(
+        await connection.fetchval(
+            "SELECT is_coexistence FROM whatsapp_connections WHERE waba_id = $1", waba_id
+        )
+    )
+
+
+async def begin_anew(connection: Connection, waba_id: str, *, is_coexistence: bool) -> None:
+    """The customer has just been through Meta's dialog: what was left behind before is no more."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections SET is_coexistence = $2, left_behind = '{}' WHERE waba_id = $1
+        """,
+        waba_id,
+        is_coexistence,
+    )
+
+
+async def leave_behind(connection: Connection, waba_id: str, what: Sequence[str]) -> None:
+    """What stays at Meta after we disconnected."""
+    await connection.execute(
+        "UPDATE whatsapp_connections SET left_behind = $2 WHERE waba_id = $1", waba_id, list(what)
+    )
+
+
 async def undecided(connection: Connection, *, limit: int) -> list[str]:
     """WABAs without an owner that may have one by now.
 
@@ -106,16 +133,3 @@ async def undecided(connection: Connection, *, limit: int) -> list[str]:
         limit,
     )
     return [record["waba_id"] for record in records]
-
-
-async def candidates(connection: Connection, waba_id: str) -> list[str]:
-    """The organizations that own the business which owns this WABA."""
-    records = await connection.fetch(
-        """
-        SELECT organization_businesses.organization_id
-        FROM whatsapp_connections JOIN organization_businesses ON business_id = owner_business_id
-        WHERE waba_id = $1 ORDER BY 1
-        """,
-        waba_id,
-    )
-    return [record["organization_id"] for record in records]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, get_args
+from typing import Literal
 from uuid import UUID
 
 from shared.store.pool import Connection
@@ -17,8 +17,9 @@ MAX_TOGETHER = 100
 
 #: Webhooks nobody tried yet, together; a webhook, or a change, that was tried before, alone:
 #: whoever tried it may have died of it.
-Kind = Literal["fresh", "tried", "change"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["fresh", "tried", "change", "follow_up"]
+#: What needs nobody but PostgreSQL; follow-ups call Meta.
+WEBHOOK_KINDS: tuple[Kind, ...] = ("fresh", "tried", "change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ _TABLES: dict[Kind, str] = {
     "fresh": "webhook_log",
     "tried": "webhook_log",
     "change": "webhook_changes",
+    "follow_up": "follow_ups",
 }
 #: $2 is how long it must be due.
 _DUE: dict[Kind, str] = {
@@ -58,6 +60,10 @@ _DUE: dict[Kind, str] = {
         state IN ('pending', 'failed') AND lease_until < now()
             AND next_attempt_at <= now() - $2::interval
         ORDER BY next_attempt_at, id LIMIT 1
+    """,
+    "follow_up": """
+        state = 'pending' AND lease_until < now() AND due_at <= now() - $2::interval
+        ORDER BY due_at, id LIMIT 1
     """,
 }
 
@@ -96,4 +102,8 @@ async def hand_back(connection: Connection, claimed: Claimed) -> None:
     )
 
 
-_OPEN = {"webhook_log": "('unsplit')", "webhook_changes": "('pending', 'failed')"}
+_OPEN = {
+    "webhook_log": "('unsplit')",
+    "webhook_changes": "('pending', 'failed')",
+    "follow_ups": "('pending')",
+}

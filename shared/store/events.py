@@ -12,6 +12,7 @@ from shared.crypto import KeyRing
 from shared.messages import Event
 from shared.store import changes
 from shared.store.connections import Held
+from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection
 
 #: How long a claim holds; far past what publishing a batch may take.
@@ -56,6 +57,29 @@ def _data(held: Held) -> dict[str, str | None]:
     }
 
 
+async def add_of_onboarding(
+    connection: Connection,
+    outcome: str,
+    one: Onboarding,
+    *,
+    waba_id: str | None,
+    reason: str | None,
+) -> None:
+    """`onboarding.OUTCOME`, in the transaction that decides it."""
+    data = {"tracking_code": one.tracking_code, "reason": reason}
+    await connection.execute(
+        """
+        INSERT INTO events (id, type, organization_id, waba_id, data)
+        VALUES ($1, $2, $3, $4, $5::jsonb)
+        """,
+        uuid7(),
+        f"onboarding.{outcome}",
+        one.organization_id,
+        waba_id,
+        json.dumps(data),
+    )
+
+
 async def add_of_changes(connection: Connection, change_ids: Collection[UUID]) -> None:
     """One for each of these changes, which are processed and owned, under the change's own id."""
     await connection.execute(
@@ -76,7 +100,7 @@ class Due:
     type: str
     occurred_at: datetime
     organization_id: str
-    waba_id: str
+    waba_id: str | None
     revision: int | None
     webhook_id: UUID | None
     data: str | None

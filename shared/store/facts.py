@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from shared.domain.account import Number
-from shared.domain.facts import Fact, merge
+from shared.domain.facts import Fact, Name, merge
 from shared.store.pool import Connection
 
 
@@ -32,17 +32,18 @@ async def record(connection: Connection, told: Mapping[str, Sequence[Fact]]) -> 
     )
 
 
-async def values(connection: Connection, waba_ids: Collection[str]) -> dict[str, dict[str, str]]:
-    """By WABA id and name the values that hold of the connections themselves."""
-    held: dict[str, dict[str, str]] = {waba_id: {} for waba_id in waba_ids}
+async def holding(connection: Connection, waba_ids: Collection[str]) -> dict[str, dict[Name, Fact]]:
+    """By WABA id and name the facts that hold of the connections themselves."""
+    held: dict[str, dict[Name, Fact]] = {waba_id: {} for waba_id in waba_ids}
     for record in await connection.fetch(
         """
-        SELECT waba_id, name, value FROM connection_facts
+        SELECT waba_id, name, value, at FROM connection_facts
         WHERE waba_id = ANY($1) AND digits = ''
         """,
         list(waba_ids),
     ):
-        held[record["waba_id"]][record["name"]] = record["value"]
+        fact = Fact(record["name"], record["value"], record["at"])
+        held[record["waba_id"]][fact.name] = fact
     return held
 
 

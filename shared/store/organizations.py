@@ -1,12 +1,37 @@
-"""Organizations, the businesses they own, and their onboardings."""
+"""Organizations, and the businesses they own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
-
-from uuid_utils.compat import uuid7
 
 from shared.store.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """`wabas`: how many are its own."""
+
+    id: str
+    created_at: datetime
+    business_ids: Sequence[str]
+    wabas: int
+
+
+async def listed(connection: Connection, *, after: str, limit: int) -> list[Organization]:
+    """By id, behind `after`."""
+    records = await connection.fetch(
+        """
+        SELECT id, created_at,
+               ARRAY(SELECT business_id FROM organization_businesses
+                     WHERE organization_id = organizations.id ORDER BY 1),
+               (SELECT count(*) FROM whatsapp_connections
+                WHERE organization_id = organizations.id)
+        FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
+        """,
+        after,
+        limit,
+    )
+    return [Organization(*record) for record in records]
 
 
 async def add(connection: Connection, organization_id: str) -> None:
@@ -40,72 +65,3 @@ async def owners(connection: Connection, business_ids: Collection[str]) -> dict[
     ):
         found.setdefault(record["business_id"], set()).add(record["organization_id"])
     return found
-
-
-async def start_onboarding(
-    connection: Connection, organization_id: str, tracking_code: str, expires_at: datetime
-) -> UUID | None:
-    """A new onboarding's id; None if its tracking code is taken."""
-    onboarding_id: UUID | None = await connection.fetchval(
-        """
-        INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)
-        VALUES ($1, $2, $3, $4) ON CONFLICT (tracking_code) DO NOTHING RETURNING id
-        """,
-        uuid7(),
-        organization_id,
-        tracking_code,
-        expires_at,
-    )
-    return onboarding_id
-
-
-async def prove(
-    connection: Connection, tracking_code: str, waba_id: str, at: datetime
-) -> str | None:
-    """This onboarding's session is proven to be of that WABA; its organization.
-
-    Idempotent; the earliest proof is kept. None if there is no such onboarding, or it was proven
-    to be another WABA's, or was cancelled.
-    """
-    organization_id: str | None = await connection.fetchval(
-        """
-        UPDATE whatsapp_onboarding
-        SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed'
-        WHERE tracking_code = $1 AND state <> 'cancelled'
-            AND (proven_at IS NULL OR waba_id = $2)
-        RETURNING organization_id
-        """,
-        tracking_code,
-        waba_id,
-        at,
-    )
-    return organization_id
-
-
-async def proofs(connection: Connection, waba_ids: Collection[str]) -> dict[str, str]:
-    """By WABA id the organization that proved it first."""
-    records = await connection.fetch(
-        """
-        SELECT DISTINCT ON (waba_id) waba_id, organization_id FROM whatsapp_onboarding
-        WHERE waba_id = ANY($1) AND proven_at IS NOT NULL
-        ORDER BY waba_id, proven_at, id
-        """,
-        list(waba_ids),
-    )
-    return {record["waba_id"]: record["organization_id"] for record in records}
-
-
-async def onboarding(connection: Connection, waba_ids: Collection[str]) -> set[str]:
-    """Organizations with an open onboarding that may yet name one of these WABAs.
-
-    At most two: more would change no decision, which asks for one that is not the owner.
-    """
-    records = await connection.fetch(
-        """
-        SELECT DISTINCT organization_id FROM whatsapp_onboarding
-        WHERE state = 'open' AND expires_at > now() AND (waba_id IS NULL OR waba_id = ANY($1))
-        LIMIT 2
-        """,
-        list(waba_ids),
-    )
-    return {record["organization_id"] for record in records}

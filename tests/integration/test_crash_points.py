@@ -1,7 +1,6 @@
 """Killed at every point where it could hurt: nothing lost, nothing doubled, nothing left behind."""
 
 import asyncio
-import re
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -19,9 +18,11 @@ from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
 from shared.actions import settling
 from shared.broker.topology import EVENTS, RAW
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 from tests.broker import Broker
+from tests.crash_points import named, points
 from tests.environment import APP_SECRET
 from tests.integration.services.test_porteiro import porteiro
 from tests.integration.services.test_processor import hand_back_once
@@ -29,19 +30,7 @@ from tests.processes import process, service, until_dead
 from tests.proxy import open_proxy
 from tests.refusing import refusing
 from tests.sending import WABA, account_update, message
-from tests.unit.reading import ROOT, files
 from tests.waiting import eventually
-
-_POINT = re.compile(r'crash_point\("([a-z_.]+)"\)')
-
-
-def points() -> dict[str, Path]:
-    """Every crash point there is, and the file it is in."""
-    return {
-        name: file.relative_to(ROOT)
-        for file in files("services", "shared")
-        for name in _POINT.findall(file.read_text())
-    }
 
 
 def who_crashes(place: Path) -> str:
@@ -67,7 +56,7 @@ async def heard(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue]:
     async with transaction(pool) as connection:
         await organizations.add(connection, "bakery")
         until = datetime.now(UTC) + timedelta(hours=1)
-        await organizations.start_onboarding(connection, "bakery", "code-1", until)
+        await onboardings.start(connection, Start("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
         assert await settling.prove(connection, "code-1", WABA, None, at)
     async with broker.connection.channel() as channel:
@@ -77,12 +66,12 @@ async def heard(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue]:
 
 
 def test_there_are_points_and_each_has_a_name_of_its_own() -> None:
-    named = [n for f in files("services", "shared") for n in _POINT.findall(f.read_text())]
-    assert len(named) > 10
-    assert len(named) == len(set(named))
+    names = [name for name, _ in named()]
+    assert len(names) > 10
+    assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("point", sorted(points()))
+@pytest.mark.parametrize("point", sorted(points("webhook")))
 async def test_after_a_crash_nothing_is_lost_or_doubled(
     point: str,
     environment: dict[str, str],
@@ -92,7 +81,7 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
     monkeypatch: MonkeyPatch,
 ) -> None:
     crash = {"CRASH_AT": point}
-    who = who_crashes(points()[point])
+    who = who_crashes(points("webhook")[point])
     ingress = environment
     async with AsyncExitStack() as stack, aiohttp.ClientSession() as session:
         if point.startswith("bundle.stor"):  # the road that is taken while the broker is away

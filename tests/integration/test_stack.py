@@ -115,7 +115,7 @@ async def test_stack_json_tells_everything_and_only_to_its_owner(stack: LocalSta
 
 async def test_the_pids_are_those_of_the_servers_themselves(stack: LocalStack) -> None:
     processes = {name: psutil.Process(pid) for name, pid in stack.facts["pids"].items()}
-    services = {"ingress", "processor", "simulated_meta"}
+    services = {"ingress", "processor", "console", "simulated_meta"}
     assert processes.keys() == services | {"postgresql", "redis", "rabbitmq", "epmd"}
     assert processes["postgresql"].name() == "postgres"
     assert processes["redis"].name() == "redis-server"

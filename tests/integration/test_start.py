@@ -28,7 +28,16 @@ def faults(log: list[dict[str, Any]]) -> list[str]:
             "BODY_ENCRYPTION_KEY DATABASE_URL META_APP_SECRET META_WEBHOOK_VERIFY_TOKEN"
             " RABBITMQ_URL REDIS_URL",
         ),
-        ("services.processor", "BODY_ENCRYPTION_KEY DATABASE_URL RABBITMQ_URL"),
+        (
+            "services.processor",
+            "BODY_ENCRYPTION_KEY DATABASE_URL META_APP_ACCESS_TOKEN META_APP_ID META_APP_SECRET"
+            " RABBITMQ_URL REDIS_URL TOKEN_ENCRYPTION_KEY",
+        ),
+        (
+            "services.console",
+            "CONSOLE_URL DATABASE_URL META_APP_ACCESS_TOKEN META_APP_ID META_APP_SECRET"
+            " META_CONFIG_ID RABBITMQ_URL REDIS_URL TOKEN_ENCRYPTION_KEY",
+        ),
     ],
 )
 async def test_missing_settings_are_all_named_at_once(module: str, missing: str) -> None:
@@ -47,7 +56,7 @@ async def test_so_do_jobs(job: str, variable: str) -> None:
     assert [fault.split()[0] for fault in faults(log)] == [variable]
 
 
-@pytest.mark.parametrize("module", ["services.ingress", "services.processor"])
+@pytest.mark.parametrize("module", ["services.ingress", "services.processor", "services.console"])
 async def test_an_old_schema_is_refused(
     module: str, environment: dict[str, str], worker: str
 ) -> None:
@@ -58,7 +67,7 @@ async def test_an_old_schema_is_refused(
     assert any("run `porteiro migrate`" in fault for fault in faults(log))
 
 
-@pytest.mark.parametrize("module", ["services.ingress", "services.processor"])
+@pytest.mark.parametrize("module", ["services.ingress", "services.processor", "services.console"])
 async def test_a_missing_topology_is_refused(
     module: str, environment: dict[str, str], worker: str
 ) -> None:
@@ -70,7 +79,7 @@ async def test_a_missing_topology_is_refused(
     assert any(fault.endswith("is missing: run `porteiro topology`") for fault in faults(log))
 
 
-@pytest.mark.parametrize("module", ["services.ingress", "services.processor"])
+@pytest.mark.parametrize("module", ["services.ingress", "services.processor", "services.console"])
 async def test_with_every_server_away_it_starts_and_says_so(module: str) -> None:
     nowhere = f"a:{PASSWORD}@{LOOPBACK}:{free_port()}"
     env = service_environment(

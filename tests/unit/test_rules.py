@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "telemetry": set(),
     "lifecycle": {"telemetry"},
     "crash": set(),
+    "http": set(),
     "settings": {"lifecycle", "crash"},
     "health": {"lifecycle"},
     "crypto": FOUNDATION,

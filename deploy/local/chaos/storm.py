@@ -20,7 +20,8 @@ from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
 from shared.actions import settling
 from shared.broker.topology import EVENTS
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 
 WEBHOOKS_PER_SECOND = 100
 WABAS = [str(710_000_000_000_000 + n) for n in range(10)]
@@ -96,7 +97,7 @@ async def _prepare(facts: dict[str, Any]) -> None:
             async with database.transaction():
                 await organizations.add(database, f"org-{waba_id}")
                 until = datetime.now(UTC) + timedelta(days=1)
-                await organizations.start_onboarding(database, f"org-{waba_id}", waba_id, until)
+                await onboardings.start(database, Start(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
                 await settling.prove(database, waba_id, waba_id, None, long_ago)
     finally:

@@ -16,7 +16,8 @@ from deploy.local.demo.bodies import NOW
 from deploy.local.demo.ownership import Proof, Scene, scenes
 from services.ingress.app import PATH
 from shared.actions.settling import prove
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 
 DEADLINE_SECONDS = 20.0
@@ -78,8 +79,8 @@ async def _make_known(connection: Connection, scene: Scene) -> None:
         if known.business_id:
             await organizations.add_business(connection, known.organization_id, known.business_id)
         if known.tracking_code:
-            await organizations.start_onboarding(
-                connection, known.organization_id, known.tracking_code, expires_at
+            await onboardings.start(
+                connection, Start(known.organization_id, known.tracking_code, expires_at)
             )
 
 

@@ -39,20 +39,24 @@ class Sender:
         self._secret = secret
         self._sent: deque[Sent] = deque(maxlen=MAX_KEPT)
         self._room = asyncio.Semaphore(CONCURRENCY)
-        self._again: set[asyncio.Task[None]] = set()
+        self._behind: set[asyncio.Task[Any]] = set()
         self._count = 0
 
     async def send(self, bodies: Sequence[bytes], signature: Signature) -> list[Sent]:
         """POST each once and return how that went; what was not taken is retried behind."""
         return list(await asyncio.gather(*(self._send(body, signature) for body in bodies)))
 
+    def send_behind(self, body: bytes) -> None:
+        """POST it as `send` does, without waiting for how that goes."""
+        self._keep(asyncio.create_task(self._send(body, "right")))
+
     def ledger(self) -> list[dict[str, Any]]:
         return [asdict(sent) for sent in self._sent]
 
     async def close(self) -> None:
-        for task in self._again:
+        for task in self._behind:
             task.cancel()
-        await asyncio.gather(*self._again, return_exceptions=True)
+        await asyncio.gather(*self._behind, return_exceptions=True)
 
     async def _send(self, body: bytes, signature: Signature) -> Sent:
         self._count += 1
@@ -60,10 +64,12 @@ class Sender:
         self._sent.append(sent)
         await self._post(sent, body)
         if not sent.is_over:
-            task = asyncio.create_task(self._retry(sent, body))
-            self._again.add(task)
-            task.add_done_callback(self._again.discard)
+            self._keep(asyncio.create_task(self._retry(sent, body)))
         return sent
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
 
     async def _retry(self, sent: Sent, body: bytes) -> None:
         for seconds in RETRY_SECONDS:

@@ -13,7 +13,8 @@ from shared.actions.settling import prove, settle, take_in
 from shared.crypto import KeyRing
 from shared.domain.account import Telling
 from shared.domain.facts import Fact, live
-from shared.store import changes, connections, organizations, webhooks
+from shared.store import changes, connections, onboardings, organizations, views, webhooks
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 from tests.integration.store.test_lock_order import write_crosswise
@@ -70,7 +71,7 @@ async def organization(connection: Connection, name: str, *businesses: str) -> N
     for business in businesses:
         await organizations.add_business(connection, name, business)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    await organizations.start_onboarding(connection, name, f"code-{name}", expires_at)
+    await onboardings.start(connection, Start(name, f"code-{name}", expires_at))
 
 
 async def cancel_onboardings(connection: Connection) -> None:
@@ -158,7 +159,8 @@ async def test_two_owners_of_one_business_are_candidates_and_no_guess(conn: Conn
         await organization(conn, name, BUSINESS)
     await added(START)(conn)
     assert await owner(conn) == (None, "several_owners")
-    assert await connections.candidates(conn, WABA) == ["ana", "bia"]
+    [orphan] = await views.orphans(conn)
+    assert (orphan.waba_id, orphan.candidates) == (WABA, ["ana", "bia"])
     assert await events(conn) == []
 
 

@@ -8,7 +8,8 @@ from deploy.local.demo.bodies import BROKEN
 from deploy.local.simulated_meta.writing import batched, write
 from shared.actions import settling
 from shared.broker.topology import RAW
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 from tests import running
 from tests.broker import Broker
@@ -74,7 +75,7 @@ async def _send(broker: Broker, pool: Pool, pick: random.Random) -> None:
         if number <= proven_after < number + 3:
             async with transaction(pool) as connection:
                 await organizations.add(connection, "bakery")
-                await organizations.start_onboarding(connection, "bakery", "code-1", NOW)
+                await onboardings.start(connection, Start("bakery", "code-1", NOW))
                 assert await settling.prove(connection, "code-1", WABA, None, _PROVEN)
 
 

@@ -13,7 +13,8 @@ from pytest import MonkeyPatch
 from deploy.local.simulated_meta.writing import write
 from shared.actions import settling
 from shared.broker.topology import EVENTS, RAW
-from shared.store import organizations
+from shared.store import onboardings, organizations
+from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 from tests import running
 from tests.broker import Broker
@@ -32,7 +33,7 @@ async def owned(pool: Pool) -> None:
     async with transaction(pool) as connection:
         await organizations.add(connection, "bakery")
         until = NOW + timedelta(hours=1)
-        await organizations.start_onboarding(connection, "bakery", "code-1", until)
+        await onboardings.start(connection, Start("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
         assert await settling.prove(connection, "code-1", WABA, None, at)
 
@@ -126,7 +127,7 @@ async def test_what_came_before_the_owner_is_told_once_there_is_one(
         async with transaction(pool) as connection:
             await organizations.add(connection, "bakery")
             until = NOW + timedelta(hours=1)
-            await organizations.start_onboarding(connection, "bakery", "code-1", until)
+            await onboardings.start(connection, Start("bakery", "code-1", until))
             assert await settling.prove(connection, "code-1", WABA, None, NOW)
         types = [(await backend.take())[1]["type"] for _ in range(11)]
     assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]

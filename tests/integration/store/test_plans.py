@@ -12,20 +12,28 @@ import pytest
 from shared.crypto import KeyRing
 from shared.domain.account import Number
 from shared.domain.facts import Standing, live
+from shared.domain.provisioning import Step
 from shared.store import (
+    api_keys,
     changes,
     connections,
     dead_letters,
     due,
     events,
     facts,
+    follow_ups,
+    numbers,
+    onboardings,
     organizations,
     replays,
+    tokens,
+    views,
     webhooks,
 )
 from shared.store.connections import Held
 from shared.store.dead_letters import Letter
 from shared.store.due import Claim, Claimed
+from shared.store.follow_ups import FollowUp
 from shared.store.pool import Connection
 from shared.store.replays import Replay, Selection
 from tests import servers
@@ -54,6 +62,7 @@ LETTER = Letter(
     None,
     None,
 )
+FOLLOW_UP = FollowUp(ONE, "provision", "71", 1, NOW, NOW)
 HELD = Held("71", None, "no_owner_known", Standing("orphan"), "51")
 
 _FILL = f"""
@@ -96,6 +105,15 @@ INSERT INTO dead_letters
            CASE WHEN right(id::text, 1) <> '0' THEN now() END,
            CASE WHEN right(id::text, 1) <> '0' THEN 'replayed' END::dead_letter_outcome
     FROM webhook_log;
+INSERT INTO follow_ups (id, kind, subject, state, reason, ended_at)
+    SELECT gen_random_uuid(), 'provision', '7' || n,
+           CASE WHEN n % 100 > 0 THEN 'done' ELSE 'pending' END::follow_up_state, 'failed',
+           CASE WHEN n % 100 > 0 THEN now() END
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO provision_steps (follow_up_id, waba_id, step, phone_number_id, done_at)
+    SELECT id, subject, 'subscribe', '', now() FROM follow_ups;
+INSERT INTO api_keys (id, name, hash)
+    SELECT gen_random_uuid(), 'key', sha256(n::text::bytea) FROM generate_series(1, {ROWS}) n;
 INSERT INTO events (id, type, organization_id, waba_id, published_at)
     SELECT id, 'change.messages', organization_id, waba_id,
            CASE WHEN right(id::text, 2) <> '00' THEN now() END FROM webhook_changes;
@@ -196,14 +214,28 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, _: connections.lock(conn, ["71"]),
         lambda conn, _: connections.save(conn, [HELD]),
         lambda conn, _: connections.undecided(conn, limit=100),
-        lambda conn, _: connections.candidates(conn, "71"),
+        lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
+        lambda conn, _: views.connections(conn, organization_id="org-1"),
+        lambda conn, _: views.numbers(conn, "71"),
+        lambda conn, _: due.claim(conn, "follow_up"),
+        lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
+        lambda conn, _: follow_ups.load(conn, CLAIM),
+        lambda conn, _: follow_ups.end(conn, FOLLOW_UP),
+        lambda conn, _: follow_ups.end_step(conn, FOLLOW_UP, Step("subscribe")),
+        lambda conn, _: follow_ups.done_steps(conn, FOLLOW_UP, token_at=NOW),
+        lambda conn, _: numbers.current(conn, "71"),
+        lambda conn, ring: tokens.keep(conn, ring, "71", "token", expires_at=None),
+        lambda conn, _: onboardings.find(conn, "code-1", organization_id="org-1"),
+        lambda conn, _: onboardings.take_code(conn, "code-1", b"\x00"),
+        lambda conn, _: onboardings.withdraw(conn, "71", "org-1"),
+        lambda conn, _: api_keys.find(conn, "porteiro_x"),
         lambda conn, _: facts.record(conn, {"71": live(NOW)}),
-        lambda conn, _: facts.values(conn, ["71"]),
+        lambda conn, _: facts.holding(conn, ["71"]),
         lambda conn, _: facts.add_numbers(conn, [("71", Number("15551", None))]),
         lambda conn, _: organizations.owners(conn, ["51"]),
-        lambda conn, _: organizations.prove(conn, "code-1", "71", NOW),
-        lambda conn, _: organizations.proofs(conn, ["71"]),
-        lambda conn, _: organizations.onboarding(conn, ["71"]),
+        lambda conn, _: onboardings.prove(conn, "code-1", "71", NOW),
+        lambda conn, _: onboardings.proofs(conn, ["71"]),
+        lambda conn, _: onboardings.onboarding(conn, ["71"]),
     ],
 )
 async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query: Any) -> None:

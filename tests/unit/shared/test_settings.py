@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.console.settings import ConsoleSettings
 from services.ingress.settings import IngressSettings
 from services.processor.settings import ProcessorSettings
 from shared.lifecycle import Refusal
@@ -33,6 +34,17 @@ GARBLED = {
         f"{SOUND['BODY_ENCRYPTION_KEY']}00",
     ],
     "BODY_ENCRYPTION_KEYS_PREVIOUS": ["abcd", f"{SOUND['BODY_ENCRYPTION_KEY']},"],
+    "TOKEN_ENCRYPTION_KEY": ["abcd", "00" * 32, "0123456789abcdef" * 4],
+    "TOKEN_ENCRYPTION_KEYS_PREVIOUS": ["abcd"],
+    "META_APP_ID": ["x", "1" * 21],
+    "META_CONFIG_ID": ["x"],
+    "META_APP_ACCESS_TOKEN": ["short", "has a space"],
+    "META_SYSTEM_USER_TOKEN": ["short", "has a space"],
+    "META_GRAPH_URL": ["http://graph.facebook.com", "ftp://x", "graph.facebook.com"],
+    "META_GRAPH_VERSION": ["25", "v25", "latest"],
+    "META_DIALOG_URL": ["http://www.facebook.com", "https://www.facebook.com/dialog"],
+    "META_SDK_URL": ["http://connect.facebook.net/sdk.js", "sdk.js"],
+    "CONSOLE_URL": ["http://console.test", "https://console.test/path", "console.test"],
     "RETRY_SECONDS": ["", "soon", "30,20", "0,30", "30,30", "30;300", "1.5"],
     "ENVIRONMENT": ["prod", "Production "],
     "PORT": ["0", "65536", "http"],
@@ -42,6 +54,7 @@ GARBLED = {
 CLASSES: list[type[Settings]] = [
     IngressSettings,
     ProcessorSettings,
+    ConsoleSettings,
     DatabaseSettings,
     TopologySettings,
 ]
@@ -170,3 +183,42 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         loaded.environment = Environment.PRODUCTION
+
+
+@pytest.mark.parametrize("name", ["META_APP_ID", "META_CONFIG_ID"])
+def test_an_id_may_stand_under_its_public_name_and_must_not_differ(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = SOUND[name]
+    monkeypatch.setenv(f"NEXT_PUBLIC_{name}", value)
+    assert getattr(load(ConsoleSettings), name.lower()) == value
+    monkeypatch.delenv(name)
+    assert getattr(load(ConsoleSettings), name.lower()) == value
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(Refusal) as refused:
+        load(ConsoleSettings)
+    [fault] = refused.value.faults
+    assert fault.startswith(f"{name} is malformed")
+    assert f"NEXT_PUBLIC_{name} must be" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("META_GRAPH_URL", "https://graph.evil.test"),
+        ("META_DIALOG_URL", "https://www.evil.test"),
+        ("META_SDK_URL", "https://connect.evil.test/sdk.js"),
+    ],
+)
+def test_in_production_meta_is_where_meta_is(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("META_GRAPH_URL", "META_DIALOG_URL", "META_SDK_URL"):
+        monkeypatch.delenv(url)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("CONSOLE_URL", "https://console.porteiro.io")
+    assert load(ConsoleSettings).meta_graph_url == "https://graph.facebook.com"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Refusal) as refused:
+        load(ConsoleSettings)
+    assert [fault.split()[0] for fault in refused.value.faults] == [name]

@@ -10,15 +10,15 @@ PROVISIONAL = Owner("ana", "owner_business")
 
 def decide(
     current: Owner | None = None,
-    proof: str | None = None,
+    proofs: tuple[str, ...] = (),
     owners: tuple[str, ...] = (),
     onboarding: tuple[str, ...] = (),
 ) -> Attribution:
-    return attribute(current, proof=proof, business_owners=owners, onboarding=onboarding)
+    return attribute(current, proofs=proofs, business_owners=owners, onboarding=onboarding)
 
 
 def test_a_proof_decides_whatever_the_business_says() -> None:
-    assert decide(proof="ana", owners=("bia",), onboarding=("bia",)) == Attribution(
+    assert decide(proofs=("ana",), owners=("bia",), onboarding=("bia",)) == Attribution(
         PROVEN, "tracking_code"
     )
 
@@ -44,11 +44,17 @@ def test_nothing_is_guessed(owners: tuple[str, ...], onboarding: tuple[str, ...]
 
 
 def test_a_proof_takes_over_a_provisional_owner() -> None:
-    assert decide(PROVISIONAL, proof="bia") == Attribution(
+    assert decide(PROVISIONAL, proofs=("bia",)) == Attribution(
         Owner("bia", "tracking_code"), "tracking_code"
     )
 
 
 def test_and_nothing_else_does() -> None:
     assert decide(PROVISIONAL, owners=("bia", "eva")).owner == PROVISIONAL
-    assert decide(PROVEN, proof="bia", owners=("bia",)).owner == PROVEN
+    assert decide(PROVEN, owners=("bia",)).owner == PROVEN
+
+
+def test_of_two_proofs_the_first_holds_until_it_is_withdrawn() -> None:
+    assert decide(proofs=("ana", "bia")).owner == PROVEN
+    assert decide(PROVEN, proofs=("bia", "ana")).owner == PROVEN
+    assert decide(PROVEN, proofs=("bia",)).owner == Owner("bia", "tracking_code")

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.facts import Fact, Standing, live, merge, standing
+from shared.domain.facts import (
+    COMPLETE,
+    Fact,
+    Name,
+    Standing,
+    live,
+    merge,
+    standing,
+    with_takedown,
+)
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 TOLD = st.builds(
@@ -57,12 +66,47 @@ def test_a_number_has_its_own_facts() -> None:
         ({"review": "rejected", "country": "br"}, Standing("provisioning")),
     ],
 )
-def test_the_state_follows_from_the_facts(facts: dict[str, str], expected: Standing) -> None:
-    assert standing(facts, is_owned=True) == expected  # type: ignore[arg-type]
+def test_the_state_follows_from_the_facts(facts: dict[Name, str], expected: Standing) -> None:
+    assert standing(told(facts), is_owned=True) == expected
 
 
 def test_nobodys_connection_is_an_orphan_while_it_lives() -> None:
-    alive = {fact.name: fact.value for fact in live(START)}
+    alive = {fact.name: fact for fact in live(START)}
     assert standing(alive, is_owned=False) == Standing("orphan")
-    gone = alive | {"shared": "unshared"}
+    gone = alive | told({"shared": "unshared"})
     assert standing(gone, is_owned=False) == Standing("disconnected", "unshared")
+
+
+def test_active_is_what_was_set_up_after_the_last_takedown() -> None:
+    later = START + timedelta(seconds=1)
+    set_up = {**told({"shared": "shared"}), "setup": Fact("setup", COMPLETE, later)}
+    assert standing(set_up, is_owned=True) == Standing("active")
+    for at, expected in ((START, "active"), (later, "provisioning")):
+        known = {**set_up, "takedown": Fact("takedown", "offboarded", at)}
+        assert standing(known, is_owned=True).state == expected
+
+
+def test_a_setup_that_is_stuck_says_why() -> None:
+    stuck = told({"setup": "pin_needed"})
+    assert standing(stuck, is_owned=True) == Standing("provisioning", "pin_needed")
+
+
+@given(st.lists(TOLD, max_size=8), st.randoms(use_true_random=False))
+def test_the_last_takedown_is_known_in_any_order(facts: list[Fact], random: Random) -> None:
+    shuffled = facts * 2
+    random.shuffle(shuffled)
+    ends = [f.at for f in facts if f.is_takedown and f.value in ("unshared", "offboarded")]
+    found = merge(with_takedown(shuffled)).get(("takedown", ""))
+    if ends:
+        assert found is not None
+        assert found.at >= max(ends)
+    assert merge(with_takedown(facts)) == merge(with_takedown(shuffled))
+
+
+def test_an_announced_ban_ends_nothing() -> None:
+    announced = [Fact("ban", "scheduled", START)]
+    assert with_takedown(announced) == announced
+
+
+def told(facts: dict[Name, str]) -> dict[Name, Fact]:
+    return {name: Fact(name, value, START) for name, value in facts.items()}

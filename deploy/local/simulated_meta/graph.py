@@ -1,0 +1,114 @@
+"""The Graph API over HTTP: reads a call, lets it or a fault answer, writes it into the ledger."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from deploy.local.simulated_meta.access import Asked
+from deploy.local.simulated_meta.calls import CALLS, READ_NUMBER, Call
+from deploy.local.simulated_meta.errors import GraphError
+from deploy.local.simulated_meta.faults import Fault, Faults
+from deploy.local.simulated_meta.ledger import Ledger
+from deploy.local.simulated_meta.usage import Usage
+from deploy.local.simulated_meta.world import World
+
+#: Any version, or none.
+VERSIONS = ("", r"/{version:v[0-9]+\.[0-9]+}")
+
+
+class Graph:
+    def __init__(self, world: World, faults: Faults, ledger: Ledger) -> None:
+        self._world = world
+        self._faults = faults
+        self._ledger = ledger
+        self.usage = Usage()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        for version in VERSIONS:
+            for call in CALLS:
+                router.add_route(call.method, version + call.path, partial(self._handle, call))
+        router.add_route("*", VERSIONS[1] + "/{rest:.*}", self._unknown)
+
+    async def _handle(self, call: Call, request: web.Request) -> web.Response:
+        asked = await _asked(request)
+        if call.name == "read_waba" and self._world.of_number(asked.object_id):
+            call = READ_NUMBER
+        subject = _subject(self._world, call, asked)
+        entry = self._ledger.begin(call.name, subject, self._world.now())
+        fault = self._faults.take(call.name, subject)
+        response, code = self._answer(call, asked, fault)
+        response.headers.update(self.usage.headers(self._world.owner(asked.object_id)))
+        if fault is not None:
+            response.headers.update(fault.headers)
+            await asyncio.sleep(fault.seconds)
+            if fault.drop:
+                entry.status = 0
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+        entry.status, entry.code = response.status, code
+        return response
+
+    def _answer(
+        self, call: Call, asked: Asked, fault: Fault | None
+    ) -> tuple[web.Response, int | None]:
+        try:
+            if fault is not None and fault.body is not None:
+                return web.Response(text=fault.body, status=fault.status), None
+            if fault is not None and fault.code is not None:
+                raise GraphError(
+                    fault.code,
+                    f"(#{fault.code}) A simulated fault",
+                    subcode=fault.subcode,
+                    status=fault.status,
+                    is_transient=fault.is_transient,
+                )
+            return web.json_response(call.run(self._world, asked)), None
+        except GraphError as error:
+            return web.json_response(error.body(), status=error.status), error.code
+
+    async def _unknown(self, request: web.Request) -> web.Response:
+        path = f"/{request.match_info['rest']}"
+        error = GraphError(2500, f"Unknown path components: {path}")
+        entry = self._ledger.begin("unknown", path, self._world.now())
+        entry.status, entry.code = error.status, error.code
+        headers = self.usage.headers(None)
+        return web.json_response(error.body(), status=error.status, headers=headers)
+
+
+def _subject(world: World, call: Call, asked: Asked) -> str:
+    """The object; the WABA of a token or a code, which are secrets themselves; empty if unknown."""
+    match call.name:
+        case "sync":
+            return f"{asked.object_id}:{asked.text('sync_type')}"
+        case "exchange_code":
+            code = world.codes.get(asked.text("code"))
+            return code.grant.waba_id if code else ""
+        case "debug_token" | "read_me":
+            value = asked.text("input_token") if call.name == "debug_token" else asked.bearer
+            token = world.tokens.get(value)
+            return token.grant.waba_id if token else ""
+        case _:
+            return asked.object_id
+
+
+async def _asked(request: web.Request) -> Asked:
+    params: dict[str, Any] = {**request.query, **await _body(request)}
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    bearer = value.strip() if scheme.lower() == "bearer" else str(params.get("access_token", ""))
+    object_id = request.match_info.get("object_id", "")
+    url = str(request.url.with_query(None))
+    return Asked(request.method, url, object_id, params, bearer)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """Form or JSON; what is neither says nothing, and what it lacks is then complained of."""
+    if request.content_type != "application/json":
+        return dict(await request.post())
+    try:
+        body = await request.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

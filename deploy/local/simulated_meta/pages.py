@@ -1,0 +1,91 @@
+"""The dialog's pages: plain HTML, everything in it escaped."""
+
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from deploy.local.simulated_meta.signups import Finish, finishes
+from deploy.local.simulated_meta.world import Waba
+
+LABEL = "Simulated Meta: not the real thing"
+_BUTTONS: dict[Finish, str] = {
+    "FINISH": "Finish with a number",
+    "FINISH_ONLY_WABA": "Finish with the WABA only",
+    "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING": "Finish as WhatsApp Business app user",
+}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 34rem; padding: 1rem;
+  color: #1c2b33; background: #f5f6f7; }
+.label { background: #fff3cd; border: 1px solid #d9b44a; border-radius: 6px; padding: .4rem .8rem; }
+fieldset { background: #fff; border: 1px solid #ccd0d5; border-radius: 6px; margin: 0 0 1rem; }
+button { font: inherit; margin: .3rem .3rem .3rem 0; padding: .4rem .8rem; border-radius: 6px;
+  border: 1px solid #0a66c2; background: #0a66c2; color: #fff; cursor: pointer; }
+button.quiet { background: #fff; color: #1c2b33; border-color: #8d949e; }
+"""
+
+
+def choice(wabas: Iterable[Waba], asked: Mapping[str, str]) -> str:
+    """Each WABA with the ways a signup can end; `asked` comes back with the choice."""
+    kept = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in asked.items()
+    )
+    listed = "".join(_waba(waba, kept) for waba in wabas) or (
+        "<p>There is no WABA yet: order one with <code>PUT /simulator/wabas/{id}</code>.</p>"
+    )
+    return _page(
+        "Connect a WhatsApp Business account",
+        f'{listed}<form method="post">{kept}'
+        '<button class="quiet" name="event" value="CANCEL">Cancel</button></form>',
+    )
+
+
+def outcome(message: Mapping[str, Any], code: str | None, origin: str) -> str:
+    """Tells the opener what was chosen, and closes: Meta's message to anybody, the code to one."""
+    # What a browser might take for the end of the script is escaped.
+    said = json.dumps({"message": json.dumps(message), "code": code, "origin": origin})
+    said = said.replace("<", "\\u003c")
+    return _page(
+        "Done",
+        f"""<p>You may close this window.</p>
+<script type="application/json" id="outcome">{said}</script>
+<script>
+const said = JSON.parse(document.getElementById("outcome").textContent);
+if (window.opener) {{
+  window.opener.postMessage(said.message, "*");
+  window.opener.postMessage({{ type: "simulated_meta_login", code: said.code }}, said.origin);
+}}
+window.close();
+</script>""",
+    )
+
+
+def refusal(why: str) -> str:
+    return _page("This dialog cannot be shown", f"<p>{escape(why)}</p>")
+
+
+def _waba(waba: Waba, kept: str) -> str:
+    numbers = ", ".join(
+        f"{number.display} (WhatsApp Business app)" if number.is_on_biz_app else number.display
+        for number in waba.numbers
+    )
+    buttons = "".join(
+        f'<button name="event" value="{end}">{_BUTTONS[end]}</button>' for end in finishes(waba)
+    )
+    return (
+        f'<form method="post"><fieldset><legend>{escape(waba.name)}</legend>{kept}'
+        f'<input type="hidden" name="waba_id" value="{escape(waba.waba_id)}">'
+        f"<p>WABA {escape(waba.waba_id)}, business {escape(waba.business_id)}<br>"
+        f"Numbers: {escape(numbers) or 'none'}</p>{buttons}</fieldset></form>"
+    )
+
+
+def _page(title: str, content: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
+<body><p class="label">{LABEL}</p><h1>{title}</h1>{content}</body>
+</html>
+"""

@@ -1,0 +1,99 @@
+"""A customer walks through Embedded Signup: the code, and what the browser is told."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deploy.local.simulated_meta.grants import CODE_SECONDS, MANAGEMENT, MESSAGING, Grant
+from deploy.local.simulated_meta.tokens import mint_code
+from deploy.local.simulated_meta.webhooks import about_partner
+from deploy.local.simulated_meta.world import Unfit, Waba, World
+
+Finish = Literal["FINISH", "FINISH_ONLY_WABA", "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"]
+Message = dict[str, Any]
+
+
+class Signup(BaseModel):
+    """`grants`: the WABA, all of its business's, none, or these; `app_id`: of somebody else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    waba_id: str
+    event: Finish
+    grants: Literal["target", "all", "none"] | list[str] = "target"
+    scopes: list[str] = [MANAGEMENT, MESSAGING]
+    expires_in_seconds: int = Field(0, ge=0)
+    redirect_uri: str = ""
+    app_id: str | None = None
+    code_seconds: float = Field(CODE_SECONDS, ge=0)
+    webhooks: bool = True
+
+
+def finishes(waba: Waba) -> list[Finish]:
+    """The ways a signup with this WABA can end."""
+    ends: list[Finish] = ["FINISH_ONLY_WABA"]
+    if len(waba.coexisting) < len(waba.numbers):
+        ends.insert(0, "FINISH")
+    if waba.coexisting:
+        ends.append("FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    return ends
+
+
+def sign_up(world: World, signup: Signup) -> tuple[str, Message]:
+    """The code and the browser's message; shares what is granted, unless with another app.
+
+    Raises Unfit if there is no such WABA, or it cannot end so.
+    """
+    waba = world.waba(signup.waba_id)
+    if signup.event not in finishes(waba):
+        raise Unfit(f"a signup with this WABA cannot end as {signup.event}")
+    grant = _grant(waba, signup)
+    app_id = signup.app_id or world.app.app_id
+    if app_id == world.app.app_id:
+        for other in world.living():
+            if other is waba or other.waba_id in (grant.targets or ()):
+                other.share(world.now())
+        if signup.webhooks:
+            world.announce(about_partner(waba, "PARTNER_ADDED", int(world.now())))
+    code = mint_code(
+        world,
+        grant,
+        app_id=app_id,
+        seconds=signup.code_seconds,
+        redirect_uri=signup.redirect_uri,
+    )
+    return code, _message(signup.event, _ids(waba, signup.event))
+
+
+def cancelled() -> Message:
+    return _message("CANCEL", {"current_step": "PHONE_NUMBER_SETUP"})
+
+
+def _grant(waba: Waba, signup: Signup) -> Grant:
+    targets: tuple[str, ...] | None
+    match signup.grants:
+        case "target":
+            targets = (waba.waba_id,)
+        case "all":
+            targets = None
+        case "none":
+            targets = ()
+        case ids:
+            targets = tuple(ids)
+    scopes = tuple(signup.scopes)
+    return Grant(waba.waba_id, waba.business_id, scopes, targets, signup.expires_in_seconds)
+
+
+def _ids(waba: Waba, event: Finish) -> dict[str, str]:
+    """Coexistence tells the WABA alone (Onboarding business app users, Sep 2026)."""
+    if event == "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING":
+        return {"waba_id": waba.waba_id}
+    ids = {"waba_id": waba.waba_id, "business_id": waba.business_id}
+    if event == "FINISH_ONLY_WABA":
+        return ids
+    newest = next(number for number in reversed(waba.numbers) if not number.is_on_biz_app)
+    return {"phone_number_id": newest.number_id, **ids}
+
+
+def _message(event: str, data: dict[str, str]) -> Message:
+    return {"type": "WA_EMBEDDED_SIGNUP", "event": event, "data": data, "version": 3}

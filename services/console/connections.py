@@ -1,0 +1,208 @@
+"""The connections API: how each stands, and what can be done about it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from services.console.api import Call, Endpoint, Model, Problem
+from services.console.nudges import Nudges
+from services.console.onboarding import OrganizationId, RemedyAnswer, told
+from shared.actions import disconnecting
+from shared.crypto import KeyRing
+from shared.domain.facts import State
+from shared.store import follow_ups, tokens, views
+from shared.store.pool import Connection, Pool, transaction
+from shared.store.tokens import TokenState
+from shared.store.views import View
+
+BASE = "/api/v1/whatsapp/connections"
+ONE = BASE + "/{waba_id}"
+MAX_LISTED = 100
+
+MetaId = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+
+
+class WabaPath(Model):
+    waba_id: MetaId
+
+
+class NumberPath(WabaPath):
+    phone_number_id: MetaId
+
+
+class ListQuery(Model):
+    organization_id: OrganizationId | None = None
+    state: State | None = None
+    after: Annotated[str, Field(pattern=r"^[0-9]{0,20}$")] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
+
+
+class PinBody(Model):
+    pin: Annotated[str, Field(pattern=r"^[0-9]{6}$")]
+
+
+class DisconnectBody(Model):
+    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+
+
+class ConnectionAnswer(BaseModel):
+    """`reason` says what keeps it from being active; `left_behind` what stays at Meta."""
+
+    waba_id: str
+    organization_id: str | None
+    attribution: str
+    state: State
+    reason: str | None
+    remedy: RemedyAnswer | None
+    token_state: TokenState
+    token_expires_at: datetime | None
+    token_checked_at: datetime | None
+    owner_business_id: str | None
+    owned_since: datetime | None
+    is_coexistence: bool
+    left_behind: list[str]
+
+
+class NumberAnswer(BaseModel):
+    phone_number_id: str | None
+    digits: str
+    is_coexistence: bool
+    is_registered: bool
+
+
+class ConnectionsAnswer(BaseModel):
+    """What follows: the same request with `after` the last WABA."""
+
+    connections: list[ConnectionAnswer]
+
+
+class OneAnswer(ConnectionAnswer):
+    numbers: list[NumberAnswer]
+
+
+class AcceptedAnswer(BaseModel):
+    """It is under way; the connection tells how it goes."""
+
+    status: Literal["accepted"] = "accepted"
+
+
+class ConnectionsApi:
+    def __init__(self, pool: Pool, ring: KeyRing, nudges: Nudges) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._nudges = nudges
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        accepted = {202: AcceptedAnswer}
+        return (
+            Endpoint(
+                "GET", BASE, "listConnections", "Connections that have an owner", self.list,
+                {200: ConnectionsAnswer}, refuses=(403,), query=ListQuery,
+            ),
+            Endpoint(
+                "GET", ONE, "getConnection", "One connection, with its numbers", self.show,
+                {200: OneAnswer}, refuses=(404,), path_model=WabaPath,
+            ),
+            Endpoint(
+                "POST", f"{ONE}/provision", "provisionConnection",
+                "Try to bring it to work once more", self.provision, accepted, refuses=(404,),
+                path_model=WabaPath,
+            ),
+            Endpoint(
+                "POST", ONE + "/numbers/{phone_number_id}/pin", "setPin",
+                "The two-step verification PIN a number has", self.set_pin, accepted,
+                refuses=(404,), path_model=NumberPath, body=PinBody,
+            ),
+            Endpoint(
+                "POST", f"{ONE}/disconnect", "disconnectConnection",
+                "Disconnect from our side: deregister, unsubscribe, forget the token",
+                self.disconnect, accepted, refuses=(404,), path_model=WabaPath,
+                body=DisconnectBody,
+            ),
+        )  # fmt: skip
+
+    async def list(self, call: Call) -> tuple[int, ConnectionsAnswer]:
+        query: ListQuery = call.query
+        async with transaction(self._pool) as connection:
+            found = await views.connections(
+                connection,
+                organization_id=call.known.scope(query.organization_id),
+                state=query.state,
+                after=query.after,
+                limit=query.limit,
+            )
+        return 200, ConnectionsAnswer(connections=[answer(view) for view in found])
+
+    async def show(self, call: Call) -> tuple[int, OneAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find(connection, call)
+            numbers = await views.numbers(connection, view.waba_id)
+        told_of = [
+            NumberAnswer(
+                phone_number_id=one.phone_number_id,
+                digits=one.digits,
+                is_coexistence=one.is_coexistence,
+                is_registered=one.is_registered,
+            )
+            for one in numbers
+        ]
+        return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
+
+    async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find(connection, call)
+            await follow_ups.add(connection, "provision", [view.waba_id])
+        return await self._accepted()
+
+    async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find(connection, call)
+            if not await tokens.set_pin(
+                connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
+            ):
+                raise Problem(404, "no_such_number", "This connection has no such number.")
+            await follow_ups.add(connection, "provision", [view.waba_id])
+        return await self._accepted()
+
+    async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find(connection, call)
+            await disconnecting.ask(
+                connection, view.waba_id, actor=call.known.actor, reason=call.body.reason
+            )
+        return await self._accepted()
+
+    async def _accepted(self) -> tuple[int, AcceptedAnswer]:
+        await self._nudges.send()
+        return 202, AcceptedAnswer()
+
+    async def _find(self, connection: Connection, call: Call) -> View:
+        view = await views.connection(
+            connection, call.path.waba_id, organization_id=call.known.organization_id
+        )
+        if view is None or view.organization_id is None:
+            raise Problem(404, "no_such_connection", "There is no such connection.")
+        return view
+
+
+def answer(view: View) -> ConnectionAnswer:
+    reason = view.reason or view.waits_for
+    if view.state == "active" and view.token_state in ("expired", "revoked"):
+        reason = "reconnect"
+    return ConnectionAnswer(
+        waba_id=view.waba_id,
+        organization_id=view.organization_id,
+        attribution=view.attribution,
+        state=view.state,
+        reason=reason,
+        remedy=told(reason),
+        token_state=view.token_state,
+        token_expires_at=view.token_expires_at,
+        token_checked_at=view.token_checked_at,
+        owner_business_id=view.owner_business_id,
+        owned_since=view.owned_since,
+        is_coexistence=view.is_coexistence,
+        left_behind=list(view.left_behind),
+    )

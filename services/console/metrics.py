@@ -1,0 +1,13 @@
+"""What the console counts."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+
+class ConsoleMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "console_requests", "Answers by their kind", ["status"], registry=registry
+        )
+        self.limited = Counter(
+            "requests_limited", "Refused with 429, by the limit", ["limit"], registry=registry
+        )

@@ -1,0 +1,26 @@
+"""Nudges to the processor: word that a follow-up is due, which its loop would find anyway."""
+
+from uuid_utils.compat import uuid7
+
+from shared.broker.publisher import NotPublished, Publisher
+from shared.broker.topology import PROVISION
+from shared.messages import Nudge, encode_nudge
+
+SEND_SECONDS = 0.5
+
+
+class Nudges:
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def send(self) -> None:
+        """As well as can be: a lost one costs two seconds."""
+        try:
+            await self._publisher.publish(
+                PROVISION,
+                encode_nudge(Nudge(uuid7(), 1, 0)),
+                headers={"attempt": 1},
+                timeout=SEND_SECONDS,
+            )
+        except NotPublished:
+            return

@@ -1,0 +1,125 @@
+"""The page customers connect on: it opens Meta's dialog and hands on what the dialog says."""
+
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+from markupsafe import escape
+
+from services.console.api import Problem, checked
+from services.console.onboarding import (
+    RETURN_PATH,
+    CodeBody,
+    CodePath,
+    OnboardingAnswer,
+    OnboardingApi,
+    SessionBody,
+)
+from services.console.settings import ConsoleSettings
+from services.console.signup import Signup
+from shared.store.onboardings import Onboarding
+
+PATH = "/connect/{tracking_code}"
+_PAGE = Template((Path(__file__).parent / "static" / "connect.html").read_text())
+MAX_STATE_CHARS = 128
+
+
+class Pages:
+    """Who has the link has the onboarding: its tracking code is a secret of 144 random bits."""
+
+    def __init__(self, signup: Signup, api: OnboardingApi, settings: ConsoleSettings) -> None:
+        self._signup = signup
+        self._api = api
+        self._origin = settings.console_url
+        self._policy = _policy(settings)
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get(RETURN_PATH, self.came_back, allow_head=False)
+        app.router.add_get(PATH, self.show, allow_head=False)
+        app.router.add_get(f"{PATH}/status", self.status, allow_head=False)
+        app.router.add_post(f"{PATH}/session", self.session)
+        app.router.add_post(f"{PATH}/code", self.code)
+
+    async def show(self, request: web.Request) -> web.Response:
+        one = await self._find(request)
+        launch = self._api.launch(one)
+        facts: dict[str, Any] = launch.model_dump() | {
+            "flow": one.flow,
+            "tracking_code": one.tracking_code,
+            "status": _told(await self._api.answer(one)),
+            "meta_origins": [_origin_of(launch.dialog_url), _origin_of(launch.sdk_url)],
+        }
+        page = _PAGE.substitute(facts=escape(orjson.dumps(facts).decode()))
+        response = web.Response(text=page, content_type="text/html")
+        response.headers["Content-Security-Policy"] = self._policy
+        return response
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(_told(await self._api.answer(await self._find(request))))
+
+    async def session(self, request: web.Request) -> web.Response:
+        body = await self._posted(request, SessionBody)
+        one = await self._signup.take_session(await self._find(request), body.event, body.data)
+        return web.json_response(_told(await self._api.answer(one)))
+
+    async def code(self, request: web.Request) -> web.Response:
+        body = await self._posted(request, CodeBody)
+        one = await self._signup.take_code(await self._find(request), body.code)
+        return web.json_response(_told(await self._api.answer(one)))
+
+    async def came_back(self, request: web.Request) -> web.Response:
+        """The redirect flow's end: `state` is the tracking code, intact as Meta promises."""
+        state = request.query.get("state", "")[:MAX_STATE_CHARS]
+        one = await self._signup.find(state, None)
+        if (code := request.query.get("code")) is not None:
+            body = checked(CodeBody, {"code": code}, "query")
+            await self._signup.take_code(one, body.code)
+        else:
+            await self._signup.take_session(one, "CANCEL", {})
+        raise web.HTTPSeeOther(f"/connect/{one.tracking_code}")
+
+    async def _find(self, request: web.Request) -> Onboarding:
+        path = checked(CodePath, dict(request.match_info), "path")
+        return await self._signup.find(path.tracking_code, None)
+
+    async def _posted(self, request: web.Request, model: Any) -> Any:
+        """A page of another origin must not speak for the customer."""
+        if request.headers.get("Origin") != self._origin:
+            raise Problem(403, "other_origin", "Only the page itself may send this.")
+        try:
+            parsed = orjson.loads(await request.read())
+        except orjson.JSONDecodeError:
+            raise Problem(400, "not_json", "The body is not valid JSON.") from None
+        return checked(model, parsed, "body")
+
+
+def _told(answer: OnboardingAnswer) -> dict[str, Any]:
+    """What the customer may see: how far it is, and what to do."""
+    connection = answer.connection
+    remedy = connection.remedy if connection else answer.remedy
+    text = None if remedy is None else remedy.text
+    if remedy is not None and remedy.who == "operator":
+        text = "Something is not right at our side. We have been told, and will see to it."
+    return {
+        "state": connection.state if connection else answer.state,
+        "reason": connection.reason if connection else answer.reason,
+        "text": text,
+    }
+
+
+def _policy(settings: ConsoleSettings) -> str:
+    """Scripts of ours and Meta's SDK; its dialog's window and frames; nothing else."""
+    sdk, dialog = _origin_of(settings.meta_sdk_url), _origin_of(settings.meta_dialog_url)
+    return (
+        f"default-src 'none'; script-src 'self' {sdk}; style-src 'self'; img-src 'self' data:"
+        f" {dialog}; connect-src 'self' {dialog} {sdk}; frame-src {dialog}; base-uri 'none';"
+        f" form-action 'self' {dialog}; frame-ancestors 'none'"
+    )
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

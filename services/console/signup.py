@@ -1,0 +1,208 @@
+"""An onboarding's life as its browser and its organization drive it: start, session, code."""
+
+import asyncio
+import secrets
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Literal
+
+import structlog
+
+from services.console.api import Problem
+from services.console.nudges import Nudges
+from shared.cache import Cache
+from shared.crash import crash_point
+from shared.crypto import KeyRing
+from shared.domain.graph_errors import GraphError, MetaUnavailable
+from shared.domain.splitting import as_id
+from shared.graph.client import Graph, Token
+from shared.store import events, follow_ups, onboardings, organizations
+from shared.store.onboardings import Onboarding, Start
+from shared.store.pool import Pool, transaction
+
+log = structlog.get_logger()
+
+#: Meta's code lives 30 s from its making (Embedded Signup, Implementation, Mar 2026).
+EXCHANGE_SECONDS = 25.0
+PAUSE_SECONDS = 0.5
+#: Whoever exchanged a code and is silent since then has died of it.
+LOST_AFTER = timedelta(seconds=60)
+
+#: Known by its message's `data` alone: the browser's words, until a token proves them.
+FINISHES = frozenset(
+    "FINISH FINISH_ONLY_WABA FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING FINISH_OBO_MIGRATION"
+    " FINISH_GRANT_ONLY_API_ACCESS".split()
+)
+
+
+class Signup:
+    """Idempotent: whoever asks again is told how it stands. Methods raise Problem."""
+
+    def __init__(
+        self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache, nudges: Nudges
+    ) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._graph = graph
+        self._cache = cache
+        self._nudges = nudges
+
+    async def start(
+        self,
+        organization_id: str,
+        *,
+        flow: Literal["popup", "redirect"],
+        is_coexistence: bool,
+        redirect_uri: str | None,
+        lifetime: timedelta,
+        idempotency_key: str | None,
+    ) -> tuple[Onboarding, bool]:
+        """The onboarding, and whether it is new: under a known key it is the one of before."""
+        code = secrets.token_urlsafe(18)
+        expires_at = datetime.now(UTC) + lifetime
+        one = Start(
+            organization_id, code, expires_at, flow, is_coexistence, redirect_uri, idempotency_key
+        )
+        async with transaction(self._pool) as connection:
+            await organizations.add(connection, organization_id)
+            is_new = await onboardings.start(connection, one) is not None
+            if is_new or idempotency_key is None:
+                found = await onboardings.find(connection, code, organization_id=organization_id)
+            else:
+                found = await onboardings.started_as(connection, organization_id, idempotency_key)
+        assert found is not None  # noqa: S101 - it was just started, or its key was taken by it
+        asked = (flow, is_coexistence, redirect_uri)
+        if (found.flow, found.is_coexistence, found.redirect_uri) != asked:
+            raise Problem(
+                409, "idempotency_key_reused", "This Idempotency-Key was used for another request."
+            )
+        return found, is_new
+
+    async def find(self, tracking_code: str, organization_id: str | None) -> Onboarding:
+        """The organization's onboarding. What is certainly another's is not even looked up."""
+
+        async def load() -> str | None:
+            async with transaction(self._pool) as connection:
+                found = await onboardings.find(connection, tracking_code, organization_id=None)
+            return None if found is None else found.organization_id
+
+        owner = await self._cache.get("onboarding", tracking_code, load)
+        if owner is not None and organization_id in (None, owner):
+            async with transaction(self._pool) as connection:
+                found = await onboardings.find(
+                    connection, tracking_code, organization_id=organization_id
+                )
+            if found is not None:
+                return found
+        raise Problem(404, "no_such_onboarding", "There is no such onboarding.")
+
+    async def take_session(self, one: Onboarding, event: str, data: dict[str, Any]) -> Onboarding:
+        """What Meta's dialog told the browser, before or after the code."""
+        is_finish = event in FINISHES
+        claimed = _claimed(data) if is_finish else None
+        async with transaction(self._pool) as connection:
+            is_taken = await onboardings.take_session(
+                connection,
+                one.tracking_code,
+                event=event,
+                claimed_waba_id=claimed,
+                reason=None if is_finish else _why_not(event, data),
+            )
+            if is_taken and is_finish and one.has_token:
+                await follow_ups.add(connection, "prove", [one.tracking_code])
+            elif is_taken and not is_finish:
+                await events.add_of_onboarding(
+                    connection, "cancelled", one, waba_id=None, reason=_why_not(event, data)
+                )
+        _refuse_ended(one)
+        await self._nudges.send()
+        return await self.find(one.tracking_code, one.organization_id)
+
+    async def take_code(
+        self, one: Onboarding, code: str, redirect_uri: str | None = None
+    ) -> Onboarding:
+        """Exchange the code at once, if it is new, and keep its token before anything else."""
+        digest = sha256(code.encode()).digest()
+        async with transaction(self._pool) as connection:
+            is_new = await onboardings.take_code(connection, one.tracking_code, digest)
+        if is_new:
+            crash_point("code.taken")
+            await self._exchange(one, code, redirect_uri or one.redirect_uri)
+            await self._nudges.send()
+        now = await self.find(one.tracking_code, one.organization_id)
+        if not is_new and now.code_hash != digest:
+            _refuse_ended(now)
+            raise Problem(
+                409, "code_not_wanted", "This code was used elsewhere, or another is being proven."
+            )
+        return now
+
+    async def cancel(self, one: Onboarding) -> Onboarding:
+        async with transaction(self._pool) as connection:
+            if await onboardings.cancel(connection, one.tracking_code, one.organization_id):
+                await events.add_of_onboarding(
+                    connection, "cancelled", one, waba_id=None, reason="cancelled"
+                )
+        return await self.find(one.tracking_code, one.organization_id)
+
+    async def _exchange(self, one: Onboarding, code: str, redirect_uri: str | None) -> None:
+        try:
+            token = await self._tried(code, redirect_uri)
+        except GraphError as error:
+            is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
+            reason = "code_lost" if is_lost else "code_refused"
+            log.warning("code.not_exchanged", tracking_code=one.tracking_code, reason=reason)
+            async with transaction(self._pool) as connection:
+                await onboardings.note(connection, one, reason)
+            return
+        crash_point("code.exchanged")
+        async with transaction(self._pool) as connection:
+            await onboardings.keep_token(connection, self._ring, one, token.text, token.expires_at)
+            await follow_ups.add(connection, "prove", [one.tracking_code])
+
+    async def _tried(self, code: str, redirect_uri: str | None) -> Token:
+        """Within the code's life, as often as Meta does not answer: it may not have been spent."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + EXCHANGE_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    return await self._graph.exchange_code(code, redirect_uri)
+            except TimeoutError:
+                raise MetaUnavailable("meta_unavailable") from None
+            except MetaUnavailable:
+                if loop.time() + PAUSE_SECONDS >= until:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def reason_of(one: Onboarding, now: datetime) -> str | None:
+    """Why it is not completed yet, or None while it waits for the customer's first step."""
+    if one.state == "expired":
+        return "expired"
+    if one.reason is not None or one.proven_at is not None:
+        return one.reason
+    if one.has_token:
+        return "proving"
+    if one.code_hash is not None and one.code_at is not None:
+        return "exchanging" if now < one.code_at + LOST_AFTER else "code_lost"
+    return None
+
+
+def _refuse_ended(one: Onboarding) -> None:
+    if one.state in ("expired", "cancelled"):
+        raise Problem(409, f"onboarding_{one.state}", f"This onboarding is {one.state}.")
+
+
+def _claimed(data: dict[str, Any]) -> str | None:
+    """The WABA the browser names; of several the token must tell."""
+    if (waba_id := as_id(data.get("waba_id"))) is not None:
+        return waba_id
+    several = data.get("waba_ids")
+    return as_id(several[0]) if isinstance(several, list) and len(several) == 1 else None
+
+
+def _why_not(event: str, data: dict[str, Any]) -> str:
+    """Meta reports errors under CANCEL too (Embedded Signup, Errors, Feb 2026)."""
+    is_error = event == "ERROR" or "error_code" in data or "error_message" in data
+    return "error_reported" if is_error else "cancelled"

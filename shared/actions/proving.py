@@ -1,0 +1,116 @@
+"""Proving an onboarding: what the browser claimed is asked of Meta, with the token."""
+
+from datetime import UTC, datetime
+
+from shared.actions import settling
+from shared.actions.means import Means, Outcome, Settled
+from shared.crash import crash_point
+from shared.domain.graph_errors import CustomerMustAct, MetaRefused
+from shared.domain.proving import TokenReport, Unproven, proven_waba
+from shared.domain.provisioning import Blocked
+from shared.graph.client import Waba
+from shared.store import connections, events, follow_ups, onboardings, tokens
+from shared.store.follow_ups import FollowUp
+from shared.store.onboardings import Onboarding
+from shared.store.pool import Connection, transaction
+
+#: Meta's dialog for numbers that stay on the WhatsApp Business app (Embedded Signup, 2026).
+COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
+
+
+async def prove(means: Means, one: FollowUp) -> Outcome:
+    """Ask Meta what the onboarding's token is for; then all at once: the proof, the connection's
+    owner, its token, and what follows.
+
+    A token that proves nothing is dropped, and the onboarding says why.
+    """
+    async with transaction(means.pool) as connection:
+        onboarding = await onboardings.find(connection, one.subject, organization_id=None)
+        held = (
+            await onboardings.read_token(connection, means.ring, onboarding) if onboarding else None
+        )
+        if onboarding is None or held is None:
+            await follow_ups.hold(connection, one)
+            await follow_ups.end(connection, one)
+            return Settled("nothing_to_prove")
+    token, expires_at = held
+    report = await means.graph.debug_token(token)
+    try:
+        waba = await _reached(means, report, token, onboarding.claimed_waba_id)
+    except Unproven as unproven:
+        if unproven.reason == "session_needed":
+            return Blocked(unproven.reason)
+        async with transaction(means.pool) as connection:
+            await _refuse(connection, one, onboarding, unproven.reason)
+        return Settled(unproven.reason)
+    crash_point("onboarding.proving")
+    async with transaction(means.pool) as connection:
+        if not await _settle(connection, onboarding, waba):
+            await _refuse(connection, one, onboarding, "owned_by_another")
+            return Settled("owned_by_another")
+        await tokens.keep(
+            connection,
+            means.ring,
+            waba.waba_id,
+            token,
+            expires_at=report.expires_at or expires_at,
+            user_id=report.user_id,
+        )
+        await onboardings.drop_token(connection, onboarding, reason=None)
+        await events.add_of_onboarding(
+            connection, "completed", onboarding, waba_id=waba.waba_id, reason=None
+        )
+        await follow_ups.hold(connection, one)
+        await follow_ups.end(connection, one)
+        await follow_ups.add(connection, "provision", [waba.waba_id])
+    crash_point("onboarding.proven")
+    return Settled("proven")
+
+
+async def _reached(means: Means, report: TokenReport, token: str, claimed: str | None) -> Waba:
+    """The WABA as the token reads it. Raises Unproven."""
+    waba_id = proven_waba(report, app_id=means.graph.app_id, claimed=claimed)
+    try:
+        return await means.graph.read_waba(waba_id, token)
+    except MetaRefused:
+        raise Unproven("waba_not_granted") from None
+    except CustomerMustAct as error:
+        raise Unproven(error.reason) from None
+
+
+async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) -> bool:
+    """False where another organization was here first: nothing of it is touched."""
+    await connections.ensure(connection, [waba.waba_id])
+    [held] = await connections.lock(connection, [waba.waba_id])
+    standing = (await onboardings.proofs(connection, [waba.waba_id])).get(waba.waba_id, [])
+    owner = held.owner and held.owner.is_proven and held.owner.organization_id
+    if owner and owner != onboarding.organization_id and owner in standing:
+        return False
+    is_proven = await settling.prove(
+        connection,
+        onboarding.tracking_code,
+        waba.waba_id,
+        waba.owner_business_id,
+        datetime.now(UTC),
+    )
+    if is_proven is None:
+        return False
+    is_coexistence = onboarding.session_event == COEXISTENCE
+    await connections.begin_anew(connection, waba.waba_id, is_coexistence=is_coexistence)
+    return True
+
+
+async def _refuse(
+    connection: Connection, one: FollowUp, onboarding: Onboarding, reason: str
+) -> None:
+    """The onboarding stays open: the customer may try again."""
+    await onboardings.drop_token(connection, onboarding, reason=reason)
+    await events.add_of_onboarding(connection, "refused", onboarding, waba_id=None, reason=reason)
+    await follow_ups.hold(connection, one)
+    await follow_ups.end(connection, one)
+
+
+async def note_blocked_proof(connection: Connection, tracking_code: str, reason: str) -> None:
+    onboarding = await onboardings.find(connection, tracking_code, organization_id=None)
+    if onboarding is not None:
+        await onboardings.note(connection, onboarding, reason)

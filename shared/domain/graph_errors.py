@@ -1,0 +1,123 @@
+"""Meta's errors, each with its policy: try again, wait, ask the customer, or never again.
+
+The codes are those of Meta's error pages (Cloud API error codes; Graph API error handling, 2026).
+"""
+
+from typing import ClassVar, Literal
+
+Policy = Literal["retry", "wait", "customer", "never"]
+#: What is wrong in one word; shared/domain/remedies.py says what to do about it.
+Reason = str
+
+#: The register call's limit is 10 a number in 72 hours (Registration page).
+REGISTER_LIMIT_SECONDS = 72 * 3600
+#: When Meta does not say how long a limit lasts: its windows are of an hour.
+LIMIT_SECONDS = 900
+
+
+class GraphError(Exception):
+    """Meta refused a call. `code` and `subcode` are Meta's numbers (None: it gave none)."""
+
+    policy: ClassVar[Policy]
+
+    def __init__(self, reason: Reason, code: int | None = None, subcode: int | None = None) -> None:
+        self.reason = reason
+        self.code = code
+        self.subcode = subcode
+        super().__init__(f"{reason} ({code}/{subcode})")
+
+    @property
+    def is_token_dead(self) -> bool:
+        """The token itself will never work again."""
+        return self.code in (190, 452) and self.reason == "reconnect"
+
+
+class MetaUnavailable(GraphError):
+    """Try again with back-off; whether the call had its effect is unknown."""
+
+    policy = "retry"
+
+
+class MetaThrottled(GraphError):
+    """Do not call before `seconds` are over: calls meanwhile prolong the limit."""
+
+    policy = "wait"
+
+    def __init__(self, seconds: float, code: int | None = None, subcode: int | None = None) -> None:
+        super().__init__("throttled", code, subcode)
+        self.seconds = seconds
+
+
+class CustomerMustAct(GraphError):
+    """Nothing helps until the customer has done something."""
+
+    policy = "customer"
+
+
+class MetaRefused(GraphError):
+    """The same call will be refused for ever."""
+
+    policy = "never"
+
+
+_RETRY = {1, 2, 131000, 131016, 131057}
+_LIMITS = {4, 17, 32, 613, 80007, 80008, 130429, 131048, 131056}
+_CUSTOMER: dict[int, Reason] = {
+    190: "reconnect",
+    452: "reconnect",
+    368: "policy_block",
+    131031: "account_locked",
+    130497: "country_restricted",
+    131042: "payment_missing",
+    131045: "not_registered",
+    133005: "pin_needed",
+    2593108: "sync_late",
+}
+_NEVER: dict[int, Reason] = {
+    0: "permission_missing",
+    3: "permission_missing",
+    10: "permission_missing",
+    131005: "permission_missing",
+    33: "number_deleted",
+    100: "bad_request",
+    803: "not_found",
+    2593107: "sync_used",
+    2593109: "history_declined",
+}
+_CHECKPOINTS = {459, 464}
+
+
+def graph_error(
+    code: int | None,
+    subcode: int | None = None,
+    *,
+    status: int = 400,
+    is_transient: bool = False,
+    wait_seconds: float | None = None,
+) -> GraphError:
+    """The error that `code` means, total over whatever Meta sends; unknown ones are tried again.
+
+    `status` is HTTP's, which tells little: limits come as 400. `wait_seconds` is what the usage
+    headers say.
+    """
+    if code in _LIMITS or (code is None and status == 429):
+        return MetaThrottled(wait_seconds or LIMIT_SECONDS, code, subcode)
+    if code == 133016:
+        return MetaThrottled(REGISTER_LIMIT_SECONDS, code, subcode)
+    if is_transient or code is None or code in _RETRY:
+        return MetaUnavailable("meta_unavailable", code, subcode)
+    return _lasting(code, subcode)
+
+
+def _lasting(code: int, subcode: int | None) -> GraphError:
+    if code == 190 and subcode in _CHECKPOINTS:
+        return CustomerMustAct("checkpoint", code, subcode)
+    if code in _CUSTOMER:
+        return CustomerMustAct(_CUSTOMER[code], code, subcode)
+    if code == 100 and subcode == 33:
+        return MetaRefused("not_found", code, subcode)
+    if code in _NEVER:
+        return MetaRefused(_NEVER[code], code, subcode)
+    if 200 <= code <= 299:
+        return MetaRefused("permission_missing", code, subcode)
+    return MetaUnavailable("meta_unavailable", code, subcode)

@@ -1,0 +1,80 @@
+"""What is wrong with an onboarding or a connection, and what to do about it, in words."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Actor = Literal["customer", "operator", "nobody"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """`who` acts; `text` may be shown to the customer as it is."""
+
+    who: Actor
+    text: str
+
+
+_CUSTOMER = {
+    "reconnect": "Connect your WhatsApp Business account again: Meta no longer accepts our access.",
+    "checkpoint": "Log in to Facebook and finish what it asks of you, then connect again.",
+    "policy_block": "Meta has restricted your account. Open Account Quality in Meta Business Suite"
+    " and follow what it says.",
+    "account_locked": "Meta has locked your account. Open Account Quality in Meta Business Suite.",
+    "country_restricted": "Meta does not allow messages from your country with this account.",
+    "payment_missing": "Add a payment method to your WhatsApp Business account in Meta Business"
+    " Suite.",
+    "not_registered": "Your number is not registered with WhatsApp: connect it again.",
+    "pin_needed": "Your number has a two-step verification PIN. Tell it to us, or turn two-step"
+    " verification off in WhatsApp Manager.",
+    "sync_late": "Chats can only be shared within 24 hours of connecting. Disconnect us in the"
+    " WhatsApp Business app, then connect again.",
+    "wrong_app": "The login was for another application: start again from our page.",
+    "token_invalid": "The login is no longer valid: start again.",
+    "permission_missing": "Start again, and leave all permissions that Meta asks for switched on.",
+    "waba_not_granted": "Start again, and choose the WhatsApp Business account to connect.",
+    "code_refused": "The login expired or was used before: start again.",
+    "code_lost": "The login was interrupted: start again.",
+    "cancelled": "The dialog was closed: start again when you are ready.",
+    "error_reported": "Meta's dialog reported an error: try again, or write to Meta's support.",
+    "expired": "This link has expired: ask for a new one.",
+    "owned_by_another": "This WhatsApp Business account is connected by another organization. It"
+    " must be disconnected there first.",
+    "unshared": "You removed our access to the account. Connect it again.",
+    "uninstalled": "You removed our app. Connect the account again.",
+    "offboarded": "The WhatsApp Business app moved to another phone. Connect it again.",
+    "account_disconnected": "The WhatsApp Business app was disconnected from us. Connect it again.",
+    "disconnected_by_us": "The account was disconnected. Connect it again to use it.",
+    "banned": "Meta has disabled the account. Ask for a review in Account Quality.",
+    "ban_scheduled": "Meta will disable the account. Ask for a review in Account Quality.",
+    "deleted": "The account was deleted at Meta.",
+}
+_OPERATOR = {
+    "bad_request": "Meta refused our request as wrong: see the last error.",
+    "not_found": "Meta does not know the account, or the token may not see it.",
+    "number_deleted": "The number was deleted at Meta: provision again without it.",
+    "history_declined": "The customer declined to share the chats.",
+    "failed": "The last try failed for a reason of ours: see the logs, then provision again.",
+    "meta_unavailable": "Meta did not answer for long: provision again.",
+    "undecryptable": "The token cannot be decrypted: check TOKEN_ENCRYPTION_KEYS_PREVIOUS.",
+    "never_finished": "Each try ended the process that tried it: see the logs.",
+    "orphan": "Nobody's: claim it for an organization, or send a reconnect link.",
+    "no_token": "There is no token: send the organization a link to connect again.",
+}
+_NOBODY = {
+    "exchanging": "The login is being exchanged with Meta.",
+    "proving": "Meta is being asked what the login is for.",
+    "session_needed": "Waiting for the dialog's message that says which account was chosen.",
+    "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
+    "throttled": "Meta limits our calls: it goes on by itself.",
+}
+
+
+def remedy(reason: str | None) -> Remedy | None:
+    """None where nothing is amiss. Total: a reason of Meta's that we have no words for (a phone's
+    disconnection, for one) is mended by connecting again."""
+    if reason is None:
+        return None
+    for who, texts in (("customer", _CUSTOMER), ("operator", _OPERATOR), ("nobody", _NOBODY)):
+        if reason in texts:
+            return Remedy(who, texts[reason])  # type: ignore[arg-type]
+    return Remedy("customer", "The connection ended at Meta's side. Connect it again.")

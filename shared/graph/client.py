@@ -1,0 +1,276 @@
+"""The Graph API calls we use, typed; the only caller of Meta."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from shared.domain.graph_errors import MetaRefused, MetaUnavailable
+from shared.domain.proving import SCOPE, TokenReport
+from shared.domain.provisioning import Number, StepName
+from shared.domain.splitting import as_id
+from shared.graph.metrics import GraphMetrics
+from shared.graph.transport import Json, Transport, open_session
+from shared.settings import GraphSettings
+
+_NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
+_PAGE_SIZE = "100"
+#: Of a WABA's numbers; Meta's own limit is far below (Business phone numbers page, 2026).
+MAX_PAGES = 20
+_SYNC_TYPES: dict[StepName, str] = {
+    "sync_contacts": "smb_app_state_sync",
+    "sync_history": "history",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """A customer's token; `expires_at` None: never, or Meta did not say. Never shown."""
+
+    text: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waba:
+    waba_id: str
+    owner_business_id: str | None
+
+
+class Graph:
+    """Every method may raise GraphError; those that change something are safe to repeat, except
+    as said. `token` is the customer's."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        app_id: str,
+        app_secret: str,
+        app_token: str,
+        system_token: str | None,
+    ) -> None:
+        self._transport = transport
+        self.app_id = app_id
+        self._app_secret = app_secret
+        self._app_token = app_token
+        self._system_token = system_token
+
+    async def exchange_code(self, code: str, redirect_uri: str | None) -> Token:
+        """A code lives 30 s and is spent by the first exchange (Embedded Signup, Implementation).
+
+        `redirect_uri` exactly as the dialog had it; None for the popup.
+        """
+        query = {"client_id": self.app_id, "client_secret": self._app_secret, "code": code}
+        if redirect_uri is not None:
+            query["redirect_uri"] = redirect_uri
+        answer = await self._transport.call(
+            "exchange_code", "GET", "oauth/access_token", token=None, query=query
+        )
+        return _token(answer)
+
+    async def debug_token(self, token: str) -> TokenReport:
+        """A dead token is a report too, not an error: Meta answers 200."""
+        answer = await self._transport.call(
+            "debug_token",
+            "GET",
+            "debug_token",
+            token=self._app_token,
+            query={"input_token": token},
+        )
+        data = answer.get("data")
+        if not isinstance(data, dict):
+            raise MetaUnavailable("meta_unavailable")
+        return _report(data)
+
+    async def read_waba(self, waba_id: str, token: str) -> Waba:
+        answer = await self._as_customer(
+            "read_waba", "GET", waba_id, token, {"fields": "id,owner_business_info"}, place=waba_id
+        )
+        if as_id(answer.get("id")) != waba_id:
+            raise MetaRefused("not_found")
+        business = answer.get("owner_business_info")
+        return Waba(waba_id, as_id(business.get("id")) if isinstance(business, dict) else None)
+
+    async def read_numbers(self, waba_id: str, token: str) -> list[Number]:
+        """All of them, the newest first."""
+        numbers: list[Number] = []
+        query = {"fields": _NUMBER_FIELDS, "limit": _PAGE_SIZE}
+        for _ in range(MAX_PAGES):
+            answer = await self._as_customer(
+                "read_numbers", "GET", f"{waba_id}/phone_numbers", token, query, place=waba_id
+            )
+            data = answer.get("data")
+            if not isinstance(data, list):
+                raise MetaUnavailable("meta_unavailable")
+            numbers += [number for one in data if (number := _number(one)) is not None]
+            after = _next_page(answer)
+            if after is None:
+                break
+            query = query | {"after": after}
+        return numbers
+
+    async def is_subscribed(self, waba_id: str, token: str) -> bool:
+        """Whether the WABA's webhooks are sent to our app."""
+        answer = await self._as_customer(
+            "read_subscriptions", "GET", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+        )
+        data = answer.get("data")
+        apps = [one.get("whatsapp_business_api_data") for one in data if isinstance(one, dict)] if (
+            isinstance(data, list)
+        ) else []  # fmt: skip
+        return any(isinstance(app, dict) and as_id(app.get("id")) == self.app_id for app in apps)
+
+    async def subscribe(self, waba_id: str, token: str) -> None:
+        """Clears a callback override of the WABA, if it has one: ask `is_subscribed` first."""
+        await self._as_customer(
+            "subscribe", "POST", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+        )
+
+    async def unsubscribe(self, waba_id: str, token: str) -> None:
+        """Its callback override goes with the subscription."""
+        await self._as_customer(
+            "unsubscribe", "DELETE", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+        )
+
+    async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
+        """At most 10 times a number in 72 hours; never for a number in coexistence."""
+        body = {"messaging_product": "whatsapp", "pin": pin}
+        path = f"{phone_number_id}/register"
+        await self._as_customer("register", "POST", path, token, {}, body, place=waba_id)
+
+    async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
+        """Not allowed for a number in coexistence."""
+        body = {"messaging_product": "whatsapp"}
+        path = f"{phone_number_id}/deregister"
+        await self._as_customer("deregister", "POST", path, token, {}, body, place=waba_id)
+
+    async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
+        """Taken once, within 24 hours of the onboarding; a second time raises `sync_used`."""
+        body = {"messaging_product": "whatsapp", "sync_type": _SYNC_TYPES[step]}
+        path = f"{phone_number_id}/smb_app_data"
+        await self._as_customer("sync", "POST", path, token, {}, body, place=waba_id)
+
+    @property
+    def can_fetch_tokens(self) -> bool:
+        return self._system_token is not None
+
+    async def fetch_token(self, business_id: str) -> Token:
+        """The token a customer's business granted us before, without the customer (Access tokens
+        page, `fetch_only`). Raises MetaRefused where we have no system token to ask with."""
+        if self._system_token is None:
+            raise MetaRefused("no_token")
+        answer = await self._transport.call(
+            "fetch_token",
+            "POST",
+            f"{business_id}/system_user_access_tokens",
+            token=self._system_token,
+            query=self._transport.proof(self._system_token),
+            body={"fetch_only": True},
+        )
+        return _token(answer)
+
+    async def _as_customer(
+        self,
+        name: str,
+        method: Any,
+        path: str,
+        token: str,
+        query: dict[str, str],
+        body: Json | None = None,
+        *,
+        place: str,
+    ) -> Json:
+        query = query | self._transport.proof(token)
+        return await self._transport.call(
+            name, method, path, token=token, query=query, body=body, place=place
+        )
+
+
+def _token(answer: Json) -> Token:
+    text, seconds = answer.get("access_token"), answer.get("expires_in")
+    if not isinstance(text, str) or not text:
+        raise MetaUnavailable("meta_unavailable")
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
+        return Token(text, None)
+    return Token(text, _time(int(time.time()) + seconds))
+
+
+def _report(data: Json) -> TokenReport:
+    scopes = data.get("scopes")
+    return TokenReport(
+        is_valid=data.get("is_valid") is True,
+        app_id=as_id(data.get("app_id")) or "",
+        scopes=frozenset(s for s in scopes if isinstance(s, str))
+        if isinstance(scopes, list)
+        else frozenset(),
+        wabas=_granted(data.get("granular_scopes")),
+        user_id=as_id(data.get("user_id")),
+        expires_at=_time(data.get("expires_at")),
+    )
+
+
+def _granted(granular: object) -> frozenset[str] | None:
+    """Absent `target_ids` mean all, an empty list none (seen in the field; unconfirmed by Meta)."""
+    for one in granular if isinstance(granular, list) else ():
+        if isinstance(one, dict) and one.get("scope") == SCOPE:
+            targets = one.get("target_ids")
+            if targets is None:
+                return None
+            ids = map(as_id, targets) if isinstance(targets, list) else ()
+            return frozenset(id_ for id_ in ids if id_ is not None)
+    return frozenset()
+
+
+def _time(seconds: object) -> datetime | None:
+    """0 is Meta's never."""
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds < 10**11:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _number(told: object) -> Number | None:
+    if not isinstance(told, dict) or (id_ := as_id(told.get("id"))) is None:
+        return None
+    digits = "".join(filter(str.isdecimal, str(told.get("display_phone_number", ""))))
+    is_on_cloud = told.get("platform_type") == "CLOUD_API"
+    return Number(
+        phone_number_id=id_,
+        digits=digits if digits.isascii() else "",
+        is_coexistence=told.get("is_on_biz_app") is True,
+        is_registered=is_on_cloud and told.get("status") == "CONNECTED",
+    )
+
+
+def _next_page(answer: Json) -> str | None:
+    paging = answer.get("paging")
+    if not isinstance(paging, dict) or "next" not in paging:
+        return None
+    cursors = paging.get("cursors")
+    after = cursors.get("after") if isinstance(cursors, dict) else None
+    return after if isinstance(after, str) and after else None
+
+
+@asynccontextmanager
+async def open_graph(settings: GraphSettings, registry: CollectorRegistry) -> AsyncIterator[Graph]:
+    """A client; it connects when first used."""
+    secret = settings.meta_app_secret.get_secret_value()
+    system = settings.meta_system_user_token
+    async with open_session() as session:
+        transport = Transport(
+            session,
+            f"{settings.meta_graph_url.rstrip('/')}/{settings.meta_graph_version}",
+            secret.encode(),
+            GraphMetrics(registry),
+        )
+        yield Graph(
+            transport,
+            app_id=settings.meta_app_id,
+            app_secret=secret,
+            app_token=settings.meta_app_access_token.get_secret_value(),
+            system_token=None if system is None else system.get_secret_value(),
+        )

@@ -1,0 +1,14 @@
+"""What is counted of calls to Meta."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+
+class GraphMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "graph_calls",
+            "Calls to Meta: ok, held back before a limit, or by the error's policy",
+            ["call", "outcome"],
+            registry=registry,
+        )
+        self.seconds = Histogram("graph_call_seconds", "How long Meta took", registry=registry)

@@ -1,0 +1,144 @@
+"""One call to Meta: a deadline, no redirects, a bounded answer, and an error for every failure."""
+
+import asyncio
+import hmac
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable, graph_error
+from shared.graph.metrics import GraphMetrics
+from shared.graph.usage import Usage
+
+#: Well under a follow-up's lease.
+CALL_SECONDS = 10.0
+MAX_ANSWER_BYTES = 1_000_000
+
+Json = dict[str, Any]
+Method = Literal["GET", "POST", "DELETE"]
+
+
+class Transport:
+    """Calls go to one base URL from the configuration; nothing from outside chooses a host."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, secret: bytes, metrics: GraphMetrics
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._secret = secret
+        self._metrics = metrics
+        self._usage = Usage()
+
+    def proof(self, token: str) -> dict[str, str]:
+        """Shows that whoever has the token also has the app's secret (Graph API, Securing
+        requests)."""
+        return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
+
+    async def call(
+        self,
+        name: str,
+        method: Method,
+        path: str,
+        *,
+        token: str | None,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        place: str = "",
+    ) -> Json:
+        """The answer's object. `name` is for the metric, `place` the WABA whose limit it counts in.
+
+        `path` is made of our own words and of ids that are digits. Raises GraphError; MetaThrottled
+        also where a limit is near, without calling.
+        """
+        now = asyncio.get_running_loop().time()
+        if left := self._usage.seconds_left(place, now):
+            self._metrics.calls.labels(name, "held").inc()
+            raise MetaThrottled(left)
+        try:
+            with self._metrics.seconds.time():
+                answer = await self._call(method, path, token, query, body, place)
+        except GraphError as error:
+            self._metrics.calls.labels(name, error.policy).inc()
+            if isinstance(error, MetaThrottled) and error.code != 133016:  # one number's own limit
+                self._usage.rest(place, error.seconds, now)
+            raise
+        self._metrics.calls.labels(name, "ok").inc()
+        return answer
+
+    async def _call(
+        self,
+        method: Method,
+        path: str,
+        token: str | None,
+        query: Mapping[str, str] | None,
+        body: Json | None,
+        place: str,
+    ) -> Json:
+        try:
+            async with self._session.request(
+                method,
+                f"{self._base_url}/{path}",
+                params=query,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"} if token else None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+            ) as response:
+                wait = self._usage.note(response.headers, place, asyncio.get_running_loop().time())
+                answer = await _read(response)
+        except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
+            # Nothing of the exception goes on: it may quote the URL, which may hold a token.
+            raise MetaUnavailable("meta_unavailable") from None
+        if response.status == 200 and isinstance(answer, dict) and "error" not in answer:
+            return answer
+        raise _error(answer, response.status, wait)
+
+
+def _error(answer: object, status: int, wait_seconds: float | None) -> GraphError:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    told = error if isinstance(error, dict) else {}
+    return graph_error(
+        _code(told.get("code")),
+        _code(told.get("error_subcode")),
+        status=status,
+        is_transient=told.get("is_transient") is True,
+        wait_seconds=wait_seconds,
+    )
+
+
+def _code(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+async def _read(response: aiohttp.ClientResponse) -> object:
+    """The parsed answer; None where it is too large or no JSON."""
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(65_536):
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            response.close()
+            return None
+    try:
+        return orjson.loads(bytes(content))
+    except orjson.JSONDecodeError:
+        return None
+
+
+@asynccontextmanager
+async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Neither cookies nor the environment's proxies: a call goes where the configuration says.
+
+    Each call has a connection of its own: on a used one aiohttp silently repeats a GET that was cut
+    off, and the repetition of a code's exchange finds the code spent.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    ) as session:
+        yield session

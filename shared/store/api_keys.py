@@ -1,0 +1,66 @@
+"""API keys: kept as hashes, shown once, revocable."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.store.pool import Connection
+
+#: So that a key is recognised wherever it was left lying.
+PREFIX = "porteiro_"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """`organization_id` None: the company's, whose requests name the organization."""
+
+    id: UUID
+    name: str
+    organization_id: str | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+async def create(connection: Connection, name: str, organization_id: str | None) -> str:
+    """A new key's text, which is kept nowhere: 256 random bits, so a plain hash of it is safe."""
+    key = PREFIX + secrets.token_urlsafe(32)
+    await connection.execute(
+        "INSERT INTO api_keys (id, name, organization_id, hash) VALUES ($1, $2, $3, $4)",
+        uuid7(),
+        name,
+        organization_id,
+        _hash(key),
+    )
+    return key
+
+
+async def find(connection: Connection, key: str) -> ApiKey | None:
+    """Whose key it is; None where there is none, or it was revoked."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key)
+    )
+    return None if record is None else ApiKey(*record)
+
+
+async def listed(connection: Connection) -> Sequence[ApiKey]:
+    return [ApiKey(*record) for record in await connection.fetch(f"{_SELECT} ORDER BY id")]
+
+
+async def revoke(connection: Connection, key_id: UUID) -> bool:
+    """False where there is no such key that still works."""
+    status = await connection.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
+    )
+    return status == "UPDATE 1"
+
+
+_SELECT = "SELECT id, name, organization_id, created_at, revoked_at FROM api_keys"
+
+
+def _hash(key: str) -> bytes:
+    return sha256(key.encode()).digest()

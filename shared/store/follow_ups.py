@@ -1,0 +1,195 @@
+"""Follow-ups: work that calls Meta, claimed and tried like a change, one open of a kind each."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.domain.provisioning import SYNCS, Step
+from shared.store import due
+from shared.store.pool import Connection
+
+Kind = Literal["prove", "provision", "read", "disconnect"]
+AT_ONCE = timedelta(0)
+
+
+class Void(Exception):
+    """The claim's lease lapsed, and the follow-up is another's: nothing may be done for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A claimed one; every transaction for it begins with `hold`."""
+
+    id: UUID
+    kind: Kind
+    subject: str
+    attempts: int
+    lease_until: datetime
+    asked_at: datetime
+
+
+async def add(
+    connection: Connection, kind: Kind, subjects: Collection[str], *, after: timedelta = AT_ONCE
+) -> None:
+    """Ask for it, anew if it is blocked or under way. Idempotent while it is open."""
+    await connection.execute(
+        """
+        INSERT INTO follow_ups AS held (id, kind, subject, due_at)
+        SELECT id, $1, subject, now() + $4 FROM unnest($2::uuid[], $3::text[]) AS row (id, subject)
+        ON CONFLICT (subject, kind) WHERE state <> 'done' DO UPDATE
+        SET state = 'pending', reason = NULL, asked_at = clock_timestamp(),
+            due_at = CASE WHEN held.state = 'pending' THEN least(held.due_at, excluded.due_at)
+                     ELSE excluded.due_at END,
+            attempts = CASE WHEN held.lease_until > now() THEN held.attempts ELSE 0 END
+        """,
+        kind,
+        [uuid7() for _ in subjects],
+        sorted(subjects),
+        after,
+    )
+
+
+async def add_where_token(
+    connection: Connection, kind: Kind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
+) -> None:
+    """The same for those of these connections that have a token."""
+    records = await connection.fetch(
+        "SELECT waba_id FROM whatsapp_connections WHERE waba_id = ANY($1) AND token IS NOT NULL",
+        list(waba_ids),
+    )
+    if records:
+        await add(connection, kind, [record["waba_id"] for record in records], after=after)
+
+
+async def load(connection: Connection, claim: due.Claim) -> FollowUp | None:
+    """None if the claim is void."""
+    record = await connection.fetchrow(
+        """
+        SELECT id, kind, subject, attempts, lease_until, asked_at FROM follow_ups
+        WHERE id = $1 AND attempts = $2 AND state = 'pending'
+        """,
+        claim.id,
+        claim.attempts,
+    )
+    return None if record is None else FollowUp(*record)
+
+
+async def hold(connection: Connection, one: FollowUp) -> None:
+    """Lock it until the transaction ends, after the rows it is about. Raises Void."""
+    is_held = await connection.fetchval(
+        """
+        SELECT true FROM follow_ups
+        WHERE id = $1 AND lease_until = $2 AND state = 'pending' FOR UPDATE
+        """,
+        one.id,
+        one.lease_until,
+    )
+    if not is_held:
+        raise Void
+
+
+async def end(connection: Connection, one: FollowUp) -> None:
+    """A held one is done, unless it was asked for again meanwhile."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET
+            state = CASE WHEN asked_at = $2 THEN 'done' ELSE 'pending' END::follow_up_state,
+            ended_at = CASE WHEN asked_at = $2 THEN now() END,
+            attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
+        WHERE id = $1
+        """,
+        one.id,
+        one.asked_at,
+    )
+
+
+async def block(connection: Connection, one: FollowUp, reason: str) -> None:
+    """A held one waits until it is asked for again, which may have happened meanwhile."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET
+            state = CASE WHEN asked_at = $2 THEN 'blocked' ELSE 'pending' END::follow_up_state,
+            attempts = 0, due_at = now(), lease_until = '-infinity', reason = $3
+        WHERE id = $1
+        """,
+        one.id,
+        one.asked_at,
+        reason,
+    )
+
+
+async def advance(connection: Connection, one: FollowUp) -> None:
+    """A held one came a step further: due again at once, with all its tries."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
+        WHERE id = $1
+        """,
+        one.id,
+    )
+
+
+async def put_off(
+    connection: Connection, one: FollowUp, after: timedelta, reason: str, *, is_try: bool
+) -> None:
+    """A held one is due again after that, or at once if it was asked for again meanwhile."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET
+            due_at = CASE WHEN asked_at = $2 THEN now() + $3 ELSE now() END,
+            attempts = attempts - $4, lease_until = '-infinity', reason = $5
+        WHERE id = $1
+        """,
+        one.id,
+        one.asked_at,
+        after,
+        0 if is_try else 1,
+        reason,
+    )
+
+
+async def begin_step(connection: Connection, one: FollowUp, step: Step) -> None:
+    """Before it is tried; idempotent."""
+    await connection.execute(
+        """
+        INSERT INTO provision_steps (follow_up_id, waba_id, step, phone_number_id)
+        VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+        """,
+        one.id,
+        one.subject,
+        step.name,
+        step.phone_number_id,
+    )
+
+
+async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
+    """It had its effect."""
+    await connection.execute(
+        """
+        UPDATE provision_steps SET done_at = now()
+        WHERE follow_up_id = $1 AND step = $2 AND phone_number_id = $3
+        """,
+        one.id,
+        step.name,
+        step.phone_number_id,
+    )
+
+
+async def done_steps(connection: Connection, one: FollowUp, *, token_at: datetime) -> set[Step]:
+    """This follow-up's, and syncs of earlier ones since the token came: Meta takes those once."""
+    records = await connection.fetch(
+        """
+        SELECT step, phone_number_id FROM provision_steps
+        WHERE waba_id = $2 AND done_at IS NOT NULL
+            AND (follow_up_id = $1 OR step = ANY($3) AND done_at >= $4)
+        """,
+        one.id,
+        one.subject,
+        list(SYNCS),
+        token_at,
+    )
+    return {Step(*record) for record in records}

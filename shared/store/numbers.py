@@ -1,0 +1,60 @@
+"""The numbers of connections, as Meta tells them."""
+
+from collections.abc import Sequence
+
+from shared.domain.provisioning import Number
+from shared.store.pool import Connection
+
+
+async def save(connection: Connection, waba_id: str, numbers: Sequence[Number]) -> None:
+    """All the numbers Meta has of this WABA now, the newest first; idempotent.
+
+    Of two with the same digits the newer one is the number.
+    """
+    newest = {one.digits: one for one in reversed(numbers)}
+    rows = sorted(newest.values(), key=lambda one: one.digits)  # one lock order for everybody
+    await connection.execute(
+        """
+        INSERT INTO phone_numbers AS held
+            (waba_id, digits, phone_number_id, is_coexistence, is_registered, read_at)
+        SELECT $1, told.*, now()
+        FROM unnest($2::text[], $3::text[], $4::boolean[], $5::boolean[])
+            AS told (digits, phone_number_id, is_coexistence, is_registered)
+        ON CONFLICT (waba_id, digits) DO UPDATE
+        SET phone_number_id = excluded.phone_number_id, is_coexistence = excluded.is_coexistence,
+            is_registered = excluded.is_registered, read_at = excluded.read_at
+        """,
+        waba_id,
+        [one.digits for one in rows],
+        [one.phone_number_id for one in rows],
+        [one.is_coexistence for one in rows],
+        [one.is_registered for one in rows],
+    )
+
+
+async def current(connection: Connection, waba_id: str) -> list[Number]:
+    """Those Meta had when it was last asked, in a fixed order."""
+    records = await connection.fetch(
+        """
+        SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers
+        WHERE waba_id = $1 AND read_at = (
+            SELECT max(read_at) FROM phone_numbers WHERE waba_id = $1
+        )
+        ORDER BY digits
+        """,
+        waba_id,
+    )
+    return [Number(*record) for record in records]
+
+
+async def mark_registered(
+    connection: Connection, waba_id: str, phone_number_id: str, *, is_registered: bool
+) -> None:
+    await connection.execute(
+        """
+        UPDATE phone_numbers SET is_registered = $3 WHERE waba_id = $1 AND phone_number_id = $2
+        """,
+        waba_id,
+        phone_number_id,
+        is_registered,
+    )

@@ -1,0 +1,281 @@
+"""Onboardings: one organization's tries to connect, and what the browser and its token said."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import asyncpg
+from uuid_utils.compat import uuid7
+
+from shared.crypto import KeyRing, associated_data
+from shared.store.pool import Connection
+
+Flow = Literal["popup", "redirect", "claim"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new onboarding, as its organization asks for it."""
+
+    organization_id: str
+    tracking_code: str
+    expires_at: datetime
+    flow: Flow = "popup"
+    is_coexistence: bool = False
+    redirect_uri: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Onboarding:
+    """What is known of one; `session_event` and `claimed_waba_id` are the browser's words."""
+
+    id: UUID
+    organization_id: str
+    tracking_code: str
+    flow: Flow
+    is_coexistence: bool
+    redirect_uri: str | None
+    state: str
+    reason: str | None
+    session_event: str | None
+    claimed_waba_id: str | None
+    waba_id: str | None
+    code_hash: bytes | None
+    code_at: datetime | None
+    has_token: bool
+    created_at: datetime
+    expires_at: datetime
+    proven_at: datetime | None
+
+
+_SELECT = """
+    SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
+           CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END,
+           reason, session_event, claimed_waba_id, waba_id, code_hash, code_at,
+           token IS NOT NULL, created_at, expires_at, proven_at
+    FROM whatsapp_onboarding
+"""
+
+
+async def start(connection: Connection, one: Start) -> UUID | None:
+    """The new onboarding's id; None if its tracking code or idempotency key is taken."""
+    onboarding_id: UUID | None = await connection.fetchval(
+        """
+        INSERT INTO whatsapp_onboarding
+            (id, organization_id, tracking_code, expires_at, flow, is_coexistence, redirect_uri,
+             idempotency_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+        """,
+        uuid7(),
+        one.organization_id,
+        one.tracking_code,
+        one.expires_at,
+        one.flow,
+        one.is_coexistence,
+        one.redirect_uri,
+        one.idempotency_key,
+    )
+    return onboarding_id
+
+
+async def find(
+    connection: Connection, tracking_code: str, *, organization_id: str | None
+) -> Onboarding | None:
+    """That onboarding, if it is the organization's; None as organization: whosever it is."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)",
+        tracking_code,
+        organization_id,
+    )
+    return None if record is None else Onboarding(*record)
+
+
+async def started_as(
+    connection: Connection, organization_id: str, idempotency_key: str
+) -> Onboarding | None:
+    """The organization's onboarding that was started under this key."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE organization_id = $1 AND idempotency_key = $2",
+        organization_id,
+        idempotency_key,
+    )
+    return None if record is None else Onboarding(*record)
+
+
+async def take_session(
+    connection: Connection,
+    tracking_code: str,
+    *,
+    event: str,
+    claimed_waba_id: str | None,
+    reason: str | None,
+) -> bool:
+    """Keep what the browser says; False where it changes nothing any more: proven or ended.
+
+    A message that claims nothing leaves an earlier claim standing.
+    """
+    status = await connection.execute(
+        """
+        UPDATE whatsapp_onboarding SET
+            session_event = $2, claimed_waba_id = coalesce($3, claimed_waba_id), reason = $4
+        WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+        """,
+        tracking_code,
+        event,
+        claimed_waba_id,
+        reason,
+    )
+    return status == "UPDATE 1"
+
+
+async def take_code(connection: Connection, tracking_code: str, code_hash: bytes) -> bool:
+    """Whether this code is new and is to be exchanged now, by whoever is told so: once.
+
+    To be committed before the exchange.
+    """
+    try:
+        status = await connection.execute(
+            """
+            UPDATE whatsapp_onboarding
+            SET code_hash = $2, code_at = now(), reason = NULL
+            WHERE tracking_code = $1 AND state = 'open' AND expires_at > now()
+                AND proven_at IS NULL AND token IS NULL AND code_hash IS DISTINCT FROM $2
+            """,
+            tracking_code,
+            code_hash,
+        )
+    except asyncpg.UniqueViolationError:  # another onboarding's
+        return False
+    return status == "UPDATE 1"
+
+
+async def keep_token(
+    connection: Connection, ring: KeyRing, one: Onboarding, token: str, expires_at: datetime | None
+) -> None:
+    """Unproven: it is nobody's connection's yet."""
+    await connection.execute(
+        "UPDATE whatsapp_onboarding SET token = $2, token_expires_at = $3 WHERE id = $1",
+        one.id,
+        ring.seal(token.encode(), _place(one.id)),
+        expires_at,
+    )
+
+
+async def read_token(
+    connection: Connection, ring: KeyRing, one: Onboarding
+) -> tuple[str, datetime | None] | None:
+    """The unproven token and when it ends. Raises Undecryptable."""
+    record = await connection.fetchrow(
+        "SELECT token, token_expires_at FROM whatsapp_onboarding WHERE id = $1", one.id
+    )
+    if record is None or record["token"] is None:
+        return None
+    return ring.open(record["token"], _place(one.id)).decode(), record["token_expires_at"]
+
+
+async def drop_token(connection: Connection, one: Onboarding, *, reason: str | None) -> None:
+    """It was proven and copied, or (with a `reason`) proved nothing."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_onboarding
+        SET token = NULL, token_expires_at = NULL, reason = $2 WHERE id = $1
+        """,
+        one.id,
+        reason,
+    )
+
+
+async def note(connection: Connection, one: Onboarding, reason: str | None) -> None:
+    """Why it is stuck; None: it is not."""
+    await connection.execute(
+        "UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason
+    )
+
+
+async def cancel(connection: Connection, tracking_code: str, organization_id: str | None) -> bool:
+    """Close an open onboarding for good, and drop what it held; False where there is none."""
+    status = await connection.execute(
+        """
+        UPDATE whatsapp_onboarding
+        SET state = 'cancelled', reason = 'cancelled', token = NULL, token_expires_at = NULL
+        WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)
+            AND state = 'open' AND proven_at IS NULL
+        """,
+        tracking_code,
+        organization_id,
+    )
+    return status == "UPDATE 1"
+
+
+async def prove(
+    connection: Connection, tracking_code: str, waba_id: str, at: datetime
+) -> str | None:
+    """This onboarding's session is proven to be of that WABA; its organization.
+
+    Idempotent; the earliest proof is kept. None if there is no such onboarding, or it was proven
+    to be another WABA's, or was cancelled.
+    """
+    organization_id: str | None = await connection.fetchval(
+        """
+        UPDATE whatsapp_onboarding
+        SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed', reason = NULL
+        WHERE tracking_code = $1 AND state <> 'cancelled'
+            AND (proven_at IS NULL OR waba_id = $2)
+        RETURNING organization_id
+        """,
+        tracking_code,
+        waba_id,
+        at,
+    )
+    return organization_id
+
+
+async def proofs(connection: Connection, waba_ids: Collection[str]) -> dict[str, list[str]]:
+    """By WABA id the organizations whose proof of it stands, the first first."""
+    found: dict[str, list[str]] = {}
+    for record in await connection.fetch(
+        """
+        SELECT waba_id, organization_id FROM whatsapp_onboarding
+        WHERE waba_id = ANY($1) AND proven_at IS NOT NULL AND withdrawn_at IS NULL
+        ORDER BY waba_id, proven_at, id
+        """,
+        list(waba_ids),
+    ):
+        found.setdefault(record["waba_id"], []).append(record["organization_id"])
+    return found
+
+
+async def withdraw(connection: Connection, waba_id: str, organization_id: str) -> None:
+    """The organization disconnected this WABA: what it proved stands no more."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_onboarding SET withdrawn_at = now()
+        WHERE waba_id = $1 AND organization_id = $2 AND proven_at IS NOT NULL
+            AND withdrawn_at IS NULL
+        """,
+        waba_id,
+        organization_id,
+    )
+
+
+async def onboarding(connection: Connection, waba_ids: Collection[str]) -> set[str]:
+    """Organizations with an open onboarding that may yet name one of these WABAs.
+
+    At most two: more would change no decision, which asks for one that is not the owner.
+    """
+    records = await connection.fetch(
+        """
+        SELECT DISTINCT organization_id FROM whatsapp_onboarding
+        WHERE state = 'open' AND expires_at > now() AND (waba_id IS NULL OR waba_id = ANY($1))
+        LIMIT 2
+        """,
+        list(waba_ids),
+    )
+    return {record["organization_id"] for record in records}
+
+
+def _place(onboarding_id: UUID) -> bytes:
+    return associated_data("whatsapp_onboarding", onboarding_id.bytes, "token")

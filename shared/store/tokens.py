@@ -1,0 +1,123 @@
+"""The vault: customers' tokens and their numbers' PINs, sealed, each bound to its row."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from shared.crypto import KeyRing, associated_data
+from shared.store.pool import Connection
+
+TokenState = Literal["none", "valid", "expiring", "expired", "revoked", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Held:
+    """A connection's token, since when we have it; never shown."""
+
+    text: str
+    at: datetime
+
+
+async def keep(
+    connection: Connection,
+    ring: KeyRing,
+    waba_id: str,
+    token: str,
+    *,
+    expires_at: datetime | None,
+    user_id: str | None = None,
+) -> None:
+    """The locked connection's token, in place of an older one, and fresh from Meta."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections
+        SET token = $2, token_at = now(), token_expires_at = $3, token_state = 'valid',
+            token_user_id = coalesce($4, token_user_id), token_checked_at = now()
+        WHERE waba_id = $1
+        """,
+        waba_id,
+        ring.seal(token.encode(), token_place(waba_id)),
+        expires_at,
+        user_id,
+    )
+
+
+async def read(connection: Connection, ring: KeyRing, waba_id: str) -> Held | None:
+    """Raises Undecryptable."""
+    record = await connection.fetchrow(
+        "SELECT token, token_at FROM whatsapp_connections WHERE waba_id = $1 AND token IS NOT NULL",
+        waba_id,
+    )
+    if record is None:
+        return None
+    return Held(ring.open(record["token"], token_place(waba_id)).decode(), record["token_at"])
+
+
+async def judge(connection: Connection, waba_id: str, state: TokenState, of: Held) -> None:
+    """What Meta said of that token; a newer one is not touched."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections SET token_state = $3, token_checked_at = now()
+        WHERE waba_id = $1 AND token_at = $2
+        """,
+        waba_id,
+        of.at,
+        state,
+    )
+
+
+async def drop(connection: Connection, waba_id: str) -> None:
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections
+        SET token = NULL, token_at = NULL, token_expires_at = NULL, token_state = 'none'
+        WHERE waba_id = $1
+        """,
+        waba_id,
+    )
+
+
+async def ensure_pin(
+    connection: Connection, ring: KeyRing, waba_id: str, phone_number_id: str, new: str
+) -> str:
+    """The number's PIN; `new` becomes it if it has none. To be committed before it is used."""
+    record = await connection.fetchrow(
+        """
+        SELECT digits, pin FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2
+        FOR UPDATE
+        """,
+        waba_id,
+        phone_number_id,
+    )
+    if record is not None and record["pin"] is not None:
+        return ring.open(record["pin"], pin_place(waba_id, record["digits"])).decode()
+    await set_pin(connection, ring, waba_id, phone_number_id, new)
+    return new
+
+
+async def set_pin(
+    connection: Connection, ring: KeyRing, waba_id: str, phone_number_id: str, pin: str
+) -> bool:
+    """False where the connection has no such number."""
+    digits = await connection.fetchval(
+        "SELECT digits FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2",
+        waba_id,
+        phone_number_id,
+    )
+    if digits is None:
+        return False
+    await connection.execute(
+        "UPDATE phone_numbers SET pin = $3 WHERE waba_id = $1 AND digits = $2",
+        waba_id,
+        digits,
+        ring.seal(pin.encode(), pin_place(waba_id, digits)),
+    )
+    return True
+
+
+def token_place(waba_id: str) -> bytes:
+    return associated_data("whatsapp_connections", waba_id.encode(), "token")
+
+
+def pin_place(waba_id: str, digits: str) -> bytes:
+    return associated_data("phone_numbers", f"{waba_id} {digits}".encode(), "pin")

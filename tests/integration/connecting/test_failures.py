@@ -1,0 +1,184 @@
+"""Each kind of error, thrown by Meta at each step: the right end, and what to do about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from shared.store.pool import Connection
+from tests.integration.connecting.house import CHECK, CONNECTIONS, House
+from tests.simulated import COEXISTING, NUMBER, WABA, coexisting, number
+from tests.waiting import eventually
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Meta's code and subcode; `reason` None: it is got over without anybody's help."""
+
+    code: int
+    reason: str | None
+    who: str = "customer"
+    subcode: int | None = None
+    token_state: str = "valid"
+
+
+#: One of each row of Meta's table of errors.
+FAULTS = [
+    Fault(1, None),
+    Fault(2, None),
+    Fault(131000, None),
+    Fault(190, "reconnect", subcode=460, token_state="revoked"),
+    Fault(190, "reconnect", subcode=463, token_state="expired"),
+    Fault(190, "checkpoint", subcode=459),
+    Fault(10, "permission_missing", "customer"),
+    Fault(200, "permission_missing", "customer"),
+    Fault(100, "bad_request", "operator"),
+    Fault(100, "not_found", "operator", subcode=33),
+    Fault(368, "policy_block"),
+    Fault(131031, "account_locked"),
+    Fault(131042, "payment_missing"),
+]
+STEPS = ["read_numbers", "read_subscriptions", "subscribe", "register"]
+
+
+def _named(fault: Fault) -> str:
+    return f"{fault.code}-{fault.subcode or ''}"
+
+
+@pytest.mark.parametrize("call", STEPS)
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+async def test_an_error_at_a_step(house: House, fault: Fault, call: str) -> None:
+    await house.meta.put_waba(number())
+    await _no_fetching(house)
+    said: dict[str, Any] = {"call": call, "code": fault.code}
+    if fault.subcode:
+        said["subcode"] = fault.subcode
+    await house.meta.order("POST", "faults", said)
+    code = await house.connect()
+    if fault.reason is not None:
+        now = await house.until(code, state="provisioning", reason=fault.reason)
+        assert now["connection"]["remedy"]["who"] == fault.who
+        shown = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
+        assert shown["token_state"] == fault.token_state
+        checked = await house.ask("GET", f"{CHECK}?waba_id={WABA}")
+        assert [one["is_working"] for one in checked["connections"]] == [False]
+        await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
+    await house.until_active(code)
+    assert len(await house.calls(call)) == 2
+
+
+async def _no_fetching(house: House) -> None:
+    """The token cannot be had again without the customer."""
+    refuse = {"call": "fetch_token", "code": 200, "status": 403, "times": 100}
+    await house.meta.order("POST", "faults", refuse)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "reason"),
+    [
+        ("debug_token", 2, None),
+        ("read_waba", 2, None),
+        ("read_waba", 190, "reconnect"),
+        ("read_waba", 368, "policy_block"),
+        ("read_waba", 100, "waba_not_granted"),
+        ("read_waba", 200, "waba_not_granted"),
+    ],
+)
+async def test_an_error_while_proving(
+    house: House, call: str, code: int, reason: str | None
+) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": call, "code": code})
+    tracking_code = await house.connect()
+    if reason is None:
+        await house.until_active(tracking_code)
+    else:
+        assert (await house.until(tracking_code, reason=reason))["connection"] is None
+
+
+async def test_a_dead_token_is_fetched_again_without_the_customer(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "subscribe", "code": 190, "subcode": 460})
+    await house.until_active(await house.connect())
+    assert len(await house.calls("fetch_token")) == 1
+
+
+async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Connection) -> None:
+    await house.meta.put_waba(number())
+    usage = '{"biz":[{"type":"x","call_count":100,"estimated_time_to_regain_access":5}]}'
+    limited = {"call": "subscribe", "code": 80008, "headers": {"X-Business-Use-Case-Usage": usage}}
+    await house.meta.order("POST", "faults", limited)
+    code = await house.connect()
+
+    async def waits() -> float | None:
+        seconds: float | None = await conn.fetchval(
+            """
+            SELECT extract(epoch FROM due_at - now())::float FROM follow_ups
+            WHERE kind = 'provision' AND state = 'pending' AND reason = 'throttled'
+            """
+        )
+        return seconds
+
+    seconds = await eventually(waits)
+    assert 290 < seconds <= 300
+    before = len(await house.calls())
+    for _ in range(20):  # however often it is tried before its time: Meta is not asked
+        await house.hurry()
+        await eventually(waits)
+    assert len(await house.calls()) == before
+    assert await conn.fetchval("SELECT attempts FROM follow_ups WHERE kind = 'provision'") <= 1
+    now = await house.status(code)
+    assert now["connection"]["reason"] == "throttled"
+    assert now["connection"]["remedy"]["who"] == "nobody"
+
+
+async def test_a_limit_that_is_near_is_not_hit(house: House, conn: Connection) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("PUT", "usage", {"business": 95})
+    code = await house.connect()
+
+    async def is_held() -> bool:
+        found = await conn.fetchval("SELECT reason FROM follow_ups WHERE kind = 'provision'")
+        return found == "throttled"  # type: ignore[no-any-return]
+
+    await eventually(is_held)
+    assert (await house.status(code))["connection"]["state"] == "provisioning"
+    assert [call for call, _ in await house.calls()][-1] == "read_waba"
+
+
+async def test_a_number_with_a_pin_of_its_own_needs_it(house: House, conn: Connection) -> None:
+    await house.meta.put_waba(number(pin="271828"))
+    code = await house.connect()
+    now = await house.until(code, state="provisioning", reason="pin_needed")
+    assert now["connection"]["remedy"]["who"] == "customer"
+    path = f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin"
+    await house.ask("POST", path, {"pin": "271828"}, status=202)
+    await house.until_active(code)
+    assert len(await house.calls("register")) == 2
+    assert b"271828" not in await conn.fetchval("SELECT pin FROM phone_numbers")
+
+
+async def test_a_lost_answer_of_a_sync_counts_as_done(house: House) -> None:
+    await house.meta.put_waba(coexisting())
+    lost = {"call": "sync", "drop": True, "subject": f"{COEXISTING}:history"}
+    await house.meta.order("POST", "faults", lost)
+    code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    await house.until_active(code)
+    calls = await house.meta.calls()
+    ends = [entry["code"] for entry in calls if entry["subject"].endswith(":history")]
+    assert ends == [None, 2593107]
+
+
+async def test_a_sync_that_is_too_late_asks_for_a_new_onboarding(house: House) -> None:
+    await house.meta.put_waba(coexisting())
+    await house.meta.order("POST", "faults", {"call": "sync", "code": 2593108})
+    code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    now = await house.until(code, state="provisioning", reason="sync_late")
+    assert "24 hours" in now["connection"]["remedy"]["text"]
+
+
+@pytest.mark.parametrize("body", ["not json", "[]", '{"error": "odd"}', '{"error": {"code": "x"}}'])
+async def test_whatever_meta_answers_is_tried_again(house: House, body: str) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "read_waba", "body": body, "status": 200})
+    await house.until_active(await house.connect())
