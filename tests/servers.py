@@ -30,7 +30,7 @@ class TestServers:
     """Started by the controller, before it starts workers; they find them in the environment."""
 
     def __init__(self) -> None:
-        install.ensure()
+        install.ensure({**install.SERVERS, **install.BROWSER})
         self._folder = Path(tempfile.mkdtemp(prefix="porteiro-test-"))
         self._folder.chmod(0o711)
         self._supervisor = Supervisor(str(self._folder), self._folder, lambda _: None)

@@ -1,19 +1,21 @@
-"""Finds the servers' binaries, and on Debian and Ubuntu installs what is missing."""
+"""Finds binaries, and on Debian and Ubuntu installs what is missing."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Debian's package for each program, and the folders beside PATH where it puts it.
-PACKAGES = {
+#: Debian's package for each program.
+SERVERS = {
     "initdb": "postgresql",
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
 }
+BROWSER = {"chromium": "chromium"}
+#: Where Debian puts programs, beside PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin", "/opt/homebrew/sbin")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -36,15 +38,15 @@ def _version(path: Path) -> list[int]:
     return [int(part) for part in path.parts if part.isdigit()]
 
 
-def ensure() -> None:
+def ensure(packages: Mapping[str, str] = SERVERS) -> None:
     """Install what is missing, without starting anything. Raises NotInstalled."""
-    missing = [package for program, package in PACKAGES.items() if find(program) is None]
+    missing = [package for program, package in packages.items() if find(program) is None]
     if not missing:
         return
     if shutil.which("apt-get") is None:
         raise NotInstalled(
-            f"please install: {', '.join(missing)} - or set DATABASE_URL, REDIS_URL and"
-            " RABBITMQ_URL to servers of your own"
+            f"please install: {', '.join(missing)} (or, of the servers, set DATABASE_URL,"
+            " REDIS_URL and RABBITMQ_URL to ones of your own)"
         )
     print(f"installing with apt: {', '.join(missing)} (once)", file=sys.stderr)
     sudo = [] if os.geteuid() == 0 else ["sudo"]

@@ -84,7 +84,7 @@ def _waba(waba: Waba, kept: str) -> str:
 def _page(title: str, content: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>{title}</title>
+<head><meta charset="utf-8"><link rel="icon" href="data:,"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
 <body><p class="label">{LABEL}</p><h1>{title}</h1>{content}</body>
 </html>

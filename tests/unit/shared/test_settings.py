@@ -99,7 +99,7 @@ def test_a_sound_environment_is_taken(settings: type[Settings]) -> None:
 @pytest.mark.parametrize("settings", CLASSES)
 def test_every_variable_says_what_is_expected_of_it(settings: type[Settings]) -> None:
     assert all(field.description for field in settings.model_fields.values())
-    known = {"HOST", *GARBLED}
+    known = {"HOST", "NEXT_PUBLIC_META_APP_ID", "NEXT_PUBLIC_META_CONFIG_ID", *GARBLED}
     assert {name.upper() for name in settings.model_fields} <= known
 
 
