@@ -18,9 +18,10 @@ log = structlog.get_logger()
 Kind = Literal["onboarding", "waba"]
 
 TTL_SECONDS = 60
-#: What was changed is not cached again so long: longer than a look into PostgreSQL may take, so
-#: that nobody puts back what was read before the change.
-CHANGED_SECONDS = 10
+#: What was changed is not cached again so long, and what took longer to load than KEPT_SECONDS is
+#: not cached at all: so nobody puts back what was read before the change.
+CHANGED_SECONDS = 2
+KEPT_SECONDS = 1.0
 #: A sick Redis costs one lookup so much, and then nobody for REST_SECONDS.
 REDIS_SECONDS = 0.1
 REST_SECONDS = 1.0
@@ -64,8 +65,10 @@ class Cache:
         await self._ask(lambda: self._redis.set(name, _CHANGED, px=CHANGED_SECONDS * 1000))
 
     async def _load(self, name: str, load: Load, *, keep: bool) -> str | None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + KEPT_SECONDS
         found = await load()
-        if found and keep:  # NX: if it was changed meanwhile, that stands
+        if found and keep and loop.time() < until:  # NX: if it was changed meanwhile, that stands
             await self._ask(lambda: self._redis.set(name, found, ex=TTL_SECONDS, nx=True))
         return found
 

@@ -1,17 +1,20 @@
 """How the API is described once and served: an endpoint is data, for the router and OpenAPI."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MAX_BODY_BYTES = 65_536
+BODY_SECONDS = 5.0
 
 #: What can be refused, and with which status.
-Refused = Literal[400, 401, 403, 404, 409, 413, 415, 422, 429, 503]
+Refused = Literal[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
 
 
 class Problem(Exception):
@@ -46,6 +49,7 @@ class Model(BaseModel):
 class Caller:
     """Who asks. `organization_id` None: the company, for any organization it names."""
 
+    key_id: UUID
     name: str
     organization_id: str | None
 
@@ -82,6 +86,8 @@ class Call:
         assert self.caller is not None  # noqa: S101 - authenticated before
         return self.caller
 
+
+M = TypeVar("M", bound=BaseModel)
 
 Handle = Callable[[Call], Awaitable[tuple[int, BaseModel]]]
 
@@ -126,24 +132,32 @@ async def _body(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
         return None
     if request.content_type != "application/json":
         raise Problem(415, "not_json", "The body must be application/json.")
+    return await read_body(endpoint.body, request)
+
+
+async def read_body(model: type[M], request: web.Request) -> M:
+    """Within BODY_SECONDS. Raises Problem."""
     try:
-        raw = await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            raw = await request.read()
+    except TimeoutError:
+        raise Problem(408, "body_late", f"The body must come within {BODY_SECONDS} s.") from None
     except web.HTTPRequestEntityTooLarge:
         raise Problem(413, "too_large", f"At most {MAX_BODY_BYTES} bytes.") from None
     try:
         parsed = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise Problem(400, "not_json", "The body is not valid JSON.") from None
-    return checked(endpoint.body, parsed, "body")
-
-
-M = TypeVar("M", bound=BaseModel)
+    return checked(model, parsed, "body")
 
 
 def checked(model: type[M], value: object, place: str) -> M:
-    """`value` as the model. Raises Problem, which names what is wrong and quotes nothing."""
+    """`value` as the model: what came as JSON strictly, texts of a URL as what they stand for.
+
+    Raises Problem, which names what is wrong and quotes nothing.
+    """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=place == "body")
     except ValidationError as error:
         # Names and kinds of fault; never the value, which may be a token.
         told = {

@@ -19,6 +19,7 @@ from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
+PAGES = "/connect/"
 OPENAPI_PATH = "/api/v1/openapi.json"
 STATIC = Path(__file__).parent / "static"
 #: How long a caller without a database should stay away.
@@ -40,7 +41,8 @@ class Serving:
     def handler(self, endpoint: Endpoint) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = await self._caller(request, needs_key=endpoint.needs_key)
-            with self._at_once.room(caller.name if caller else _address(request)) as has_room:
+            who = str(caller.key_id) if caller else _address(request)
+            with self._at_once.room(who) as has_room:
                 if not has_room:
                     raise self._limited("at_once", 1.0)
                 self._count(caller)
@@ -59,7 +61,13 @@ class Serving:
             left = self._addresses.seconds_left(_address(request), _now())
             if left:
                 raise self._limited("address", left)
-            response = await handler(request)
+            if request.path.startswith(PAGES):  # whose browsers have no key to count by
+                with self._at_once.room(_address(request)) as has_room:
+                    if not has_room:
+                        raise self._limited("at_once", 1.0)
+                    response = await handler(request)
+            else:
+                response = await handler(request)
         except Problem as problem:
             response = problem.response()
         except web.HTTPRedirection as redirection:
@@ -84,12 +92,12 @@ class Serving:
         if not key and not needs_key:
             return None
         found = None
-        if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX):
+        if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX) and key.isascii():
             async with transaction(self._pool) as connection:
                 found = await api_keys.find(connection, key)
         if found is None:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
-        return Caller(found.name, found.organization_id)
+        return Caller(found.id, found.name, found.organization_id)
 
     def _count(self, caller: Caller | None) -> None:
         if caller is not None and caller.organization_id is not None:

@@ -107,18 +107,18 @@ class ConnectionsApi:
             ),
             Endpoint(
                 "POST", f"{ONE}/provision", "provisionConnection",
-                "Try to bring it to work once more", self.provision, accepted, refuses=(404,),
+                "Try to bring it to work once more", self.provision, accepted, refuses=(403, 404),
                 path_model=WabaPath,
             ),
             Endpoint(
                 "POST", ONE + "/numbers/{phone_number_id}/pin", "setPin",
                 "The two-step verification PIN a number has", self.set_pin, accepted,
-                refuses=(404,), path_model=NumberPath, body=PinBody,
+                refuses=(403, 404), path_model=NumberPath, body=PinBody,
             ),
             Endpoint(
                 "POST", f"{ONE}/disconnect", "disconnectConnection",
                 "Disconnect from our side: deregister, unsubscribe, forget the token",
-                self.disconnect, accepted, refuses=(404,), path_model=WabaPath,
+                self.disconnect, accepted, refuses=(403, 404), path_model=WabaPath,
                 body=DisconnectBody,
             ),
         )  # fmt: skip
@@ -138,7 +138,8 @@ class ConnectionsApi:
     async def show(self, call: Call) -> tuple[int, OneAnswer]:
         async with transaction(self._pool) as connection:
             view = await self._find(connection, call)
-            numbers = await views.numbers(connection, view.waba_id)
+            # A provisional owner is told of the connection's state, and of nothing inside.
+            numbers = await views.numbers(connection, view.waba_id) if _is_proven(view) else []
         told_of = [
             NumberAnswer(
                 phone_number_id=one.phone_number_id,
@@ -152,23 +153,23 @@ class ConnectionsApi:
 
     async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
-            view = await self._find(connection, call)
+            view = await self._find_proven(connection, call)
             await follow_ups.add(connection, "provision", [view.waba_id])
         return await self._accepted()
 
     async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
-            view = await self._find(connection, call)
+            view = await self._find_proven(connection, call)
+            await follow_ups.add(connection, "provision", [view.waba_id])
             if not await tokens.set_pin(
                 connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
             ):
                 raise Problem(404, "no_such_number", "This connection has no such number.")
-            await follow_ups.add(connection, "provision", [view.waba_id])
         return await self._accepted()
 
     async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
-            view = await self._find(connection, call)
+            view = await self._find_proven(connection, call)
             await disconnecting.ask(
                 connection, view.waba_id, actor=call.known.actor, reason=call.body.reason
             )
@@ -185,6 +186,18 @@ class ConnectionsApi:
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
         return view
+
+    async def _find_proven(self, connection: Connection, call: Call) -> View:
+        view = await self._find(connection, call)
+        if not _is_proven(view):
+            raise Problem(
+                403, "proof_needed", "It is this organization's by its business alone: connect it."
+            )
+        return view
+
+
+def _is_proven(view: View) -> bool:
+    return view.attribution == "tracking_code"
 
 
 def answer(view: View) -> ConnectionAnswer:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from services.console.api import Call, Endpoint, Model, Problem
 from services.console.settings import ConsoleSettings
@@ -23,7 +23,19 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 RETURN_PATH = "/connect/return"
 
 OrganizationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-Url = Annotated[str, Field(pattern=r"^https?://[!-~]{1,500}$")]
+#: https, or http on this machine.
+Url = Annotated[
+    str,
+    Field(
+        pattern=r"^(https://[A-Za-z0-9.-]{1,253}|http://(localhost|127\.0\.0\.1))"
+        r"(:[0-9]{1,5})?(/[!-~]{0,500})?$"
+    ),
+]
+
+
+def _whole(value: object) -> object:
+    """In JSON 5.0 is an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class StartBody(Model):
@@ -32,7 +44,7 @@ class StartBody(Model):
     #: The customer's number stays on the WhatsApp Business app.
     is_coexistence: bool = False
     redirect_uri: Url | None = None
-    lifetime_minutes: Annotated[int, Field(ge=5, le=43_200)] = 1440
+    lifetime_minutes: Annotated[int, Field(ge=5, le=43_200), BeforeValidator(_whole)] = 1440
 
 
 class SessionBody(Model):
@@ -136,7 +148,9 @@ class OnboardingApi:
         body: StartBody = call.body
         organization_id = call.known.scope(body.organization_id)
         if organization_id is None:
-            raise Problem(422, "organization_needed", "organization_id: say whose it is.")
+            raise Problem(
+                403, "organization_needed", "This key is the company's: name an organization_id."
+            )
         key = call.headers.get(IDEMPOTENCY_KEY)
         if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
             raise Problem(422, "invalid_header", f"{IDEMPOTENCY_KEY}: 1 to 200 plain characters.")

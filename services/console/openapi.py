@@ -14,6 +14,7 @@ _PROBLEMS = {
     401: "No key, or one that does not work",
     403: "Not with this key",
     404: "There is no such thing, or it is another organization's",
+    408: "The body came too slowly",
     409: "It is in a state that does not allow this",
     413: "The body is too large",
     415: "The body is not application/json",
@@ -37,7 +38,7 @@ def problems(endpoint: Endpoint) -> set[int]:
     if endpoint.needs_key:
         found.add(401)
     if endpoint.body is not None:
-        found |= {400, 413, 415}
+        found |= {400, 408, 413, 415}
     if endpoint.body or endpoint.query or endpoint.path_model:
         found.add(422)
     return found

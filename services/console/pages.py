@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 from markupsafe import escape
 
-from services.console.api import Problem, checked
+from services.console.api import Problem, checked, read_body
 from services.console.onboarding import (
     RETURN_PATH,
     CodeBody,
@@ -23,8 +23,7 @@ from services.console.signup import Signup
 from shared.store.onboardings import Onboarding
 
 PATH = "/connect/{tracking_code}"
-_PAGE = Template((Path(__file__).parent / "static" / "connect.html").read_text())
-MAX_STATE_CHARS = 128
+_PAGE = Path(__file__).parent / "static" / "connect.html"
 
 
 class Pages:
@@ -35,6 +34,7 @@ class Pages:
         self._api = api
         self._origin = settings.console_url
         self._policy = _policy(settings)
+        self._page = Template(_PAGE.read_text())
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get(RETURN_PATH, self.came_back, allow_head=False)
@@ -52,7 +52,7 @@ class Pages:
             "status": _told(await self._api.answer(one)),
             "meta_origins": [_origin_of(launch.dialog_url), _origin_of(launch.sdk_url)],
         }
-        page = _PAGE.substitute(facts=escape(orjson.dumps(facts).decode()))
+        page = self._page.substitute(facts=escape(orjson.dumps(facts).decode()))
         response = web.Response(text=page, content_type="text/html")
         response.headers["Content-Security-Policy"] = self._policy
         return response
@@ -72,14 +72,18 @@ class Pages:
 
     async def came_back(self, request: web.Request) -> web.Response:
         """The redirect flow's end: `state` is the tracking code, intact as Meta promises."""
-        state = request.query.get("state", "")[:MAX_STATE_CHARS]
-        one = await self._signup.find(state, None)
+        path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
+        one = await self._signup.find(path.tracking_code, None)
         if (code := request.query.get("code")) is not None:
             body = checked(CodeBody, {"code": code}, "query")
-            await self._signup.take_code(one, body.code)
+            await self._signup.take_code(one, body.code, self._return_url(one))
         else:
             await self._signup.take_session(one, "CANCEL", {})
         raise web.HTTPSeeOther(f"/connect/{one.tracking_code}")
+
+    def _return_url(self, one: Onboarding) -> str:
+        """What the dialog had: also where a popup's onboarding was opened by its dialog URL."""
+        return one.redirect_uri or self._origin + RETURN_PATH
 
     async def _find(self, request: web.Request) -> Onboarding:
         path = checked(CodePath, dict(request.match_info), "path")
@@ -89,11 +93,7 @@ class Pages:
         """A page of another origin must not speak for the customer."""
         if request.headers.get("Origin") != self._origin:
             raise Problem(403, "other_origin", "Only the page itself may send this.")
-        try:
-            parsed = orjson.loads(await request.read())
-        except orjson.JSONDecodeError:
-            raise Problem(400, "not_json", "The body is not valid JSON.") from None
-        return checked(model, parsed, "body")
+        return await read_body(model, request)
 
 
 def _told(answer: OnboardingAnswer) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from shared.domain.graph_errors import GraphError, MetaUnavailable
 from shared.domain.splitting import as_id
 from shared.graph.client import Graph, Token
 from shared.store import events, follow_ups, onboardings, organizations
-from shared.store.onboardings import Onboarding, Start
+from shared.store.errors import is_infrastructure
+from shared.store.onboardings import EXCHANGE, Onboarding, Start
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
@@ -25,8 +26,8 @@ log = structlog.get_logger()
 #: Meta's code lives 30 s from its making (Embedded Signup, Implementation, Mar 2026).
 EXCHANGE_SECONDS = 25.0
 PAUSE_SECONDS = 0.5
-#: Whoever exchanged a code and is silent since then has died of it.
-LOST_AFTER = timedelta(seconds=60)
+#: How long a token is held in hand while PostgreSQL is away.
+KEEP_SECONDS = 20.0
 
 #: Known by its message's `data` alone: the browser's words, until a token proves them.
 FINISHES = frozenset(
@@ -100,19 +101,20 @@ class Signup:
         """What Meta's dialog told the browser, before or after the code."""
         is_finish = event in FINISHES
         claimed = _claimed(data) if is_finish else None
+        why_not = None if is_finish else _why_not(event, data)
         async with transaction(self._pool) as connection:
-            is_taken = await onboardings.take_session(
+            has_token = await onboardings.take_session(
                 connection,
                 one.tracking_code,
                 event=event,
                 claimed_waba_id=claimed,
-                reason=None if is_finish else _why_not(event, data),
+                reason=why_not,
             )
-            if is_taken and is_finish and one.has_token:
+            if has_token and is_finish:
                 await follow_ups.add(connection, "prove", [one.tracking_code])
-            elif is_taken and not is_finish:
+            elif has_token is not None and why_not not in (None, one.reason):
                 await events.add_of_onboarding(
-                    connection, "cancelled", one, waba_id=None, reason=_why_not(event, data)
+                    connection, "cancelled", one, waba_id=None, reason=why_not
                 )
         _refuse_ended(one)
         await self._nudges.send()
@@ -127,13 +129,16 @@ class Signup:
             is_new = await onboardings.take_code(connection, one.tracking_code, digest)
         if is_new:
             crash_point("code.taken")
-            await self._exchange(one, code, redirect_uri or one.redirect_uri)
-            await self._nudges.send()
+            await self._exchange(one, code, digest, redirect_uri or one.redirect_uri)
         now = await self.find(one.tracking_code, one.organization_id)
-        if not is_new and now.code_hash != digest:
+        if now.has_token:  # also where its proof had got stuck
+            async with transaction(self._pool) as connection:
+                await follow_ups.add(connection, "prove", [one.tracking_code])
+            await self._nudges.send()
+        elif not is_new and now.code_hash != digest:
             _refuse_ended(now)
             raise Problem(
-                409, "code_not_wanted", "This code was used elsewhere, or another is being proven."
+                409, "code_not_wanted", "This code was used elsewhere, or another is under way."
             )
         return now
 
@@ -145,7 +150,9 @@ class Signup:
                 )
         return await self.find(one.tracking_code, one.organization_id)
 
-    async def _exchange(self, one: Onboarding, code: str, redirect_uri: str | None) -> None:
+    async def _exchange(
+        self, one: Onboarding, code: str, digest: bytes, redirect_uri: str | None
+    ) -> None:
         try:
             token = await self._tried(code, redirect_uri)
         except GraphError as error:
@@ -153,12 +160,31 @@ class Signup:
             reason = "code_lost" if is_lost else "code_refused"
             log.warning("code.not_exchanged", tracking_code=one.tracking_code, reason=reason)
             async with transaction(self._pool) as connection:
-                await onboardings.note(connection, one, reason)
+                await onboardings.lose_code(connection, one, digest, reason)
             return
         crash_point("code.exchanged")
-        async with transaction(self._pool) as connection:
-            await onboardings.keep_token(connection, self._ring, one, token.text, token.expires_at)
-            await follow_ups.add(connection, "prove", [one.tracking_code])
+        await self._keep(one, digest, token)
+
+    async def _keep(self, one: Onboarding, digest: bytes, token: Token) -> None:
+        """The code is spent: a database that stumbles must not cost the customer a new login."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + KEEP_SECONDS
+        while True:
+            try:
+                async with transaction(self._pool) as connection:
+                    await onboardings.keep_token(
+                        connection,
+                        self._ring,
+                        one,
+                        token.text,
+                        code_hash=digest,
+                        expires_at=token.expires_at,
+                    )
+                return
+            except Exception as error:
+                if not is_infrastructure(error) or loop.time() > until:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _tried(self, code: str, redirect_uri: str | None) -> Token:
         """Within the code's life, as often as Meta does not answer: it may not have been spent."""
@@ -185,7 +211,7 @@ def reason_of(one: Onboarding, now: datetime) -> str | None:
     if one.has_token:
         return "proving"
     if one.code_hash is not None and one.code_at is not None:
-        return "exchanging" if now < one.code_at + LOST_AFTER else "code_lost"
+        return "exchanging" if now < one.code_at + EXCHANGE else "code_lost"
     return None
 
 

@@ -1,6 +1,9 @@
 """Rotating keys online: everything sealed comes under the newest key, in bounded batches."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -10,13 +13,15 @@ from shared.crypto import KeyRing
 from shared.lifecycle import Refusal
 from shared.settings import BodyKeySettings, DatabaseSettings, TokenKeySettings, hex_bytes, load
 from shared.store import rotation
+from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, open_pool, transaction
-from shared.store.rotation import Sealed, Vault
+from shared.store.rotation import Sealed, Step, Vault
 
 log = structlog.get_logger()
 
 #: Between two batches, so that services come first.
 PAUSE_SECONDS = 0.05
+MAX_TRIES = 5
 
 
 class TokenRotation(DatabaseSettings, TokenKeySettings):
@@ -46,32 +51,51 @@ async def rotate(vault: Vault, *, dry_run: bool) -> None:
     left = 0
     async with open_pool(url, name="rotate-keys", size=1) as pool:
         for sealed in rotation.COLUMNS[vault]:
-            if not dry_run:
-                left += await _rotate(pool, ring, sealed)
-            await _tell(pool, ring, sealed)
+            counts = await _rotate(pool, ring, sealed, dry_run=dry_run)
+            for key_id, count in sorted(counts.items()):
+                is_newest = key_id == ring.write_id.hex()
+                left += 0 if is_newest or dry_run else count
+                log.info(
+                    "keys.counted", kind=sealed.name, key_id=key_id, count=count, newest=is_newest
+                )
     if left:
         raise Refusal([f"{left} rows are sealed under no key of the ring: they were left as is"])
 
 
-async def _rotate(pool: Pool, ring: KeyRing, sealed: Sealed) -> int:
-    """How many rows no key opens."""
-    after, done, left = None, 0, 0
+async def _rotate(pool: Pool, ring: KeyRing, sealed: Sealed, *, dry_run: bool) -> Counter[str]:
+    """Rows by the id of the key that they are under in the end."""
+    after, counts = None, Counter[str]()
     while True:
-        async with transaction(pool) as connection:
-            step = await rotation.reseal(connection, ring, sealed, after=after)
-            crash_point("keys.resealing")
+        step = await _step(pool, ring, sealed, after, dry_run=dry_run)
         if step.reached is None:
-            return left
-        after, done, left = step.reached, done + step.resealed, left + step.undecryptable
-        log.info("keys.rotating", kind=sealed.name, done=done, kept=left)
+            return counts
+        after = step.reached
+        counts.update(step.rest)
+        if step.resealed:
+            counts[ring.write_id.hex()] += step.resealed
+        log.info("keys.rotating", kind=sealed.name, done=counts.total())
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _tell(pool: Pool, ring: KeyRing, sealed: Sealed) -> None:
+async def _step(
+    pool: Pool, ring: KeyRing, sealed: Sealed, after: Sequence[Any] | None, *, dry_run: bool
+) -> Step:
+    """One batch, once more where the servers failed it: a deadlock with a service, for one."""
+    for attempt in range(1, MAX_TRIES):
+        try:
+            return await _reseal(pool, ring, sealed, after, dry_run=dry_run)
+        except Exception as error:
+            if not is_infrastructure(error):
+                raise
+            log.warning("keys.interrupted", kind=sealed.name, attempt=attempt, exc_info=error)
+            await asyncio.sleep(attempt)
+    return await _reseal(pool, ring, sealed, after, dry_run=dry_run)
+
+
+async def _reseal(
+    pool: Pool, ring: KeyRing, sealed: Sealed, after: Sequence[Any] | None, *, dry_run: bool
+) -> Step:
     async with transaction(pool) as connection:
-        counts = await rotation.count(connection, sealed)
-    for key_id, count in counts.items():
-        is_newest = key_id == ring.write_id.hex()
-        log.info("keys.counted", kind=sealed.name, key_id=key_id, count=count, newest=is_newest)
-    if not counts:
-        log.info("keys.counted", kind=sealed.name, count=0)
+        step = await rotation.reseal(connection, ring, sealed, after=after, dry_run=dry_run)
+        crash_point("keys.resealing")
+    return step

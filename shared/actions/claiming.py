@@ -42,5 +42,6 @@ async def claim(
         reason=reason,
     )
     await settling.claim(connection, tracking_code, waba_id, now)
+    await follow_ups.close(connection, ["disconnect"], waba_id)
     await follow_ups.add(connection, "provision", [waba_id])
     return None

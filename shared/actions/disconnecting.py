@@ -1,6 +1,6 @@
-"""Disconnecting a connection from our side, and what is left behind at Meta."""
+"""Disconnecting a connection from our side, a call at a time, and what is left behind at Meta."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 
 from shared.actions.means import Means, Outcome, Settled
@@ -8,48 +8,80 @@ from shared.actions.settling import learn
 from shared.crash import crash_point
 from shared.domain.facts import Fact
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
+from shared.domain.provisioning import Step
 from shared.store import audit, connections, follow_ups, numbers, onboardings, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.pool import Connection, transaction
 
 #: Only the customer can take our app out of their business (App installation, 2025).
 APP = "the app stays installed in the customer's business until they remove it"
+SUBSCRIPTION = "our subscription to the account's webhooks stays"
+UNSUBSCRIBE = Step("unsubscribe")
 
 
 async def ask(connection: Connection, waba_id: str, *, actor: str, reason: str) -> None:
-    """Have it disconnected, whatever Meta says to it; audited. Idempotent."""
+    """Have it disconnected, whatever Meta says to it, and nothing else done to it; audited.
+
+    Idempotent. A proof that comes before it is done takes it back.
+    """
     await audit.add(
         connection, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
     )
+    await connections.forget_left_behind(connection, waba_id)
+    await follow_ups.close(connection, ["provision", "read"], waba_id)
     await follow_ups.add(connection, "disconnect", [waba_id])
 
 
 async def disconnect(means: Means, one: FollowUp) -> Outcome:
-    """Deregister its numbers where allowed, unsubscribe (which clears a callback override), then
-    forget the token. What Meta refuses is left behind and said."""
+    """The next call: deregister a number where allowed, then unsubscribe (which clears a callback
+    override); at last forget the token. What Meta refuses is left behind and said."""
     async with transaction(means.pool) as connection:
         token = await tokens.read(connection, means.ring, one.subject)
         known = await numbers.current(connection, one.subject)
         is_coexistence = await connections.is_coexistence(connection, one.subject)
-    left = [APP]
+        done = await follow_ups.done_steps(connection, one, proven_at=datetime.now(UTC))
+    linked = [number for number in known if is_coexistence or number.is_coexistence]
+    left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
+    if token is None:
+        return await _end(means, one, [APP, *left, SUBSCRIPTION])
     for number in known:
-        if number.is_coexistence or is_coexistence:
-            left.append(
-                f"number {number.phone_number_id} stays linked to the WhatsApp Business app"
-            )
-        elif number.is_registered:
-            what = f"number {number.phone_number_id} stays registered"
-            call = (
-                means.graph.deregister(one.subject, number.phone_number_id, token.text)
-                if token
-                else None
-            )
-            left += await _refused(what, call)
-    what = "our subscription to the account's webhooks stays"
-    left += await _refused(
-        what, means.graph.unsubscribe(one.subject, token.text) if token else None
-    )
+        step = Step("deregister", number.phone_number_id)
+        if number.is_registered and number not in linked and step not in done:
+            call = means.graph.deregister(one.subject, number.phone_number_id, token.text)
+            kept = f"number {number.phone_number_id} stays registered"
+            return await _take(means, one, step, call, or_else=kept)
+    if UNSUBSCRIBE not in done:
+        call = means.graph.unsubscribe(one.subject, token.text)
+        return await _take(means, one, UNSUBSCRIBE, call, or_else=SUBSCRIPTION)
+    return await _end(means, one, [APP, *left])
+
+
+async def _take(
+    means: Means, one: FollowUp, step: Step, call: Awaitable[None], *, or_else: str
+) -> Outcome:
+    """Make the call; `or_else` is left behind where Meta refuses it for good."""
+    left = []
+    try:
+        await call
+    except (MetaRefused, CustomerMustAct) as error:
+        if error.reason != "never_registered":
+            left = [or_else]
     crash_point("connection.disconnecting")
+    async with transaction(means.pool) as connection:
+        await connections.lock(connection, [one.subject])
+        await follow_ups.hold(connection, one)
+        if step.name == "deregister" and not left:
+            await numbers.mark_registered(
+                connection, one.subject, step.phone_number_id, is_registered=False
+            )
+        await connections.leave_behind(connection, one.subject, left)
+        await follow_ups.begin_step(connection, one, step)
+        await follow_ups.end_step(connection, one, step)
+        await follow_ups.advance(connection, one)
+    return Settled(step.name)
+
+
+async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
     async with transaction(means.pool) as connection:
         [held] = await connections.lock(connection, [one.subject])
         if held.owner is not None:
@@ -60,14 +92,3 @@ async def disconnect(means: Means, one: FollowUp) -> Outcome:
         await follow_ups.hold(connection, one)
         await follow_ups.end(connection, one)
     return Settled("disconnected")
-
-
-async def _refused(what: str, call: Awaitable[None] | None) -> list[str]:
-    """`what` is left behind where there is no token to call with, or Meta refuses for good."""
-    if call is None:
-        return [what]
-    try:
-        await call
-    except (MetaRefused, CustomerMustAct):
-        return [what]
-    return []

@@ -1,6 +1,7 @@
 """Follow-ups: claimed one at a time, tried against Meta, and what becomes of each try."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from shared.actions.disconnecting import disconnect
 from shared.actions.means import Means, Outcome, Settled, Waits
 from shared.actions.metrics import FollowUpMetrics
 from shared.actions.proving import note_blocked_proof, prove
-from shared.actions.provisioning import note_blocked_setup, provision
+from shared.actions.provisioning import AWAITING, note_blocked_setup, provision
 from shared.actions.reading import read
 from shared.crash import crash_point
 from shared.crypto import Undecryptable
@@ -58,7 +59,12 @@ class FollowUps:
             await self._work(claimed)
         except follow_ups.Void:
             log.info("follow_up.void", count=len(claimed.claims))
-        except (Exception, asyncio.CancelledError):  # told to stop, while Meta took its time
+        except (Exception, asyncio.CancelledError) as error:
+            is_told_to_stop = isinstance(error, asyncio.CancelledError)
+            if not is_told_to_stop and not is_infrastructure(error):
+                # A fault of ours: the claim lapses and counts, so it ends as `never_finished`.
+                log.error("follow_up.lapses", count=len(claimed.claims), exc_info=error)
+                return True
             with suppress(Exception):
                 async with transaction(self.means.pool) as connection:
                     await due.hand_back(connection, claimed)
@@ -78,7 +84,9 @@ class FollowUps:
             return
         end = await self._keep(one, outcome)
         self.metrics.ends.labels(one.kind, end).inc()
-        log.warning("follow_up.waits", kind=one.kind, outcome=end, reason=outcome.reason, **names)
+        level = logging.INFO if outcome.reason == AWAITING else logging.WARNING
+        names |= {"kind": one.kind, "outcome": end, "reason": outcome.reason}
+        log.log(level, "follow_up.waits", **names)
 
     async def _try(self, one: FollowUp) -> Outcome:
         if one.attempts > len(self.delays) + 1:

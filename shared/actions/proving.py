@@ -9,7 +9,7 @@ from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proving import TokenReport, Unproven, proven_waba
 from shared.domain.provisioning import Blocked
 from shared.graph.client import Waba
-from shared.store import connections, events, follow_ups, onboardings, tokens
+from shared.store import audit, connections, events, follow_ups, onboardings, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection, transaction
@@ -45,9 +45,10 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
         return Settled(unproven.reason)
     crash_point("onboarding.proving")
     async with transaction(means.pool) as connection:
-        if not await _settle(connection, onboarding, waba):
-            await _refuse(connection, one, onboarding, "owned_by_another")
-            return Settled("owned_by_another")
+        refused = await _settle(connection, onboarding, waba)
+        if refused is not None:
+            await _refuse(connection, one, onboarding, refused)
+            return Settled(refused)
         await tokens.keep(
             connection,
             means.ring,
@@ -78,14 +79,16 @@ async def _reached(means: Means, report: TokenReport, token: str, claimed: str |
         raise Unproven(error.reason) from None
 
 
-async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) -> bool:
-    """False where another organization was here first: nothing of it is touched."""
+async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) -> str | None:
+    """None, or why it cannot be: another organization was here first, or this one ended."""
     await connections.ensure(connection, [waba.waba_id])
     [held] = await connections.lock(connection, [waba.waba_id])
+    ours = onboarding.organization_id
     standing = (await onboardings.proofs(connection, [waba.waba_id])).get(waba.waba_id, [])
-    owner = held.owner and held.owner.is_proven and held.owner.organization_id
-    if owner and owner != onboarding.organization_id and owner in standing:
-        return False
+    before = held.owner
+    is_another = before is not None and before.organization_id != ours
+    if before and is_another and before.is_proven and before.organization_id in standing:
+        return "owned_by_another"
     is_proven = await settling.prove(
         connection,
         onboarding.tracking_code,
@@ -94,10 +97,22 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
         datetime.now(UTC),
     )
     if is_proven is None:
-        return False
-    is_coexistence = onboarding.session_event == COEXISTENCE
+        return "cancelled"
+    if before and is_another:
+        await audit.add(
+            connection,
+            actor="onboarding",
+            action="connection.taken_over",
+            subject=f"{waba.waba_id} from {before.organization_id} for {ours}",
+            reason="a token proved it",
+        )
+    # Asked afresh: the browser's message may have come meanwhile; without one, what was asked for.
+    now = await onboardings.find(connection, onboarding.tracking_code, organization_id=ours)
+    event = now.session_event if now else None
+    is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
     await connections.begin_anew(connection, waba.waba_id, is_coexistence=is_coexistence)
-    return True
+    await follow_ups.close(connection, ["disconnect"], waba.waba_id)
+    return None
 
 
 async def _refuse(

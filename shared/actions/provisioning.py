@@ -1,7 +1,7 @@
 """Provisioning: from a proven WABA to a working connection, a step at a time."""
 
+import hmac
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,13 +18,17 @@ from shared.domain.provisioning import (
     next_step,
     webhooks_arrive,
 )
-from shared.store import connections, facts, follow_ups, numbers, tokens
+from shared.store import connections, facts, follow_ups, numbers, onboardings, tokens
 from shared.store.connections import Held
 from shared.store.follow_ups import FollowUp
 from shared.store.pool import Connection, transaction
 
-#: How often it is looked whether Meta's first webhook has come.
-AWAIT_SECONDS = 5.0
+#: Meta's first webhook wakes what waits for it; beside that it is looked for ever less often.
+AWAITING = "awaiting_webhook"
+MIN_AWAIT_SECONDS = 5.0
+MAX_AWAIT_SECONDS = 600.0
+#: Blocks that say nothing against a setup that was complete.
+_OUR_TROUBLES = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
 _LIVE = ("provisioning", "active")
 
 
@@ -34,8 +38,8 @@ class Known:
 
     held: Held
     token: tokens.Held | None
-    numbers: Sequence[Number]
     next: Step | AwaitWebhook | None
+    proven_at: datetime
 
 
 async def provision(means: Means, one: FollowUp) -> Outcome:
@@ -51,7 +55,9 @@ async def provision(means: Means, one: FollowUp) -> Outcome:
         return await _fetch_token(means, one, known.held, "no_token")
     step = known.next
     if isinstance(step, AwaitWebhook):
-        return Waits(AWAIT_SECONDS, "awaiting_webhook", is_try=False)
+        seconds = (datetime.now(UTC) - known.proven_at).total_seconds() / 4
+        after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
+        return Waits(after, AWAITING, is_try=False)
     if step is None:
         return await _complete(means, one, known.token)
     pin = await _begin(means, one, step)
@@ -78,26 +84,31 @@ async def provision(means: Means, one: FollowUp) -> Outcome:
 
 
 async def _know(connection: Connection, means: Means, one: FollowUp) -> Known | None:
+    """None where there is nothing to provision: nobody's, or about to be disconnected."""
     waba_id = one.subject
     held = next(iter(await connections.lock(connection, [waba_id])), None)
-    if held is None or held.owner is None or not held.owner.is_proven:
+    proven_at = await onboardings.proven_since(connection, waba_id)
+    if held is None or held.owner is None or not held.owner.is_proven or proven_at is None:
+        return None
+    if await follow_ups.is_open(connection, "disconnect", waba_id):
         return None
     token = await tokens.read(connection, means.ring, waba_id)
     if token is None:
-        return Known(held, None, [], None)
+        return Known(held, None, None, proven_at)
     found = await numbers.current(connection, waba_id)
     if await connections.is_coexistence(connection, waba_id):
         # The dialog said so: never register, whatever Meta says of a number by now.
         found = [replace(number, is_coexistence=True) for number in found]
     heard = (await facts.holding(connection, [waba_id]))[waba_id].get("heard")
-    arrive = webhooks_arrive(heard.at if heard else None, token.at, datetime.now(UTC))
-    done = await follow_ups.done_steps(connection, one, token_at=token.at)
-    return Known(held, token, found, next_step(found, done, webhooks_arrive=arrive))
+    arrive = webhooks_arrive(heard.at if heard else None, proven_at, datetime.now(UTC))
+    done = await follow_ups.done_steps(connection, one, proven_at=proven_at)
+    return Known(held, token, next_step(found, done, webhooks_arrive=arrive), proven_at)
 
 
 async def _begin(means: Means, one: FollowUp, step: Step) -> str:
     """Record the step, and the PIN it may set: once Meta knows it, so must we."""
     async with transaction(means.pool) as connection:
+        await connections.lock(connection, [one.subject])
         await follow_ups.hold(connection, one)
         await follow_ups.begin_step(connection, one, step)
         if step.name != "register":
@@ -133,8 +144,10 @@ async def _take(
 
 async def _complete(means: Means, one: FollowUp, token: tokens.Held) -> Outcome:
     async with transaction(means.pool) as connection:
-        await learn(connection, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
-        await tokens.judge(connection, one.subject, "valid", token)
+        [held] = await connections.lock(connection, [one.subject])
+        if held.standing.state in _LIVE:  # and not taken down since its last step
+            await learn(connection, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
+            await tokens.judge(connection, one.subject, "valid", token)
         await follow_ups.hold(connection, one)
         await follow_ups.end(connection, one)
     return Settled(COMPLETE)
@@ -146,11 +159,16 @@ async def _token_died(means: Means, one: FollowUp, known: Known, error: GraphErr
     async with transaction(means.pool) as connection:
         await connections.lock(connection, [one.subject])
         await tokens.judge(connection, one.subject, state, known.token)
-    return await _fetch_token(means, one, known.held, error.reason)
+    return await _fetch_token(means, one, known.held, error.reason, dead=known.token.text)
 
 
-async def _fetch_token(means: Means, one: FollowUp, held: Held, reason: str) -> Outcome:
-    """Ask Meta for the token the customer's business granted before; else they must reconnect."""
+async def _fetch_token(
+    means: Means, one: FollowUp, held: Held, reason: str, *, dead: str | None = None
+) -> Outcome:
+    """Ask Meta for the token the customer's business granted before; else they must reconnect.
+
+    One that Meta takes for valid and yet refuses is no help, and each fetch counts as a try.
+    """
     if held.owner_business_id is None or not means.graph.can_fetch_tokens:
         return Blocked(reason)
     try:
@@ -159,7 +177,9 @@ async def _fetch_token(means: Means, one: FollowUp, held: Held, reason: str) -> 
     except (MetaRefused, CustomerMustAct):
         return Blocked(reason)
     reaches = report.wabas is None or one.subject in report.wabas
-    if not report.is_valid or report.app_id != means.graph.app_id or not reaches:
+    is_ours = report.is_valid and report.app_id == means.graph.app_id
+    is_dead = dead is not None and hmac.compare_digest(token.text.encode(), dead.encode())
+    if not is_ours or not reaches or is_dead:
         return Blocked(reason)
     async with transaction(means.pool) as connection:
         await connections.lock(connection, [one.subject])
@@ -172,10 +192,13 @@ async def _fetch_token(means: Means, one: FollowUp, held: Held, reason: str) -> 
             expires_at=report.expires_at or token.expires_at,
             user_id=report.user_id,
         )
-        await follow_ups.advance(connection, one)
+        await follow_ups.put_off(connection, one, follow_ups.AT_ONCE, "token_fetched", is_try=True)
     return Settled("token_fetched")
 
 
 async def note_blocked_setup(connection: Connection, waba_id: str, reason: str) -> None:
-    """The connection shows why it is not active."""
-    await learn(connection, waba_id, [Fact("setup", reason, datetime.now(UTC))])
+    """The connection shows why it is not active; one that was is not doubted for our troubles."""
+    held = next(iter(await connections.lock(connection, [waba_id])), None)
+    is_active = held is not None and held.standing.state == "active"
+    if not (is_active and reason in _OUR_TROUBLES):
+        await learn(connection, waba_id, [Fact("setup", reason, datetime.now(UTC))])

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.account import Telling
 from shared.domain.attribution import attribute
-from shared.domain.facts import Fact, live, standing, with_takedown
+from shared.domain.facts import Fact, Standing, live, standing, with_takedown
 from shared.store import connections, events, facts, follow_ups, onboardings, organizations
 from shared.store.connections import Held
 from shared.store.events import Transition
@@ -35,6 +35,7 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
             at = max(fact.at for fact in telling.facts)
             await onboardings.prove(connection, telling.tracking_code, telling.waba_id, at)
     await _settle(connection, held)
+    await follow_ups.hear(connection, {telling.waba_id for telling in tellings})
 
 
 def _as_heard(telling: Telling) -> list[Fact]:
@@ -121,13 +122,24 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
 
 async def _follow_up(connection: Connection, changed: Sequence[tuple[Held, Held]]) -> None:
     """What lives again is set up again; what is taken down is asked about at Meta."""
-    moves = [(old.standing.state, new.standing.state, new.waba_id) for old, new in changed]
-    restarted = [id_ for old, new, id_ in moves if old in _DOWN and new == "provisioning"]
-    taken_down = [id_ for old, new, id_ in moves if old in _LIVE and new in _DOWN]
+    restarted = [new.waba_id for old, new in changed if _is_restarted(old.standing, new.standing)]
+    taken_down = [
+        new.waba_id
+        for old, new in changed
+        if old.standing.state in _LIVE and new.standing.state in _DOWN
+    ]
     if restarted:
         await follow_ups.add_where_token(connection, "provision", restarted)
     if taken_down:
         await follow_ups.add_where_token(connection, "read", taken_down, after=READ_AFTER)
+
+
+def _is_restarted(old: Standing, new: Standing) -> bool:
+    """It lives, and must be set up again: it was down, or was taken down and shared again so fast
+    that we saw both at once. A setup that is stuck says so by its reason."""
+    is_stuck = new.reason not in (None, "ban_scheduled")
+    was_set_up = old.state in _DOWN or (old.state == "active" and not is_stuck)
+    return new.state == "provisioning" and was_set_up
 
 
 def _transitions(before: Held, after: Held) -> list[Transition]:

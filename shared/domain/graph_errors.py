@@ -82,6 +82,7 @@ _NEVER: dict[int, Reason] = {
     100: "bad_request",
     803: "not_found",
     2593107: "sync_used",
+    133010: "never_registered",
     2593109: "history_declined",
 }
 _CHECKPOINTS = {459, 464}

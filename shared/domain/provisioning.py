@@ -10,7 +10,10 @@ from typing import Literal
 
 from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable
 
-StepName = Literal["read_numbers", "subscribe", "register", "sync_contacts", "sync_history"]
+StepName = Literal[
+    "read_numbers", "subscribe", "register", "sync_contacts", "sync_history",
+    "deregister", "unsubscribe",
+]  # fmt: skip
 #: Meta takes each of them once for each onboarding, within 24 hours of it.
 SYNCS: tuple[StepName, ...] = ("sync_contacts", "sync_history")
 

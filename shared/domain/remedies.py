@@ -49,6 +49,8 @@ _CUSTOMER = {
     "deleted": "The account was deleted at Meta.",
 }
 _OPERATOR = {
+    "app_token_refused": "Meta refused our app's own token: check META_APP_ACCESS_TOKEN.",
+    "never_registered": "The number was never registered: provision again.",
     "bad_request": "Meta refused our request as wrong: see the last error.",
     "not_found": "Meta does not know the account, or the token may not see it.",
     "number_deleted": "The number was deleted at Meta: provision again without it.",

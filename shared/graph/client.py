@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from shared.domain.graph_errors import MetaRefused, MetaUnavailable
+from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaUnavailable
 from shared.domain.proving import SCOPE, TokenReport
 from shared.domain.provisioning import Number, StepName
 from shared.domain.splitting import as_id
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import Json, Transport, open_session
+from shared.graph.transport import Call, Json, Method, Transport, open_session
 from shared.settings import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
+#: Of a number on the Cloud API; the others are not usable before a registration.
+_REGISTERED = frozenset({"CONNECTED", "FLAGGED", "RESTRICTED", "RATE_LIMITED", "BANNED"})
 _PAGE_SIZE = "100"
 #: Of a WABA's numbers; Meta's own limit is far below (Business phone numbers page, 2026).
 MAX_PAGES = 20
@@ -69,19 +70,18 @@ class Graph:
         if redirect_uri is not None:
             query["redirect_uri"] = redirect_uri
         answer = await self._transport.call(
-            "exchange_code", "GET", "oauth/access_token", token=None, query=query
+            Call("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
         )
         return _token(answer)
 
     async def debug_token(self, token: str) -> TokenReport:
         """A dead token is a report too, not an error: Meta answers 200."""
-        answer = await self._transport.call(
-            "debug_token",
-            "GET",
-            "debug_token",
-            token=self._app_token,
-            query={"input_token": token},
-        )
+        try:
+            answer = await self._transport.call(
+                Call("debug_token", "GET", "debug_token", self._app_token, {"input_token": token})
+            )
+        except CustomerMustAct as error:  # of our own token: no customer can mend it
+            raise MetaRefused("app_token_refused", error.code, error.subcode) from None
         data = answer.get("data")
         if not isinstance(data, dict):
             raise MetaUnavailable("meta_unavailable")
@@ -165,19 +165,22 @@ class Graph:
         if self._system_token is None:
             raise MetaRefused("no_token")
         answer = await self._transport.call(
-            "fetch_token",
-            "POST",
-            f"{business_id}/system_user_access_tokens",
-            token=self._system_token,
-            query=self._transport.proof(self._system_token),
-            body={"fetch_only": True},
+            Call(
+                "fetch_token",
+                "POST",
+                f"{business_id}/system_user_access_tokens",
+                self._system_token,
+                self._transport.proof(self._system_token),
+                {"fetch_only": True},
+                place=business_id,
+            )
         )
         return _token(answer)
 
     async def _as_customer(
         self,
         name: str,
-        method: Any,
+        method: Method,
         path: str,
         token: str,
         query: dict[str, str],
@@ -186,9 +189,7 @@ class Graph:
         place: str,
     ) -> Json:
         query = query | self._transport.proof(token)
-        return await self._transport.call(
-            name, method, path, token=token, query=query, body=body, place=place
-        )
+        return await self._transport.call(Call(name, method, path, token, query, body, place))
 
 
 def _token(answer: Json) -> Token:
@@ -242,7 +243,7 @@ def _number(told: object) -> Number | None:
         phone_number_id=id_,
         digits=digits if digits.isascii() else "",
         is_coexistence=told.get("is_on_biz_app") is True,
-        is_registered=is_on_cloud and told.get("status") == "CONNECTED",
+        is_registered=is_on_cloud and told.get("status") in _REGISTERED,
     )
 
 

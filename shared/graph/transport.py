@@ -5,6 +5,7 @@ import hmac
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import aiohttp
@@ -12,14 +13,31 @@ import orjson
 
 from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable, graph_error
 from shared.graph.metrics import GraphMetrics
-from shared.graph.usage import Usage
+from shared.graph.usage import APP, Usage
 
 #: Well under a follow-up's lease.
 CALL_SECONDS = 10.0
 MAX_ANSWER_BYTES = 1_000_000
+#: Meta's code for the limit of the whole app.
+APP_LIMIT = 4
 
 Json = dict[str, Any]
 Method = Literal["GET", "POST", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Call:
+    """`name` is for the metric, `place` the WABA or business whose limit it counts in. `path` is
+    made of our own words and of ids that are digits. Never shown: it holds tokens."""
+
+    name: str
+    method: Method
+    path: str
+    token: str | None
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Json | None = None
+    place: str = ""
+    is_urgent: bool = False
 
 
 class Transport:
@@ -39,57 +57,38 @@ class Transport:
         requests)."""
         return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
 
-    async def call(
-        self,
-        name: str,
-        method: Method,
-        path: str,
-        *,
-        token: str | None,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        place: str = "",
-    ) -> Json:
-        """The answer's object. `name` is for the metric, `place` the WABA whose limit it counts in.
-
-        `path` is made of our own words and of ids that are digits. Raises GraphError; MetaThrottled
-        also where a limit is near, without calling.
-        """
+    async def call(self, call: Call) -> Json:
+        """The answer's object. Raises GraphError; MetaThrottled also where a limit is near, without
+        calling, unless the call would be worth nothing later."""
         now = asyncio.get_running_loop().time()
-        if left := self._usage.seconds_left(place, now):
-            self._metrics.calls.labels(name, "held").inc()
+        if (left := self._usage.seconds_left(call.place, now)) and not call.is_urgent:
+            self._metrics.calls.labels(call.name, "held").inc()
             raise MetaThrottled(left)
         try:
             with self._metrics.seconds.time():
-                answer = await self._call(method, path, token, query, body, place)
+                answer = await self._call(call)
         except GraphError as error:
-            self._metrics.calls.labels(name, error.policy).inc()
+            self._metrics.calls.labels(call.name, error.policy).inc()
             if isinstance(error, MetaThrottled) and error.code != 133016:  # one number's own limit
+                place = APP if error.code == APP_LIMIT else call.place
                 self._usage.rest(place, error.seconds, now)
             raise
-        self._metrics.calls.labels(name, "ok").inc()
+        self._metrics.calls.labels(call.name, "ok").inc()
         return answer
 
-    async def _call(
-        self,
-        method: Method,
-        path: str,
-        token: str | None,
-        query: Mapping[str, str] | None,
-        body: Json | None,
-        place: str,
-    ) -> Json:
+    async def _call(self, call: Call) -> Json:
         try:
             async with self._session.request(
-                method,
-                f"{self._base_url}/{path}",
-                params=query,
-                json=body,
-                headers={"Authorization": f"Bearer {token}"} if token else None,
+                call.method,
+                f"{self._base_url}/{call.path}",
+                params=call.query,
+                json=call.body,
+                headers={"Authorization": f"Bearer {call.token}"} if call.token else None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
             ) as response:
-                wait = self._usage.note(response.headers, place, asyncio.get_running_loop().time())
+                now = asyncio.get_running_loop().time()
+                wait = self._usage.note(response.headers, call.place, now)
                 answer = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
             # Nothing of the exception goes on: it may quote the URL, which may hold a token.

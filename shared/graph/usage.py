@@ -12,6 +12,7 @@ BUSINESS_USAGE = "X-Business-Use-Case-Usage"
 MAX_PERCENT = 90
 #: How long calls rest at MAX_PERCENT where Meta names no time; its windows are of an hour.
 REST_SECONDS = 300.0
+MAX_REST_SECONDS = 72 * 3600.0
 #: The app as a whole, beside the WABAs.
 APP = ""
 MAX_PLACES = 10_000
@@ -54,7 +55,7 @@ def _rest(rows: Iterable[Any]) -> float | None:
 def _seconds(row: dict[str, Any]) -> float | None:
     minutes = _number(row.get("estimated_time_to_regain_access"))
     if minutes > 0:
-        return minutes * 60
+        return min(minutes * 60, MAX_REST_SECONDS)
     used = max(_number(row.get(name)) for name in ("call_count", "total_time", "total_cputime"))
     return REST_SECONDS if used >= MAX_PERCENT else None
 

@@ -111,9 +111,17 @@ async def begin_anew(connection: Connection, waba_id: str, *, is_coexistence: bo
 
 
 async def leave_behind(connection: Connection, waba_id: str, what: Sequence[str]) -> None:
-    """What stays at Meta after we disconnected."""
+    """What stays at Meta after we disconnect, beside what was noted before."""
     await connection.execute(
-        "UPDATE whatsapp_connections SET left_behind = $2 WHERE waba_id = $1", waba_id, list(what)
+        "UPDATE whatsapp_connections SET left_behind = left_behind || $2 WHERE waba_id = $1",
+        waba_id,
+        list(what),
+    )
+
+
+async def forget_left_behind(connection: Connection, waba_id: str) -> None:
+    await connection.execute(
+        "UPDATE whatsapp_connections SET left_behind = '{}' WHERE waba_id = $1", waba_id
     )
 
 

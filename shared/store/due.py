@@ -63,6 +63,11 @@ _DUE: dict[Kind, str] = {
     """,
     "follow_up": """
         state = 'pending' AND lease_until < now() AND due_at <= now() - $2::interval
+            AND NOT EXISTS (  -- of one WABA one thing at a time
+                SELECT FROM follow_ups AS other
+                WHERE other.subject = follow_ups.subject AND other.state <> 'done'
+                    AND other.lease_until > now()
+            )
         ORDER BY due_at, id LIMIT 1
     """,
 }
@@ -93,7 +98,7 @@ async def hand_back(connection: Connection, claimed: Claimed) -> None:
     table = _TABLES[claimed.kind]
     await connection.execute(
         f"""
-        UPDATE {table} SET attempts = attempts - 1, lease_until = now() + $3
+        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
         """,  # noqa: S608 - our own words
         [one.id for one in claimed.claims],

@@ -65,6 +65,43 @@ async def add_where_token(
         await add(connection, kind, [record["waba_id"] for record in records], after=after)
 
 
+async def close(connection: Connection, kinds: Collection[Kind], subject: str) -> None:
+    """These are not wanted any more; who works one finds its claim void."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET state = 'done', ended_at = now(), lease_until = '-infinity'
+        WHERE subject = $1 AND kind = ANY($2::follow_up_kind[]) AND state <> 'done'
+        """,
+        subject,
+        list(kinds),
+    )
+
+
+async def is_open(connection: Connection, kind: Kind, subject: str) -> bool:
+    return bool(
+        await connection.fetchval(
+            """
+            SELECT true FROM follow_ups
+            WHERE subject = $1 AND kind = $2::follow_up_kind AND state <> 'done'
+            """,
+            subject,
+            kind,
+        )
+    )
+
+
+async def hear(connection: Connection, waba_ids: Collection[str]) -> None:
+    """A webhook of these has come: what waits for one is due."""
+    await connection.execute(
+        """
+        UPDATE follow_ups SET due_at = now()
+        WHERE subject = ANY($1) AND kind = 'provision' AND state = 'pending'
+            AND reason = 'awaiting_webhook' AND lease_until < now()
+        """,
+        sorted(waba_ids),
+    )
+
+
 async def load(connection: Connection, claim: due.Claim) -> FollowUp | None:
     """None if the claim is void."""
     record = await connection.fetchrow(
@@ -141,7 +178,7 @@ async def put_off(
         """
         UPDATE follow_ups SET
             due_at = CASE WHEN asked_at = $2 THEN now() + $3 ELSE now() END,
-            attempts = attempts - $4, lease_until = '-infinity', reason = $5
+            attempts = greatest(attempts - $4, 0), lease_until = '-infinity', reason = $5
         WHERE id = $1
         """,
         one.id,
@@ -170,7 +207,7 @@ async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
     """It had its effect."""
     await connection.execute(
         """
-        UPDATE provision_steps SET done_at = now()
+        UPDATE provision_steps SET done_at = clock_timestamp()
         WHERE follow_up_id = $1 AND step = $2 AND phone_number_id = $3
         """,
         one.id,
@@ -179,17 +216,18 @@ async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
     )
 
 
-async def done_steps(connection: Connection, one: FollowUp, *, token_at: datetime) -> set[Step]:
-    """This follow-up's, and syncs of earlier ones since the token came: Meta takes those once."""
+async def done_steps(connection: Connection, one: FollowUp, *, proven_at: datetime) -> set[Step]:
+    """Those done since it was asked for, and syncs since the proof: Meta takes those once."""
     records = await connection.fetch(
         """
         SELECT step, phone_number_id FROM provision_steps
         WHERE waba_id = $2 AND done_at IS NOT NULL
-            AND (follow_up_id = $1 OR step = ANY($3) AND done_at >= $4)
+            AND (follow_up_id = $1 AND done_at >= $5 OR step = ANY($3) AND done_at >= $4)
         """,
         one.id,
         one.subject,
         list(SYNCS),
-        token_at,
+        proven_at,
+        one.asked_at,
     )
     return {Step(*record) for record in records}

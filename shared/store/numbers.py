@@ -14,6 +14,10 @@ async def save(connection: Connection, waba_id: str, numbers: Sequence[Number]) 
     newest = {one.digits: one for one in reversed(numbers)}
     rows = sorted(newest.values(), key=lambda one: one.digits)  # one lock order for everybody
     await connection.execute(
+        "UPDATE phone_numbers SET read_at = NULL WHERE waba_id = $1",
+        waba_id,
+    )
+    await connection.execute(
         """
         INSERT INTO phone_numbers AS held
             (waba_id, digits, phone_number_id, is_coexistence, is_registered, read_at)
@@ -37,10 +41,7 @@ async def current(connection: Connection, waba_id: str) -> list[Number]:
     records = await connection.fetch(
         """
         SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers
-        WHERE waba_id = $1 AND read_at = (
-            SELECT max(read_at) FROM phone_numbers WHERE waba_id = $1
-        )
-        ORDER BY digits
+        WHERE waba_id = $1 AND read_at IS NOT NULL ORDER BY digits
         """,
         waba_id,
     )

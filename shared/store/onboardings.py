@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -11,6 +11,9 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.store.pool import Connection
+
+#: How long an exchange takes at most; who is silent since then has died of it.
+EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
 
@@ -112,27 +115,30 @@ async def take_session(
     event: str,
     claimed_waba_id: str | None,
     reason: str | None,
-) -> bool:
-    """Keep what the browser says; False where it changes nothing any more: proven or ended.
+) -> bool | None:
+    """Keep what the browser says, and whether there is a token that may prove it now; None where it
+    changes nothing any more: proven or ended.
 
     A message that claims nothing leaves an earlier claim standing.
     """
-    status = await connection.execute(
+    has_token: bool | None = await connection.fetchval(
         """
         UPDATE whatsapp_onboarding SET
             session_event = $2, claimed_waba_id = coalesce($3, claimed_waba_id), reason = $4
         WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+        RETURNING token IS NOT NULL
         """,
         tracking_code,
         event,
         claimed_waba_id,
         reason,
     )
-    return status == "UPDATE 1"
+    return has_token
 
 
 async def take_code(connection: Connection, tracking_code: str, code_hash: bytes) -> bool:
-    """Whether this code is new and is to be exchanged now, by whoever is told so: once.
+    """Whether this code is new and is to be exchanged now, by whoever is told so: once, and none
+    beside it.
 
     To be committed before the exchange.
     """
@@ -143,9 +149,11 @@ async def take_code(connection: Connection, tracking_code: str, code_hash: bytes
             SET code_hash = $2, code_at = now(), reason = NULL
             WHERE tracking_code = $1 AND state = 'open' AND expires_at > now()
                 AND proven_at IS NULL AND token IS NULL AND code_hash IS DISTINCT FROM $2
+                AND (code_at IS NULL OR reason IS NOT NULL OR code_at < now() - $3::interval)
             """,
             tracking_code,
             code_hash,
+            EXCHANGE,
         )
     except asyncpg.UniqueViolationError:  # another onboarding's
         return False
@@ -153,15 +161,51 @@ async def take_code(connection: Connection, tracking_code: str, code_hash: bytes
 
 
 async def keep_token(
-    connection: Connection, ring: KeyRing, one: Onboarding, token: str, expires_at: datetime | None
-) -> None:
-    """Unproven: it is nobody's connection's yet."""
-    await connection.execute(
-        "UPDATE whatsapp_onboarding SET token = $2, token_expires_at = $3 WHERE id = $1",
+    connection: Connection,
+    ring: KeyRing,
+    one: Onboarding,
+    token: str,
+    *,
+    code_hash: bytes,
+    expires_at: datetime | None,
+) -> bool:
+    """Unproven: it is nobody's connection's yet. False where the onboarding ended meanwhile."""
+    status = await connection.execute(
+        """
+        UPDATE whatsapp_onboarding SET token = $3, token_expires_at = $4
+        WHERE id = $1 AND code_hash = $2 AND state = 'open' AND proven_at IS NULL
+        """,
         one.id,
+        code_hash,
         ring.seal(token.encode(), _place(one.id)),
         expires_at,
     )
+    return status == "UPDATE 1"
+
+
+async def lose_code(connection: Connection, one: Onboarding, code_hash: bytes, reason: str) -> None:
+    """Its exchange came to nothing, and why."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_onboarding SET reason = $3
+        WHERE id = $1 AND code_hash = $2 AND token IS NULL AND proven_at IS NULL
+        """,
+        one.id,
+        code_hash,
+        reason,
+    )
+
+
+async def proven_since(connection: Connection, waba_id: str) -> datetime | None:
+    """When its owner last went through Meta's dialog, or an operator claimed it."""
+    at: datetime | None = await connection.fetchval(
+        """
+        SELECT max(proven_at) FROM whatsapp_onboarding
+        WHERE waba_id = $1 AND proven_at IS NOT NULL AND withdrawn_at IS NULL
+        """,
+        waba_id,
+    )
+    return at
 
 
 async def read_token(

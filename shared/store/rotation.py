@@ -1,6 +1,7 @@
-"""Every sealed column there is, and its rows under another key than the newest."""
+"""Every sealed column there is, and bringing its rows under the newest key."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,66 +51,76 @@ COLUMNS: dict[Vault, Sequence[Sealed]] = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one batch came to; `reached` is its last row's key, None where none was left."""
+    """What one batch came to: `reached` is its last row's key (None: there was none), `resealed`
+    how many were brought under the newest key, `rest` how many are under which key besides."""
 
     reached: Sequence[Any] | None
     resealed: int
-    undecryptable: int
-
-
-async def count(connection: Connection, sealed: Sealed) -> dict[str, int]:
-    """Rows by the id of the key that opens them."""
-    records = await connection.fetch(
-        f"""
-        SELECT encode(substring({sealed.column} FROM 2 FOR 4), 'hex') AS key_id, count(*)
-        FROM {sealed.table} WHERE {sealed.column} IS NOT NULL GROUP BY 1 ORDER BY 1
-        """  # noqa: S608 - our own words
-    )
-    return {record["key_id"]: record["count"] for record in records}
+    rest: Mapping[str, int]
 
 
 async def reseal(
-    connection: Connection, ring: KeyRing, sealed: Sealed, *, after: Sequence[Any] | None
+    connection: Connection,
+    ring: KeyRing,
+    sealed: Sealed,
+    *,
+    after: Sequence[Any] | None,
+    dry_run: bool = False,
 ) -> Step:
-    """Bring the next rows behind `after` under the newest key. Each is compared and swapped: one
-    that somebody writes meanwhile is left as they wrote it, which is under the newest key too."""
+    """Look at the next MAX_STEP rows behind `after`, and bring them under the newest key.
+
+    Each is compared and swapped: one that somebody writes meanwhile is left as they wrote it, which
+    is under the newest key too. What no key opens is left as it is.
+    """
     names = [name for name, _ in sealed.key]
     listed = ", ".join(names)
-    behind = f"AND ({listed}) > ({_places(sealed, start=2)})" if after is not None else ""
+    behind = f"AND ({listed}) > ({_places(sealed)})" if after is not None else ""
     records = await connection.fetch(
         f"""
         SELECT {listed}, {sealed.column} AS envelope FROM {sealed.table}
-        WHERE {sealed.column} IS NOT NULL
-            AND substring({sealed.column} FROM 2 FOR 4) <> $1 {behind}
-        ORDER BY {listed} LIMIT {MAX_STEP}
+        WHERE {sealed.column} IS NOT NULL {behind} ORDER BY {listed} LIMIT {MAX_STEP}
         """,  # noqa: S608 - our own words
-        ring.write_id,
         *(after or ()),
     )
+    rest: Counter[str] = Counter()
     swaps = []
     for record in records:
         key = [record[name] for name in names]
-        place = sealed.place(*key)
-        try:
-            fresh = ring.seal(ring.open(record["envelope"], place), place)
-        except Undecryptable:
-            continue
-        swaps.append((*key, record["envelope"], fresh))
+        fresh = None if dry_run else _resealed(ring, record["envelope"], sealed.place(*key))
+        if fresh is None:
+            rest[record["envelope"][1:5].hex()] += 1
+        else:
+            swaps.append((*key, record["envelope"], fresh))
     if swaps:
-        types = [*(kind for _, kind in sealed.key), "bytea", "bytea"]
-        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, start=1))
-        matched = " AND ".join(f"held.{name} = swap.{name}" for name in names)
-        await connection.execute(
-            f"""
-            UPDATE {sealed.table} AS held SET {sealed.column} = swap.fresh
-            FROM unnest({arrays}) AS swap ({listed}, envelope, fresh)
-            WHERE {matched} AND held.{sealed.column} = swap.envelope
-            """,  # noqa: S608 - our own words
-            *(list(column) for column in zip(*swaps, strict=True)),
-        )
+        await _swap(connection, sealed, swaps)
     reached = [records[-1][name] for name in names] if records else None
-    return Step(reached, len(swaps), len(records) - len(swaps))
+    return Step(reached, len(swaps), rest)
 
 
-def _places(sealed: Sealed, *, start: int) -> str:
-    return ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(sealed.key, start=start))
+def _resealed(ring: KeyRing, envelope: bytes, place: bytes) -> bytes | None:
+    """None where it is under the newest key, or under none of the ring."""
+    if envelope[1:5] == ring.write_id:
+        return None
+    try:
+        return ring.seal(ring.open(envelope, place), place)
+    except Undecryptable:
+        return None
+
+
+async def _swap(connection: Connection, sealed: Sealed, swaps: Sequence[tuple[Any, ...]]) -> None:
+    types = [*(kind for _, kind in sealed.key), "bytea", "bytea"]
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, start=1))
+    names = [name for name, _ in sealed.key]
+    matched = " AND ".join(f"held.{name} = swap.{name}" for name in names)
+    await connection.execute(
+        f"""
+        UPDATE {sealed.table} AS held SET {sealed.column} = swap.fresh
+        FROM unnest({arrays}) AS swap ({", ".join(names)}, envelope, fresh)
+        WHERE {matched} AND held.{sealed.column} = swap.envelope
+        """,  # noqa: S608 - our own words
+        *(list(column) for column in zip(*swaps, strict=True)),
+    )
+
+
+def _places(sealed: Sealed) -> str:
+    return ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(sealed.key, start=1))

@@ -16,7 +16,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.demo import attributing
+from deploy.local.demo import attributing, connecting
 from deploy.local.demo.story import Scene, scenes
 from services.ingress.app import PATH
 
@@ -41,7 +41,10 @@ def tell(facts: Facts) -> bool:
     console.print(_table(outcomes))
     findings = asyncio.run(attributing.play(facts))
     console.print(attributing.table(findings))
-    came_true = [one.came_true for one in outcomes] + [one.came_true for one in findings]
+    told = asyncio.run(connecting.play(facts))
+    console.print(connecting.table(told))
+    came_true = [one.came_true for one in outcomes]
+    came_true += [one.came_true for one in findings] + [one.came_true for one in told]
     console.print(f"{sum(came_true)} of {len(came_true)} scenes came true.")
     return all(came_true)
 

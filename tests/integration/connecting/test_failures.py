@@ -96,10 +96,26 @@ async def test_an_error_while_proving(
         assert (await house.until(tracking_code, reason=reason))["connection"] is None
 
 
-async def test_a_dead_token_is_fetched_again_without_the_customer(house: House) -> None:
+async def test_a_dead_token_is_fetched_again_without_the_customer(
+    house: House, conn: Connection
+) -> None:
     await house.meta.put_waba(number())
-    await house.meta.order("POST", "faults", {"call": "subscribe", "code": 190, "subcode": 460})
-    await house.until_active(await house.connect())
+    await house.meta.order("POST", "faults", {"call": "subscribe", "code": 131042})
+    code = await house.connect()
+    await house.until(code, state="provisioning", reason="payment_missing")
+    before = await conn.fetchval("SELECT token FROM whatsapp_connections")
+    await house.meta.order("POST", "tokens/revoke", {"waba_id": WABA})
+    await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
+    await house.until_active(code)
+    assert len(await house.calls("fetch_token")) == 1
+    assert await conn.fetchval("SELECT token FROM whatsapp_connections") != before
+
+
+async def test_a_token_that_meta_calls_valid_and_refuses_ends_the_trying(house: House) -> None:
+    await house.meta.put_waba(number())
+    refuse = {"call": "subscribe", "code": 190, "subcode": 460, "times": 100}
+    await house.meta.order("POST", "faults", refuse)
+    await house.until(await house.connect(), state="provisioning", reason="reconnect")
     assert len(await house.calls("fetch_token")) == 1
 
 

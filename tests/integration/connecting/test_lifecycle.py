@@ -1,5 +1,6 @@
 """What becomes of a working connection: as Meta tells, as Meta says when asked, as we end it."""
 
+import time
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ async def set_up(house: House) -> str:
     await house.meta.put_waba(number())
     code = await house.connect()
     await house.until_active(code)
-    house.meta.time += 1  # Meta counts in seconds: what happens now is later than the setup
+    house.meta.time = time.time() + 1  # Meta counts in seconds: later than the setup
     return code
 
 
@@ -63,7 +64,7 @@ async def test_what_lives_again_is_set_up_again(
     await house.meta.happen(down)
     await house.until_connection("disabled" if down == "DISABLED_UPDATE" else "disconnected")
     before = len(await house.calls("read_subscriptions"))
-    house.meta.time += 1
+    house.meta.time = time.time() + 1
     await house.meta.happen(up, **more)
     await house.until_connection("active")
     assert len(await house.calls("read_subscriptions")) > before
@@ -99,10 +100,10 @@ async def test_a_coexistence_link_that_is_cut_and_made_again(house: House) -> No
     await house.meta.put_waba(coexisting())
     code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
     await house.until_active(code)
-    house.meta.time += 1
+    house.meta.time = time.time() + 1
     await house.meta.happen("ACCOUNT_OFFBOARDED")
     assert (await house.until_connection("offboarded"))["reason"] == "offboarded"
-    house.meta.time += 1
+    house.meta.time = time.time() + 1
     await house.meta.happen("ACCOUNT_RECONNECTED")
     await house.until_connection("active")
     again = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
@@ -132,7 +133,7 @@ async def test_disconnecting_from_our_side_says_what_is_left_behind(
     assert await conn.fetchval("SELECT token FROM whatsapp_connections") is None
     assert await conn.fetchval("SELECT reason FROM audit_log") == "contract ended"
     # It can be another organization's now, which proves it.
-    house.meta.time += 1
+    house.meta.time = time.time() + 1
     await house.until_active(await house.connect("pharmacy"))
     shown = await house.until_connection("active")
     assert (shown["organization_id"], shown["left_behind"]) == ("pharmacy", [])

@@ -21,7 +21,7 @@ TOKEN = "EAAcustomer-4711"
 NEW_KEY = (
     "b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfef"  # pragma: allowlist secret
 )
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -65,10 +65,11 @@ async def test_an_unproven_token_does_not_open_as_a_connections(
     conn: Connection, vault: KeyRing
 ) -> None:
     await organizations.add(conn, "ana")
-    await onboardings.start(conn, Start("ana", "code-1", NOW))
+    await onboardings.start(conn, Start("ana", "code-1", LATER))
     one = await onboardings.find(conn, "code-1", organization_id="ana")
     assert one is not None
-    await onboardings.keep_token(conn, vault, one, TOKEN, None)
+    assert await onboardings.take_code(conn, "code-1", b"hash")
+    assert await onboardings.keep_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
     assert await onboardings.read_token(conn, vault, one) == (TOKEN, None)
     await keep(conn, vault, "71")
     await conn.execute(

@@ -38,7 +38,7 @@ ALTER TABLE whatsapp_connections
 ALTER TABLE phone_numbers
     ADD COLUMN is_coexistence boolean NOT NULL DEFAULT false,
     ADD COLUMN is_registered boolean NOT NULL DEFAULT false,
-    ADD COLUMN read_at timestamptz,  -- at Meta; those read last are all there are
+    ADD COLUMN read_at timestamptz,  -- at Meta; null: it has the number no more
     -- Of two-step verification, sealed.
     ADD COLUMN pin bytea;
 
