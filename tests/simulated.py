@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from deploy.local.simulated_meta.access import proof_of
-from deploy.local.simulated_meta.app import create_app
+from deploy.local.simulated_meta.app import WORLD, create_app
 from deploy.local.simulated_meta.sender import Sender
-from deploy.local.simulated_meta.world import MetaApp
+from deploy.local.simulated_meta.world import MetaApp, World
 from deploy.local.simulated_meta.writing import headers
 from tests.environment import APP_ID, APP_SECRET, SYSTEM_TOKEN
 from tests.waiting import eventually
@@ -49,6 +49,7 @@ class SimulatedMeta:
     url: str = ""
     time: float = START
     webhooks: list[Json] = field(default_factory=list)
+    world: World | None = None
 
     async def receive(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -151,7 +152,9 @@ async def simulated_meta(
         sender = Sender(session, callback_url, APP_SECRET)
         stack.push_async_callback(sender.close)
         app = MetaApp(APP_ID, callback_url, APP_SECRET, APP_TOKEN, SYSTEM_TOKEN)
-        server = TestServer(create_app(sender, app, now=lambda: meta.time), port=port or None)
+        served = create_app(sender, app, now=lambda: meta.time)
+        meta.world = served[WORLD]
+        server = TestServer(served, port=port or None)
         await stack.enter_async_context(server)
         meta.url = str(server.make_url("")).rstrip("/")
         yield meta

@@ -15,6 +15,10 @@ from deploy.local.simulated_meta.world import MetaApp, World
 from deploy.local.simulated_meta.writing import write
 
 
+#: What Meta knows, for whoever runs it in their own process.
+WORLD = web.AppKey("world", World)
+
+
 def create_app(
     sender: Sender, meta_app: MetaApp, *, now: Callable[[], float] = time.time
 ) -> web.Application:
@@ -22,6 +26,7 @@ def create_app(
     faults, ledger = Faults(), Ledger()
     graph = Graph(world, faults, ledger)
     app = web.Application(client_max_size=64 * 1024 * 1024)
+    app[WORLD] = world
     Simulator(world, graph, faults, ledger, sender).add_routes(app.router)
     Dialog(world).add_routes(app.router)
     # Last: it answers whatever is left below a version.

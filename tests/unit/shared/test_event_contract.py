@@ -49,6 +49,14 @@ def test_a_connections_event_is_as_told() -> None:
     assert not validator("connection").is_valid(event | {"revision": None})
 
 
+def test_an_onboardings_event_is_as_told() -> None:
+    data = orjson.dumps({"tracking_code": "code-1", "reason": "waba_not_granted"})
+    event = sent(type="onboarding.refused", waba_id=None, data=data)
+    validator("onboarding").validate(event)
+    assert not validator("onboarding").is_valid(event | {"type": "onboarding.lost"})
+    assert not validator("connection").is_valid(event)
+
+
 def test_a_changes_event_is_as_told() -> None:
     [change] = split(json.dumps(message(1)).encode())
     event = sent(type="change.messages", webhook_id=uuid4(), data=change.content)

@@ -1,0 +1,83 @@
+"""Which step comes next, and what a failed one means."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaThrottled, MetaUnavailable
+from shared.domain.provisioning import (
+    SYNC_ANYWAY,
+    SYNCS,
+    Again,
+    AwaitWebhook,
+    Blocked,
+    Number,
+    Step,
+    after_failure,
+    next_step,
+    webhooks_arrive,
+)
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+NUMBERS = st.lists(
+    st.builds(Number, st.sampled_from(["61", "62", "63"]), st.just("1555"), st.booleans(),
+              st.booleans()),
+    max_size=4, unique_by=lambda number: number.phone_number_id,
+)  # fmt: skip
+
+
+@given(NUMBERS, st.booleans())
+def test_every_step_is_taken_once_and_in_order(numbers: list[Number], arrive: bool) -> None:  # noqa: FBT001
+    done: list[Step] = []
+    while isinstance(step := next_step(numbers, done, webhooks_arrive=arrive), Step):
+        assert step not in done
+        done.append(step)
+    names = [one.name for one in done]
+    assert names[:2] == ["read_numbers", "subscribe"]
+    coexisting = {one.phone_number_id for one in numbers if one.is_coexistence}
+    registered = {one.phone_number_id for one in done if one.name == "register"}
+    assert not registered & coexisting
+    assert registered == {
+        one.phone_number_id for one in numbers if not one.is_coexistence and not one.is_registered
+    }
+    synced = [one.phone_number_id for one in done if one.name in SYNCS]
+    assert set(synced) == (coexisting if arrive else set())
+    assert isinstance(step, AwaitWebhook) == bool(coexisting and not arrive)
+
+
+@pytest.mark.parametrize(
+    ("heard", "now", "expected"),
+    [
+        (None, NOW, False),
+        (NOW - timedelta(hours=1), NOW, True),
+        (NOW - timedelta(days=2), NOW, False),
+        (None, NOW + SYNC_ANYWAY + timedelta(seconds=1), True),
+    ],
+)
+def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
+    heard: datetime | None,
+    now: datetime,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert webhooks_arrive(heard, NOW, now) is expected
+    assert timedelta(hours=24) - SYNC_ANYWAY > timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "expected"),
+    [
+        (MetaThrottled(77), 9, Again(77, is_try=False)),
+        (CustomerMustAct("reconnect"), 1, Blocked("reconnect")),
+        (MetaRefused("bad_request"), 1, Blocked("bad_request")),
+        (MetaUnavailable("meta_unavailable"), 2, Again(300, is_try=True)),
+        (MetaUnavailable("meta_unavailable"), 4, Blocked("meta_unavailable")),
+        (ValueError("secret"), 1, Again(30, is_try=True)),
+        (ValueError("secret"), 4, Blocked("failed")),
+    ],
+)
+def test_a_failure_is_waited_out_tried_again_or_blocked(
+    error: Exception, attempt: int, expected: Again | Blocked
+) -> None:
+    assert after_failure(error, attempt, (30, 300, 1800)) == expected

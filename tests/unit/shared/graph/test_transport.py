@@ -1,0 +1,136 @@
+"""A call to Meta, against servers that do not behave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+
+from shared.domain.graph_errors import GraphError, MetaRefused, MetaThrottled, MetaUnavailable
+from shared.graph import transport
+from shared.graph.metrics import GraphMetrics
+from shared.graph.transport import MAX_ANSWER_BYTES, Call, Transport, open_session
+
+TOKEN = "EAAcanary"
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def meta_that(answer: Answer) -> AsyncIterator[Transport]:
+    app = web.Application()
+    app.router.add_route("*", "/v25.0/{any:.*}", answer)
+    async with TestServer(app) as server, open_session() as session:
+        url = str(server.make_url("/v25.0"))
+        yield Transport(session, url, b"secret", GraphMetrics(CollectorRegistry()))
+
+
+async def failure(answer: Answer) -> GraphError:
+    async with meta_that(answer) as graph:
+        with pytest.raises(GraphError) as raised:
+            await graph.call(Call("read_waba", "GET", "71", TOKEN))
+    assert TOKEN not in f"{raised.value} {raised.value!r} {raised.getrepr()}"
+    return raised.value
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    asked = []
+
+    async def away(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=302, headers={"Location": "/v25.0/elsewhere"})
+
+    assert isinstance(await failure(away), MetaUnavailable)
+    assert asked == ["/v25.0/71"]
+
+
+async def test_an_answer_without_end_is_given_up() -> None:
+    async def flood(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(2 * MAX_ANSWER_BYTES // 65_536):
+            await response.write(b"x" * 65_536)
+        return response
+
+    assert isinstance(await failure(flood), MetaUnavailable)
+
+
+async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "CALL_SECONDS", 0.1)
+
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(3)
+        return web.Response()
+
+    assert isinstance(await failure(silent), MetaUnavailable)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"error": 1}', b"\xff"])
+async def test_what_is_no_answer_is_tried_again(body: bytes) -> None:
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    assert isinstance(await failure(odd), MetaUnavailable)
+
+
+async def test_a_call_is_not_repeated_behind_our_back() -> None:
+    """aiohttp repeats a GET on a used connection that was cut: a code would be spent twice."""
+    asked = []
+
+    async def cut(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) > 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"id": "71"})
+
+    async with meta_that(cut) as graph:
+        await graph.call(Call("read_waba", "GET", "71", TOKEN))
+        with pytest.raises(MetaUnavailable):
+            await graph.call(Call("read_waba", "GET", "71", TOKEN))
+    assert len(asked) == 2
+
+
+async def test_a_limit_holds_further_calls_back() -> None:
+    asked = []
+
+    async def limited(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        error = {"error": {"code": 80008, "message": "limit"}}
+        return web.json_response(error, status=400)
+
+    async with meta_that(limited) as graph:
+        for _ in range(3):
+            with pytest.raises(MetaThrottled):
+                await graph.call(Call("read_waba", "GET", "71", TOKEN, place="71"))
+        assert len(asked) == 1
+        with pytest.raises(MetaThrottled):  # another WABA has its own limit
+            await graph.call(Call("read_waba", "GET", "72", TOKEN, place="72"))
+        assert len(asked) == 2
+
+
+async def test_usage_is_heeded_before_the_limit_is_hit_except_by_what_cannot_wait() -> None:
+    asked = []
+
+    async def busy(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
+
+    async with meta_that(busy) as graph:
+        await graph.call(Call("read_waba", "GET", "71", TOKEN, place="71"))
+        with pytest.raises(MetaThrottled):
+            await graph.call(Call("read_waba", "GET", "72", TOKEN, place="72"))
+        await graph.call(Call("exchange_code", "GET", "oauth", None, is_urgent=True))
+    assert len(asked) == 2
+
+
+async def test_an_errors_message_stays_at_meta() -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        told = {"code": 100, "error_subcode": 33, "message": f"no {TOKEN}"}
+        return web.json_response({"error": told}, status=400)
+
+    error = await failure(refuse)
+    assert isinstance(error, MetaRefused)
+    assert (error.code, error.subcode, error.reason) == (100, 33, "not_found")
