@@ -5,6 +5,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ from deploy.local.install import find
 LOOPBACK = "127.0.0.1"
 #: Below Linux's ephemeral range, so that no outgoing connection can sit on a server's port.
 _PORTS = range(20_000, 32_000)
+#: A port is free until its server binds it, some seconds later: processes that choose at the same
+#: time choose apart, and none chooses again what it chose just before.
+_APART = 16
+_CHOSEN: deque[int] = deque(maxlen=200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +35,18 @@ class Program:
 
 
 def free_port() -> int:
+    ours = _PORTS[os.getpid() % _APART :: _APART]
     while True:
-        port = SystemRandom().choice(_PORTS)
+        port = SystemRandom().choice(ours)
+        if port in _CHOSEN:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-            return port
+        _CHOSEN.append(port)
+        return port
 
 
 def reply(port: int, request: bytes, size: int = 64) -> bytes:

@@ -132,8 +132,8 @@ async def _read(response: aiohttp.ClientResponse) -> object:
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
     """Neither cookies nor the environment's proxies: a call goes where the configuration says.
 
-    Each call has a connection of its own: on a used one aiohttp silently repeats a GET that was cut
-    off, and the repetition of a code's exchange finds the code spent.
+    Each call has a connection of its own: on a kept one that Meta has closed by now a POST would
+    fail for nothing, and a register call is not to be tried for nothing.
     """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),

@@ -14,7 +14,6 @@ from deploy.local.simulated_meta.simulator import Simulator
 from deploy.local.simulated_meta.world import MetaApp, World
 from deploy.local.simulated_meta.writing import write
 
-
 #: What Meta knows, for whoever runs it in their own process.
 WORLD = web.AppKey("world", World)
 

@@ -75,24 +75,6 @@ async def test_what_is_no_answer_is_tried_again(body: bytes) -> None:
     assert isinstance(await failure(odd), MetaUnavailable)
 
 
-async def test_a_call_is_not_repeated_behind_our_back() -> None:
-    """aiohttp repeats a GET on a used connection that was cut: a code would be spent twice."""
-    asked = []
-
-    async def cut(request: web.Request) -> web.Response:
-        asked.append(request.path)
-        if len(asked) > 1:
-            assert request.transport is not None
-            request.transport.abort()
-        return web.json_response({"id": "71"})
-
-    async with meta_that(cut) as graph:
-        await graph.call(Call("read_waba", "GET", "71", TOKEN))
-        with pytest.raises(MetaUnavailable):
-            await graph.call(Call("read_waba", "GET", "71", TOKEN))
-    assert len(asked) == 2
-
-
 async def test_a_limit_holds_further_calls_back() -> None:
     asked = []
 
