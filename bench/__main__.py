@@ -128,6 +128,10 @@ async def _prepare(folder: Path, supervisor: Supervisor) -> dict[str, str]:
         "META_APP_SECRET": secrets.token_hex(16),
         "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
         "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+        "META_APP_ID": "750000000000001",
+        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
+        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nobody is asked
     }
 
 

@@ -198,3 +198,31 @@ async def test_whatever_meta_answers_is_tried_again(house: House, body: str) -> 
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "read_waba", "body": body, "status": 200})
     await house.until_active(await house.connect())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+async def test_an_error_at_a_sync(house: House, fault: Fault) -> None:
+    await house.meta.put_waba(coexisting())
+    await _no_fetching(house)
+    said: dict[str, Any] = {"call": "sync", "code": fault.code}
+    if fault.subcode:
+        said["subcode"] = fault.subcode
+    await house.meta.order("POST", "faults", said)
+    code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    if fault.reason is not None:
+        now = await house.until(code, state="provisioning", reason=fault.reason)
+        assert now["connection"]["remedy"]["who"] == fault.who
+        await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
+    await house.until_active(code)
+    calls = [entry["code"] for entry in await house.meta.calls() if entry["call"] == "sync"]
+    assert calls == [fault.code, None, None]
+
+
+async def test_our_own_apps_token_refused_is_no_customers_fault(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
+    code = await house.connect()
+    now = await house.until(code, reason="app_token_refused")
+    assert now["remedy"]["who"] == "operator"
+    await house.hand_in(code, "any-code")  # the token is in hand: its proof is asked for again
+    await house.until_active(code)
