@@ -15,7 +15,8 @@ from shared.crash import crash_point
 from shared.crypto import KeyRing
 from shared.domain.graph_errors import GraphError, MetaUnavailable
 from shared.domain.splitting import as_id
-from shared.graph.client import Graph, Token
+from shared.graph.client import Graph
+from shared.graph.reading import Token
 from shared.store import events, follow_ups, onboardings, organizations
 from shared.store.errors import is_infrastructure
 from shared.store.onboardings import EXCHANGE, Onboarding, Start

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from shared.actions import settling
-from shared.store import audit, connections, follow_ups, onboardings, organizations
+from shared.store import audit, connections, follow_ups, onboardings, organizations, proofs
 from shared.store.onboardings import Start
 from shared.store.pool import Connection
 
@@ -23,7 +23,7 @@ async def claim(
     held = next(iter(await connections.lock(connection, [waba_id])), None)
     if held is None:
         return "no_such_waba"
-    standing = (await onboardings.proofs(connection, [waba_id])).get(waba_id, [])
+    standing = (await proofs.standing(connection, [waba_id])).get(waba_id, [])
     if organization_id in standing:
         return None
     if standing:

@@ -9,7 +9,7 @@ from shared.crash import crash_point
 from shared.domain.facts import Fact
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.provisioning import Step
-from shared.store import audit, connections, follow_ups, numbers, onboardings, tokens
+from shared.store import audit, connections, follow_ups, numbers, proofs, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.pool import Connection, transaction
 
@@ -85,7 +85,7 @@ async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
     async with transaction(means.pool) as connection:
         [held] = await connections.lock(connection, [one.subject])
         if held.owner is not None:
-            await onboardings.withdraw(connection, one.subject, held.owner.organization_id)
+            await proofs.withdraw(connection, one.subject, held.owner.organization_id)
         await tokens.drop(connection, one.subject)
         await connections.leave_behind(connection, one.subject, left)
         await learn(connection, one.subject, [Fact("app", "disconnected_by_us", datetime.now(UTC))])

@@ -8,8 +8,8 @@ from shared.crash import crash_point
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proving import TokenReport, Unproven, proven_waba
 from shared.domain.provisioning import Blocked
-from shared.graph.client import Waba
-from shared.store import audit, connections, events, follow_ups, onboardings, tokens
+from shared.graph.reading import Waba
+from shared.store import audit, connections, events, follow_ups, onboardings, proofs, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection, transaction
@@ -84,7 +84,7 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
     await connections.ensure(connection, [waba.waba_id])
     [held] = await connections.lock(connection, [waba.waba_id])
     ours = onboarding.organization_id
-    standing = (await onboardings.proofs(connection, [waba.waba_id])).get(waba.waba_id, [])
+    standing = (await proofs.standing(connection, [waba.waba_id])).get(waba.waba_id, [])
     before = held.owner
     is_another = before is not None and before.organization_id != ours
     if before and is_another and before.is_proven and before.organization_id in standing:

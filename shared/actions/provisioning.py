@@ -18,7 +18,7 @@ from shared.domain.provisioning import (
     next_step,
     webhooks_arrive,
 )
-from shared.store import connections, facts, follow_ups, numbers, onboardings, tokens
+from shared.store import connections, facts, follow_ups, numbers, proofs, tokens
 from shared.store.connections import Held
 from shared.store.follow_ups import FollowUp
 from shared.store.pool import Connection, transaction
@@ -87,7 +87,7 @@ async def _know(connection: Connection, means: Means, one: FollowUp) -> Known | 
     """None where there is nothing to provision: nobody's, or about to be disconnected."""
     waba_id = one.subject
     held = next(iter(await connections.lock(connection, [waba_id])), None)
-    proven_at = await onboardings.proven_since(connection, waba_id)
+    proven_at = await proofs.latest(connection, waba_id)
     if held is None or held.owner is None or not held.owner.is_proven or proven_at is None:
         return None
     if await follow_ups.is_open(connection, "disconnect", waba_id):

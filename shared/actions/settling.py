@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from shared.domain.account import Telling
 from shared.domain.attribution import attribute
 from shared.domain.facts import Fact, Standing, live, standing, with_takedown
-from shared.store import connections, events, facts, follow_ups, onboardings, organizations
+from shared.store import connections, events, facts, follow_ups, onboardings, organizations, proofs
 from shared.store.connections import Held
 from shared.store.events import Transition
 from shared.store.pool import Connection
@@ -33,7 +33,7 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
     for telling in sorted(tellings, key=lambda t: t.tracking_code or ""):
         if telling.tracking_code:
             at = max(fact.at for fact in telling.facts)
-            await onboardings.prove(connection, telling.tracking_code, telling.waba_id, at)
+            await proofs.prove(connection, telling.tracking_code, telling.waba_id, at)
     await _settle(connection, held)
     await follow_ups.hear(connection, {telling.waba_id for telling in tellings})
 
@@ -56,7 +56,7 @@ async def prove(
     """
     await connections.ensure(connection, [waba_id])
     await connections.lock(connection, [waba_id])
-    organization_id = await onboardings.prove(connection, tracking_code, waba_id, at)
+    organization_id = await proofs.prove(connection, tracking_code, waba_id, at)
     if organization_id is None:
         return None
     told = live(at)
@@ -69,7 +69,7 @@ async def prove(
 
 async def claim(connection: Connection, tracking_code: str, waba_id: str, at: datetime) -> None:
     """An operator said so, not Meta: nothing new is known of the WABA itself."""
-    await onboardings.prove(connection, tracking_code, waba_id, at)
+    await proofs.prove(connection, tracking_code, waba_id, at)
     await settle(connection, [waba_id])
 
 
@@ -87,12 +87,12 @@ async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
 
 async def _settle(connection: Connection, held: Sequence[Held]) -> int:
     holding = await facts.holding(connection, [one.waba_id for one in held])
-    proofs = await onboardings.proofs(connection, list(holding))
+    proven = await proofs.standing(connection, list(holding))
     businesses = {
         known["owner_business"].value for known in holding.values() if "owner_business" in known
     }
     owners = await organizations.owners(connection, businesses) if businesses else {}
-    onboarding = await onboardings.onboarding(connection, list(holding)) if owners else set()
+    onboarding = await onboardings.open_for(connection, list(holding)) if owners else set()
 
     changed = []
     for before in held:
@@ -100,7 +100,7 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
         business = known["owner_business"].value if "owner_business" in known else None
         attribution = attribute(
             before.owner,
-            proofs=proofs.get(before.waba_id, ()),
+            proofs=proven.get(before.waba_id, ()),
             business_owners=owners.get(business or "", ()),
             onboarding=onboarding,
         )

@@ -1,24 +1,21 @@
 """The Graph API calls we use, typed; the only caller of Meta."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaUnavailable
-from shared.domain.proving import SCOPE, TokenReport
+from shared.domain.proving import TokenReport
 from shared.domain.provisioning import Number, StepName
 from shared.domain.splitting import as_id
+from shared.graph import reading
 from shared.graph.metrics import GraphMetrics
+from shared.graph.reading import Token, Waba
 from shared.graph.transport import Call, Json, Method, Transport, open_session
 from shared.settings import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
-#: Of a number on the Cloud API; the others are not usable before a registration.
-_REGISTERED = frozenset({"CONNECTED", "FLAGGED", "RESTRICTED", "RATE_LIMITED", "BANNED"})
 _PAGE_SIZE = "100"
 #: Of a WABA's numbers; Meta's own limit is far below (Business phone numbers page, 2026).
 MAX_PAGES = 20
@@ -26,20 +23,6 @@ _SYNC_TYPES: dict[StepName, str] = {
     "sync_contacts": "smb_app_state_sync",
     "sync_history": "history",
 }
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Token:
-    """A customer's token; `expires_at` None: never, or Meta did not say. Never shown."""
-
-    text: str
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Waba:
-    waba_id: str
-    owner_business_id: str | None
 
 
 class Graph:
@@ -72,7 +55,7 @@ class Graph:
         answer = await self._transport.call(
             Call("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
         )
-        return _token(answer)
+        return reading.read_token(answer)
 
     async def debug_token(self, token: str) -> TokenReport:
         """A dead token is a report too, not an error: Meta answers 200."""
@@ -85,7 +68,7 @@ class Graph:
         data = answer.get("data")
         if not isinstance(data, dict):
             raise MetaUnavailable("meta_unavailable")
-        return _report(data)
+        return reading.read_report(data)
 
     async def read_waba(self, waba_id: str, token: str) -> Waba:
         answer = await self._as_customer(
@@ -107,8 +90,8 @@ class Graph:
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
-            numbers += [number for one in data if (number := _number(one)) is not None]
-            after = _next_page(answer)
+            numbers += [number for one in data if (number := reading.read_number(one)) is not None]
+            after = reading.read_next_page(answer)
             if after is None:
                 break
             query = query | {"after": after}
@@ -175,7 +158,7 @@ class Graph:
                 place=business_id,
             )
         )
-        return _token(answer)
+        return reading.read_token(answer)
 
     async def _as_customer(
         self,
@@ -190,70 +173,6 @@ class Graph:
     ) -> Json:
         query = query | self._transport.proof(token)
         return await self._transport.call(Call(name, method, path, token, query, body, place))
-
-
-def _token(answer: Json) -> Token:
-    text, seconds = answer.get("access_token"), answer.get("expires_in")
-    if not isinstance(text, str) or not text:
-        raise MetaUnavailable("meta_unavailable")
-    if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
-        return Token(text, None)
-    return Token(text, _time(int(time.time()) + seconds))
-
-
-def _report(data: Json) -> TokenReport:
-    scopes = data.get("scopes")
-    return TokenReport(
-        is_valid=data.get("is_valid") is True,
-        app_id=as_id(data.get("app_id")) or "",
-        scopes=frozenset(s for s in scopes if isinstance(s, str))
-        if isinstance(scopes, list)
-        else frozenset(),
-        wabas=_granted(data.get("granular_scopes")),
-        user_id=as_id(data.get("user_id")),
-        expires_at=_time(data.get("expires_at")),
-    )
-
-
-def _granted(granular: object) -> frozenset[str] | None:
-    """Absent `target_ids` mean all, an empty list none (seen in the field; unconfirmed by Meta)."""
-    for one in granular if isinstance(granular, list) else ():
-        if isinstance(one, dict) and one.get("scope") == SCOPE:
-            targets = one.get("target_ids")
-            if targets is None:
-                return None
-            ids = map(as_id, targets) if isinstance(targets, list) else ()
-            return frozenset(id_ for id_ in ids if id_ is not None)
-    return frozenset()
-
-
-def _time(seconds: object) -> datetime | None:
-    """0 is Meta's never."""
-    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds < 10**11:
-        return None
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _number(told: object) -> Number | None:
-    if not isinstance(told, dict) or (id_ := as_id(told.get("id"))) is None:
-        return None
-    digits = "".join(filter(str.isdecimal, str(told.get("display_phone_number", ""))))
-    is_on_cloud = told.get("platform_type") == "CLOUD_API"
-    return Number(
-        phone_number_id=id_,
-        digits=digits if digits.isascii() else "",
-        is_coexistence=told.get("is_on_biz_app") is True,
-        is_registered=is_on_cloud and told.get("status") in _REGISTERED,
-    )
-
-
-def _next_page(answer: Json) -> str | None:
-    paging = answer.get("paging")
-    if not isinstance(paging, dict) or "next" not in paging:
-        return None
-    cursors = paging.get("cursors")
-    after = cursors.get("after") if isinstance(cursors, dict) else None
-    return after if isinstance(after, str) and after else None
 
 
 @asynccontextmanager

@@ -196,18 +196,6 @@ async def lose_code(connection: Connection, one: Onboarding, code_hash: bytes, r
     )
 
 
-async def proven_since(connection: Connection, waba_id: str) -> datetime | None:
-    """When its owner last went through Meta's dialog, or an operator claimed it."""
-    at: datetime | None = await connection.fetchval(
-        """
-        SELECT max(proven_at) FROM whatsapp_onboarding
-        WHERE waba_id = $1 AND proven_at IS NOT NULL AND withdrawn_at IS NULL
-        """,
-        waba_id,
-    )
-    return at
-
-
 async def read_token(
     connection: Connection, ring: KeyRing, one: Onboarding
 ) -> tuple[str, datetime | None] | None:
@@ -254,58 +242,7 @@ async def cancel(connection: Connection, tracking_code: str, organization_id: st
     return status == "UPDATE 1"
 
 
-async def prove(
-    connection: Connection, tracking_code: str, waba_id: str, at: datetime
-) -> str | None:
-    """This onboarding's session is proven to be of that WABA; its organization.
-
-    Idempotent; the earliest proof is kept. None if there is no such onboarding, or it was proven
-    to be another WABA's, or was cancelled.
-    """
-    organization_id: str | None = await connection.fetchval(
-        """
-        UPDATE whatsapp_onboarding
-        SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed', reason = NULL
-        WHERE tracking_code = $1 AND state <> 'cancelled'
-            AND (proven_at IS NULL OR waba_id = $2)
-        RETURNING organization_id
-        """,
-        tracking_code,
-        waba_id,
-        at,
-    )
-    return organization_id
-
-
-async def proofs(connection: Connection, waba_ids: Collection[str]) -> dict[str, list[str]]:
-    """By WABA id the organizations whose proof of it stands, the first first."""
-    found: dict[str, list[str]] = {}
-    for record in await connection.fetch(
-        """
-        SELECT waba_id, organization_id FROM whatsapp_onboarding
-        WHERE waba_id = ANY($1) AND proven_at IS NOT NULL AND withdrawn_at IS NULL
-        ORDER BY waba_id, proven_at, id
-        """,
-        list(waba_ids),
-    ):
-        found.setdefault(record["waba_id"], []).append(record["organization_id"])
-    return found
-
-
-async def withdraw(connection: Connection, waba_id: str, organization_id: str) -> None:
-    """The organization disconnected this WABA: what it proved stands no more."""
-    await connection.execute(
-        """
-        UPDATE whatsapp_onboarding SET withdrawn_at = now()
-        WHERE waba_id = $1 AND organization_id = $2 AND proven_at IS NOT NULL
-            AND withdrawn_at IS NULL
-        """,
-        waba_id,
-        organization_id,
-    )
-
-
-async def onboarding(connection: Connection, waba_ids: Collection[str]) -> set[str]:
+async def open_for(connection: Connection, waba_ids: Collection[str]) -> set[str]:
     """Organizations with an open onboarding that may yet name one of these WABAs.
 
     At most two: more would change no decision, which asks for one that is not the owner.
