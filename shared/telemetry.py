@@ -17,6 +17,7 @@ ALLOWED_KEYS = frozenset(
     webhook_id change_id waba_id organization_id tracking_code kind field lane road state reason
     dependency queue attempt attempts count changes seconds port environment revision pid
     replay_id event_id fingerprint outcome done kept total key_id newest
+    onboarding_id follow_up_id
     """.split()
 )
 MAX_VALUE_CHARS = 300

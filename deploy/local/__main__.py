@@ -137,6 +137,7 @@ def _show() -> None:
     print("up. Everything to reach it by is in .local/stack.json, the logs in .local/logs/.")
     for name in ("ingress", "console", "simulated_meta", "rabbitmq_management"):
         print(f"  {name:<20} {facts[name]}")
+    print("By hand: `. .local/porteiro.env`, then `.venv/bin/porteiro`.")
 
 
 if __name__ == "__main__":

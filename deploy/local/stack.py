@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ from shared.store import api_keys
 #: What people and tests read to find the stack; written whole or not at all.
 LOCAL = Path.cwd() / ".local"
 STACK_FILE = LOCAL / "stack.json"
+#: The services' settings, to run `porteiro` by hand: it holds keys, so nobody else may read it.
+ENV_FILE = LOCAL / "porteiro.env"
 LOGS = LOCAL / "logs"
 #: The servers' files live outside the repository: PostgreSQL runs as another user under root, who
 #: could not reach a folder below a private one.
@@ -66,6 +69,7 @@ class Stack:
                 self._supervisor.check()
         finally:
             STACK_FILE.unlink(missing_ok=True)
+            ENV_FILE.unlink(missing_ok=True)
             self._supervisor.stop()
             shutil.rmtree(DATA, ignore_errors=True)
 
@@ -82,6 +86,7 @@ class Stack:
             self._start_service(name)
         self._make_api_key()
         self._start_simulated_meta()
+        self._write_env()
         self._is_complete = True
         self._write()
 
@@ -179,6 +184,11 @@ class Stack:
                 },
             )
         )
+
+    def _write_env(self) -> None:
+        ENV_FILE.touch(mode=0o600)
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in self._env.items())
+        ENV_FILE.write_text("".join(lines))
 
     def _on_pids(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)

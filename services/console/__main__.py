@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
+from services.console.addresses import Addresses
 from services.console.app import Serving, create_app
 from services.console.checking import CheckApi
 from services.console.connections import ConnectionsApi
@@ -68,14 +69,16 @@ async def main(stop: Stop) -> None:
         cache, nudges = Cache(redis, registry), Nudges(publisher)
         signup = Signup(pool, ring, graph, cache, nudges)
         onboarding = OnboardingApi(signup, pool, settings)
+        connections = ConnectionsApi(pool, ring, nudges)
         endpoints = (
             *onboarding.endpoints(),
-            *ConnectionsApi(pool, ring, nudges).endpoints(),
+            *connections.endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
             *CheckApi(Means(pool, ring, graph), cache).endpoints(),
         )
-        pages = Pages(signup, onboarding, settings)
-        app = create_app(endpoints, pages, Serving(pool, ConsoleMetrics(registry)))
+        pages = Pages(signup, onboarding, connections, settings)
+        addresses = Addresses(settings.trusted_proxies)
+        app = create_app(endpoints, pages, Serving(pool, addresses, ConsoleMetrics(registry)))
         await stack.enter_async_context(serve(app, host=settings.host, port=settings.port))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

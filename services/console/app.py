@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from services.console.addresses import Addresses
 from services.console.api import MAX_BODY_BYTES, Caller, Endpoint, Problem, read_call
 from services.console.limits import PER_ADDRESS, PER_ORGANIZATION, AtOnce, Window
 from services.console.metrics import ConsoleMetrics
@@ -31,8 +32,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Serving:
     """Serves endpoints: limits first, then the key, then the request's own checks."""
 
-    def __init__(self, pool: Pool, metrics: ConsoleMetrics) -> None:
+    def __init__(self, pool: Pool, addresses: Addresses, metrics: ConsoleMetrics) -> None:
         self._pool = pool
+        self._of = addresses.of
         self._metrics = metrics
         self._addresses = Window(PER_ADDRESS)
         self._organizations = Window(PER_ORGANIZATION)
@@ -41,7 +43,7 @@ class Serving:
     def handler(self, endpoint: Endpoint) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = await self._caller(request, needs_key=endpoint.needs_key)
-            who = str(caller.key_id) if caller else _address(request)
+            who = str(caller.key_id) if caller else self._of(request)
             with self._at_once.room(who) as has_room:
                 if not has_room:
                     raise self._limited("at_once", 1.0)
@@ -58,11 +60,11 @@ class Serving:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every answer is JSON with a code, and says nothing of what went on inside."""
         try:
-            left = self._addresses.seconds_left(_address(request), _now())
+            left = self._addresses.seconds_left(self._of(request), _now())
             if left:
                 raise self._limited("address", left)
             if request.path.startswith(PAGES):  # whose browsers have no key to count by
-                with self._at_once.room(_address(request)) as has_room:
+                with self._at_once.room(self._of(request)) as has_room:
                     if not has_room:
                         raise self._limited("at_once", 1.0)
                     response = await handler(request)
@@ -83,6 +85,7 @@ class Serving:
             response = self._failed(error)
         self._metrics.requests.labels(f"{response.status // 100}xx").inc()
         response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Server"] = "porteiro"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
@@ -134,10 +137,6 @@ def create_app(endpoints: Sequence[Endpoint], pages: Pages, serving: Serving) ->
     pages.add_to(app)
     app.router.add_static("/static/", STATIC)
     return app
-
-
-def _address(request: web.Request) -> str:
-    return request.remote or ""
 
 
 def _now() -> float:

@@ -17,7 +17,7 @@ from shared.cache import Cache
 from shared.crypto import Undecryptable
 from shared.domain.facts import State
 from shared.domain.graph_errors import GraphError
-from shared.store import views
+from shared.store import tokens, views
 from shared.store.pool import transaction
 from shared.store.tokens import TokenState
 from shared.store.views import View
@@ -121,7 +121,10 @@ class CheckApi:
         try:
             async with asyncio.timeout(LIVE_SECONDS):
                 await look(self._means, waba_id)
-        except (GraphError, Undecryptable, TimeoutError):
+        except Undecryptable:
+            async with transaction(self._means.pool) as connection:
+                await tokens.doubt(connection, waba_id)
+        except (GraphError, TimeoutError):
             return  # the age of the last check says so
 
 
@@ -133,10 +136,11 @@ def _age(view: View) -> float | None:
 
 def _checked(view: View) -> CheckedConnection:
     shown = connection_answer(view)
+    is_sound = view.token_state in ("valid", "expiring")
     return CheckedConnection(
         waba_id=view.waba_id,
         organization_id=view.organization_id or "",
-        is_working=view.state == "active" and view.token_state in ("valid", "expiring"),
+        is_working=view.state == "active" and is_sound,
         state=view.state,
         token_state=view.token_state,
         reason=shown.reason,

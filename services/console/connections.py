@@ -11,8 +11,8 @@ from services.console.nudges import Nudges
 from services.console.onboarding import OrganizationId, RemedyAnswer, told
 from shared.actions import disconnecting
 from shared.crypto import KeyRing
-from shared.domain.facts import State
-from shared.store import follow_ups, tokens, views
+from shared.domain.facts import LIVE, State
+from shared.store import connections, follow_ups, tokens, views
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.tokens import TokenState
 from shared.store.views import View
@@ -107,8 +107,8 @@ class ConnectionsApi:
             ),
             Endpoint(
                 "POST", f"{ONE}/provision", "provisionConnection",
-                "Try to bring it to work once more", self.provision, accepted, refuses=(403, 404),
-                path_model=WabaPath,
+                "Try to bring it to work once more", self.provision, accepted,
+                refuses=(403, 404, 409), path_model=WabaPath,
             ),
             Endpoint(
                 "POST", ONE + "/numbers/{phone_number_id}/pin", "setPin",
@@ -154,18 +154,38 @@ class ConnectionsApi:
     async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
             view = await self._find_proven(connection, call)
+            if view.state not in LIVE:
+                raise Problem(
+                    409, "not_live", f"It is {view.state}: its customer must connect again."
+                )
             await follow_ups.add(connection, "provision", [view.waba_id])
         return await self._accepted()
 
     async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
             view = await self._find_proven(connection, call)
-            await follow_ups.add(connection, "provision", [view.waba_id])
+            await connections.lock(connection, [view.waba_id])
             if not await tokens.set_pin(
                 connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
             ):
                 raise Problem(404, "no_such_number", "This connection has no such number.")
+            await follow_ups.add(connection, "provision", [view.waba_id])
         return await self._accepted()
+
+    async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
+        """The customer's own word, for all of the connection's numbers that are not registered."""
+        async with transaction(self._pool) as connection:
+            view = await views.connection(connection, waba_id, organization_id=organization_id)
+            if view is None or not _is_proven(view):
+                return
+            await connections.lock(connection, [waba_id])
+            for number in await views.numbers(connection, waba_id):
+                if number.phone_number_id and not number.is_registered:
+                    await tokens.set_pin(
+                        connection, self._ring, waba_id, number.phone_number_id, pin
+                    )
+            await follow_ups.add(connection, "provision", [waba_id])
+        await self._nudges.send()
 
     async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
@@ -201,9 +221,11 @@ def _is_proven(view: View) -> bool:
 
 
 def answer(view: View) -> ConnectionAnswer:
-    reason = view.reason or view.waits_for
+    reason = view.why
     if view.state == "active" and view.token_state in ("expired", "revoked"):
         reason = "reconnect"
+    elif view.state == "active" and view.token_state == "unknown":  # noqa: S105 - a state
+        reason = "undecryptable"
     return ConnectionAnswer(
         waba_id=view.waba_id,
         organization_id=view.organization_id,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.console.api import Call, Endpoint, Model, Problem
 from services.console.settings import ConsoleSettings
@@ -48,7 +48,9 @@ class StartBody(Model):
 
 
 class SessionBody(Model):
-    """Meta's WA_EMBEDDED_SIGNUP message, as it came."""
+    """Meta's WA_EMBEDDED_SIGNUP message, as it came: what else it says is not read."""
+
+    model_config = ConfigDict(extra="ignore")
 
     event: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{0,63}$")]
     data: Annotated[dict[str, Any], Field(max_length=50, default_factory=dict)]
@@ -207,8 +209,8 @@ class OnboardingApi:
             and ConnectionState(
                 waba_id=view.waba_id,
                 state=view.state,
-                reason=view.reason or view.waits_for,
-                remedy=told(view.reason or view.waits_for),
+                reason=view.why,
+                remedy=told(view.why),
             ),
             created_at=one.created_at,
             expires_at=one.expires_at,

@@ -101,7 +101,7 @@ class OrphansApi:
         if refused == "no_such_waba":
             raise Problem(404, "no_such_waba", "Nothing is known of this WABA.")
         if refused is not None:
-            raise Problem(409, refused, "Another organization has proven that it is its own.")
+            raise Problem(409, refused, "It is another organization's: only a proof changes that.")
         await self._cache.forget("waba", call.path.waba_id)
         await self._nudges.send()
         return 202, AcceptedAnswer()

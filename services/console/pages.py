@@ -10,6 +10,7 @@ from aiohttp import web
 from markupsafe import escape
 
 from services.console.api import Problem, checked, read_body
+from services.console.connections import ConnectionsApi, PinBody
 from services.console.onboarding import (
     RETURN_PATH,
     CodeBody,
@@ -24,13 +25,23 @@ from shared.store.onboardings import Onboarding
 
 PATH = "/connect/{tracking_code}"
 _PAGE = Path(__file__).parent / "static" / "connect.html"
+_NOWHERE = _PAGE.with_name("nowhere.html")
+#: What a customer reads where the way on is another link.
+NEW_LINK = "Ask us for a new link when you are ready."
 
 
 class Pages:
     """Who has the link has the onboarding: its tracking code is a secret of 144 random bits."""
 
-    def __init__(self, signup: Signup, api: OnboardingApi, settings: ConsoleSettings) -> None:
+    def __init__(
+        self,
+        signup: Signup,
+        api: OnboardingApi,
+        connections: ConnectionsApi,
+        settings: ConsoleSettings,
+    ) -> None:
         self._signup = signup
+        self._connections = connections
         self._api = api
         self._origin = settings.console_url
         self._policy = _policy(settings)
@@ -42,9 +53,13 @@ class Pages:
         app.router.add_get(f"{PATH}/status", self.status, allow_head=False)
         app.router.add_post(f"{PATH}/session", self.session)
         app.router.add_post(f"{PATH}/code", self.code)
+        app.router.add_post(f"{PATH}/pin", self.pin)
 
     async def show(self, request: web.Request) -> web.Response:
-        one = await self._find(request)
+        try:
+            one = await self._find(request)
+        except Problem as problem:
+            return self._html(_NOWHERE.read_text(), status=problem.status)
         launch = self._api.launch(one)
         facts: dict[str, Any] = launch.model_dump() | {
             "flow": one.flow,
@@ -52,8 +67,10 @@ class Pages:
             "status": _told(await self._api.answer(one)),
             "meta_origins": [_origin_of(launch.dialog_url), _origin_of(launch.sdk_url)],
         }
-        page = self._page.substitute(facts=escape(orjson.dumps(facts).decode()))
-        response = web.Response(text=page, content_type="text/html")
+        return self._html(self._page.substitute(facts=escape(orjson.dumps(facts).decode())))
+
+    def _html(self, text: str, *, status: int = 200) -> web.Response:
+        response = web.Response(text=text, content_type="text/html", status=status)
         response.headers["Content-Security-Policy"] = self._policy
         return response
 
@@ -70,10 +87,21 @@ class Pages:
         one = await self._signup.take_code(await self._find(request), body.code)
         return web.json_response(_told(await self._api.answer(one)))
 
+    async def pin(self, request: web.Request) -> web.Response:
+        """The PIN of the numbers that wait for one."""
+        body = await self._posted(request, PinBody)
+        one = await self._find(request)
+        if one.waba_id is not None and one.proven_at is not None:
+            await self._connections.tell_pin(one.waba_id, one.organization_id, body.pin)
+        return web.json_response(_told(await self._api.answer(one)))
+
     async def came_back(self, request: web.Request) -> web.Response:
         """The redirect flow's end: `state` is the tracking code, intact as Meta promises."""
-        path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
-        one = await self._signup.find(path.tracking_code, None)
+        try:
+            path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
+            one = await self._signup.find(path.tracking_code, None)
+        except Problem as problem:
+            return self._html(_NOWHERE.read_text(), status=problem.status)
         if (code := request.query.get("code")) is not None:
             body = checked(CodeBody, {"code": code}, "query")
             await self._signup.take_code(one, body.code, self._return_url(one))
@@ -103,6 +131,8 @@ def _told(answer: OnboardingAnswer) -> dict[str, Any]:
     text = None if remedy is None else remedy.text
     if remedy is not None and remedy.who == "operator":
         text = "Something is not right at our side. We have been told, and will see to it."
+    elif connection and remedy and remedy.who == "customer" and connection.reason != "pin_needed":
+        text = f"{remedy.text} {NEW_LINK}"
     return {
         "state": connection.state if connection else answer.state,
         "reason": connection.reason if connection else answer.reason,

@@ -3,9 +3,10 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
 from shared.settings import (
+    COMMA_SEPARATED,
     BrokerSettings,
     DatabaseSettings,
     Environment,
@@ -46,6 +47,11 @@ class ConsoleSettings(
     GraphSettings,
 ):
     port: Port = Field(8081, description="a port for the API and the pages")
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], *COMMA_SEPARATED] = Field(
+        (),
+        description="comma-separated networks of the proxies in front, whose X-Forwarded-For is"
+        " believed",
+    )
     console_url: Origin = Field(
         description="https://host, where customers' browsers reach the console"
     )

@@ -13,7 +13,8 @@ from services.console.nudges import Nudges
 from shared.cache import Cache
 from shared.crash import crash_point
 from shared.crypto import KeyRing
-from shared.domain.graph_errors import GraphError, MetaUnavailable
+from shared.domain.graph_errors import GraphError, MetaRefused, MetaUnavailable
+from shared.domain.proving import FINISHES
 from shared.domain.splitting import as_id
 from shared.graph.client import Graph
 from shared.graph.reading import Token
@@ -29,12 +30,6 @@ EXCHANGE_SECONDS = 25.0
 PAUSE_SECONDS = 0.5
 #: How long a token is held in hand while PostgreSQL is away.
 KEEP_SECONDS = 20.0
-
-#: Known by its message's `data` alone: the browser's words, until a token proves them.
-FINISHES = frozenset(
-    "FINISH FINISH_ONLY_WABA FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING FINISH_OBO_MIGRATION"
-    " FINISH_GRANT_ONLY_API_ACCESS".split()
-)
 
 
 class Signup:
@@ -108,6 +103,7 @@ class Signup:
                 connection,
                 one.tracking_code,
                 event=event,
+                is_finish=is_finish,
                 claimed_waba_id=claimed,
                 reason=why_not,
             )
@@ -132,14 +128,18 @@ class Signup:
             crash_point("code.taken")
             await self._exchange(one, code, digest, redirect_uri or one.redirect_uri)
         now = await self.find(one.tracking_code, one.organization_id)
-        if now.has_token:  # also where its proof had got stuck
-            async with transaction(self._pool) as connection:
-                await follow_ups.add(connection, "prove", [one.tracking_code])
+        if now.has_token:
+            if not is_new:  # its proof may have got stuck
+                async with transaction(self._pool) as connection:
+                    await follow_ups.add(connection, "prove", [one.tracking_code])
             await self._nudges.send()
         elif not is_new and now.code_hash != digest:
             _refuse_ended(now)
             raise Problem(
-                409, "code_not_wanted", "This code was used elsewhere, or another is under way."
+                409,
+                "code_not_wanted",
+                "No code is wanted now: it was used elsewhere, another is under way, or this"
+                " onboarding is completed.",
             )
         return now
 
@@ -147,7 +147,7 @@ class Signup:
         async with transaction(self._pool) as connection:
             if await onboardings.cancel(connection, one.tracking_code, one.organization_id):
                 await events.add_of_onboarding(
-                    connection, "cancelled", one, waba_id=None, reason="cancelled"
+                    connection, "cancelled", one, waba_id=None, reason="link_closed"
                 )
         return await self.find(one.tracking_code, one.organization_id)
 
@@ -159,7 +159,7 @@ class Signup:
         except GraphError as error:
             is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
             reason = "code_lost" if is_lost else "code_refused"
-            log.warning("code.not_exchanged", tracking_code=one.tracking_code, reason=reason)
+            log.warning("code.not_exchanged", onboarding_id=one.id, reason=reason)
             async with transaction(self._pool) as connection:
                 await onboardings.lose_code(connection, one, digest, reason)
             return
@@ -173,7 +173,7 @@ class Signup:
         while True:
             try:
                 async with transaction(self._pool) as connection:
-                    await onboardings.keep_token(
+                    is_kept = await onboardings.keep_token(
                         connection,
                         self._ring,
                         one,
@@ -181,6 +181,9 @@ class Signup:
                         code_hash=digest,
                         expires_at=token.expires_at,
                     )
+                    if is_kept:
+                        await follow_ups.add(connection, "prove", [one.tracking_code])
+                crash_point("code.kept")
                 return
             except Exception as error:
                 if not is_infrastructure(error) or loop.time() > until:
@@ -191,13 +194,19 @@ class Signup:
         """Within the code's life, as often as Meta does not answer: it may not have been spent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + EXCHANGE_SECONDS
+        is_perhaps_spent = False
         while True:
             try:
                 async with asyncio.timeout_at(until):
                     return await self._graph.exchange_code(code, redirect_uri)
             except TimeoutError:
                 raise MetaUnavailable("meta_unavailable") from None
+            except MetaRefused:
+                if is_perhaps_spent:  # by a try of ours whose answer never came
+                    raise MetaUnavailable("meta_unavailable") from None
+                raise
             except MetaUnavailable:
+                is_perhaps_spent = True
                 if loop.time() + PAUSE_SECONDS >= until:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
@@ -210,7 +219,7 @@ def reason_of(one: Onboarding, now: datetime) -> str | None:
     if one.reason is not None or one.proven_at is not None:
         return one.reason
     if one.has_token:
-        return "proving"
+        return one.waits_for or "proving"
     if one.code_hash is not None and one.code_at is not None:
         return "exchanging" if now < one.code_at + EXCHANGE else "code_lost"
     return None

@@ -13,9 +13,10 @@ from rich.table import Table
 from services.scheduler.job import run_job
 from services.scheduler.owners import MAX_SHOWN, ORGANIZATION, in_transaction, matching, meta_id
 from shared.actions import claiming, disconnecting
+from shared.domain.facts import LIVE, State
 from shared.domain.remedies import remedy
 from shared.lifecycle import Refusal
-from shared.store import follow_ups, views
+from shared.store import follow_ups, organizations, views
 from shared.store.pool import Connection
 from shared.store.views import View
 
@@ -34,7 +35,7 @@ Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="Who, 
 @connections_app.command("list")
 def list_connections(
     organization: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
     after: After = "",
 ) -> None:
     """Connections that have an owner, by WABA."""
@@ -44,7 +45,7 @@ def list_connections(
             connection, organization_id=organization, state=state, after=after, limit=MAX_SHOWN
         )
         rows = [
-            (v.waba_id, v.organization_id, v.attribution, v.state, v.reason or v.waits_for,
+            (v.waba_id, v.organization_id, v.attribution, v.state, v.why,
              v.token_state, _shown(v.token_checked_at))
             for v in found
         ]  # fmt: skip
@@ -71,7 +72,7 @@ def show(waba_id: Waba) -> None:
             is_set = number.is_coexistence or number.is_registered
             told = f"{number.digits} ({kind if is_set else 'not registered'})"
             table.add_row(f"number {number.phone_number_id or ''}", told)
-        if (what := remedy(view.reason or view.waits_for)) is not None:
+        if (what := remedy(view.why)) is not None:
             table.add_row(f"to do, by {what.who}", what.text)
         Console().print(table)
 
@@ -83,7 +84,9 @@ def provision(waba_id: Waba) -> None:
     """Have it brought to work once more: after its cause was mended."""
 
     async def work(connection: Connection) -> None:
-        await _find(connection, waba_id)
+        view = await _find(connection, waba_id)
+        if view.state not in LIVE:
+            raise Refusal([f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"])
         await follow_ups.add(connection, "provision", [waba_id])
         log.info("connection.asked", kind="provision", waba_id=waba_id)
 
@@ -129,6 +132,8 @@ def claim(
     """Give an orphan to an organization, with all that came meanwhile."""
 
     async def work(connection: Connection) -> None:
+        if not await organizations.is_known(connection, organization_id):
+            raise Refusal(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
         refused = await claiming.claim(
             connection,
             meta_id("WABA_ID", waba_id),
@@ -145,7 +150,7 @@ def claim(
 
 _REFUSED = {
     "no_such_waba": "WABA_ID: nothing is known of this WABA",
-    "owned_by_another": "WABA_ID: another organization has proven that it is its own",
+    "owned_by_another": "WABA_ID: it is another organization's: only a proof changes that",
 }
 
 

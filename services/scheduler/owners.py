@@ -16,7 +16,7 @@ from shared.actions import settling
 from shared.domain.splitting import as_id
 from shared.lifecycle import Refusal
 from shared.settings import DatabaseSettings, Environment, load
-from shared.store import onboardings, organizations
+from shared.store import follow_ups, onboardings, organizations
 from shared.store.onboardings import Start
 from shared.store.pool import Connection, open_pool, transaction
 
@@ -94,6 +94,20 @@ def start_onboarding(
         log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
 
     run_job("onboardings", in_transaction(start))
+
+
+@onboardings_app.command("retry")
+def retry_onboarding(code: Code) -> None:
+    """Have a login that could not be proven asked about once more: after its cause was mended."""
+
+    async def retry(connection: Connection) -> None:
+        one = await onboardings.find(connection, code, organization_id=None)
+        if one is None or not one.has_token:
+            raise Refusal(["CODE is no onboarding with a login that waits to be proven"])
+        await follow_ups.add(connection, "prove", [code])
+        log.info("onboarding.asked", tracking_code=code)
+
+    run_job("onboardings", in_transaction(retry))
 
 
 @onboardings_app.command("prove")

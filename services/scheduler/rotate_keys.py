@@ -73,7 +73,9 @@ async def _rotate(pool: Pool, ring: KeyRing, sealed: Sealed, *, dry_run: bool) -
         counts.update(step.rest)
         if step.resealed:
             counts[ring.write_id.hex()] += step.resealed
-        log.info("keys.rotating", kind=sealed.name, done=counts.total())
+        log.info(
+            "keys.counting" if dry_run else "keys.rotating", kind=sealed.name, done=counts.total()
+        )
         await asyncio.sleep(PAUSE_SECONDS)
 
 

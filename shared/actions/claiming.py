@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from shared.actions import settling
-from shared.store import audit, connections, follow_ups, onboardings, organizations, proofs
+from shared.store import audit, connections, follow_ups, onboardings, organizations
 from shared.store.onboardings import Start
 from shared.store.pool import Connection
 
@@ -15,7 +15,8 @@ Refused = Literal["no_such_waba", "owned_by_another"]
 async def claim(
     connection: Connection, waba_id: str, organization_id: str, *, actor: str, reason: str
 ) -> Refused | None:
-    """The WABA is the organization's from now on, with all that came meanwhile; audited.
+    """A WABA that no organization has proven is this one's from now on, with all that came
+    meanwhile; audited.
 
     Its token is fetched from Meta if that is possible; else the organization must reconnect.
     Idempotent. None: claimed.
@@ -23,11 +24,8 @@ async def claim(
     held = next(iter(await connections.lock(connection, [waba_id])), None)
     if held is None:
         return "no_such_waba"
-    standing = (await proofs.standing(connection, [waba_id])).get(waba_id, [])
-    if organization_id in standing:
-        return None
-    if standing:
-        return "owned_by_another"
+    if held.owner is not None and held.owner.is_proven:
+        return None if held.owner.organization_id == organization_id else "owned_by_another"
     now = datetime.now(UTC)
     tracking_code = f"claim-{secrets.token_urlsafe(18)}"
     await organizations.add(connection, organization_id)

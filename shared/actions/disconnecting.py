@@ -17,6 +17,8 @@ from shared.store.pool import Connection, transaction
 APP = "the app stays installed in the customer's business until they remove it"
 SUBSCRIPTION = "our subscription to the account's webhooks stays"
 UNSUBSCRIBE = Step("unsubscribe")
+#: The reason of a connection that we disconnected.
+BY_US = "disconnected_by_us"
 
 
 async def ask(connection: Connection, waba_id: str, *, actor: str, reason: str) -> None:
@@ -24,11 +26,15 @@ async def ask(connection: Connection, waba_id: str, *, actor: str, reason: str) 
 
     Idempotent. A proof that comes before it is done takes it back.
     """
-    await audit.add(
-        connection, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
-    )
-    await connections.forget_left_behind(connection, waba_id)
-    await follow_ups.close(connection, ["provision", "read"], waba_id)
+    held = await connections.lock(connection, [waba_id])
+    if any(one.standing.reason == BY_US for one in held):
+        return
+    if not await follow_ups.is_open(connection, "disconnect", waba_id):
+        await audit.add(
+            connection, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
+        )
+        await connections.forget_left_behind(connection, waba_id)
+        await follow_ups.close(connection, ["provision", "read"], waba_id)
     await follow_ups.add(connection, "disconnect", [waba_id])
 
 
@@ -40,13 +46,15 @@ async def disconnect(means: Means, one: FollowUp) -> Outcome:
         known = await numbers.current(connection, one.subject)
         is_coexistence = await connections.is_coexistence(connection, one.subject)
         done = await follow_ups.done_steps(connection, one, proven_at=datetime.now(UTC))
+        perhaps = await follow_ups.half_registered(connection, one.subject)
     linked = [number for number in known if is_coexistence or number.is_coexistence]
     left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
     if token is None:
         return await _end(means, one, [APP, *left, SUBSCRIPTION])
     for number in known:
         step = Step("deregister", number.phone_number_id)
-        if number.is_registered and number not in linked and step not in done:
+        is_registered = number.is_registered or number.phone_number_id in perhaps
+        if is_registered and number not in linked and step not in done:
             call = means.graph.deregister(one.subject, number.phone_number_id, token.text)
             kept = f"number {number.phone_number_id} stays registered"
             return await _take(means, one, step, call, or_else=kept)
@@ -88,7 +96,7 @@ async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
             await proofs.withdraw(connection, one.subject, held.owner.organization_id)
         await tokens.drop(connection, one.subject)
         await connections.leave_behind(connection, one.subject, left)
-        await learn(connection, one.subject, [Fact("app", "disconnected_by_us", datetime.now(UTC))])
+        await learn(connection, one.subject, [Fact("app", BY_US, datetime.now(UTC))])
         await follow_ups.hold(connection, one)
         await follow_ups.end(connection, one)
     return Settled("disconnected")

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -77,7 +77,9 @@ class FollowUps:
         if one is None:
             return
         outcome = await self._try(one)
-        names = {"tracking_code" if one.kind == "prove" else "waba_id": one.subject}
+        names = {"follow_up_id": str(one.id)}
+        if one.kind != "prove":  # whose subject, a tracking code, is a secret
+            names["waba_id"] = one.subject
         if isinstance(outcome, Settled):
             self.metrics.ends.labels(one.kind, "settled").inc()
             log.info("follow_up.settled", kind=one.kind, outcome=outcome.what, **names)
@@ -103,7 +105,8 @@ class FollowUps:
             reason = error.reason if isinstance(error, GraphError) else "failed"
             if reason == "failed":
                 log.error("follow_up.failed", kind=one.kind, exc_info=error)
-            after = after_failure(error, one.attempts, self.delays)
+            age = datetime.now(UTC) - one.asked_at
+            after = after_failure(error, one.attempts, self.delays, age=age)
             if isinstance(after, Again):
                 return Waits(after.after_seconds, reason, is_try=after.is_try)
             return after

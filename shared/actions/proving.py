@@ -1,21 +1,19 @@
 """Proving an onboarding: what the browser claimed is asked of Meta, with the token."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from shared.actions import settling
 from shared.actions.means import Means, Outcome, Settled
 from shared.crash import crash_point
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
-from shared.domain.proving import TokenReport, Unproven, proven_waba
+from shared.domain.proving import COEXISTENCE, FINISHES, TokenReport, Unproven, proven_waba
 from shared.domain.provisioning import Blocked
 from shared.graph.reading import Waba
 from shared.store import audit, connections, events, follow_ups, onboardings, proofs, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection, transaction
-
-#: Meta's dialog for numbers that stay on the WhatsApp Business app (Embedded Signup, 2026).
-COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
 
 
 async def prove(means: Means, one: FollowUp) -> Outcome:
@@ -33,16 +31,20 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
             await follow_ups.hold(connection, one)
             await follow_ups.end(connection, one)
             return Settled("nothing_to_prove")
+        connected = await proofs.of(connection, onboarding.organization_id)
     token, expires_at = held
     report = await means.graph.debug_token(token)
     try:
-        waba = await _reached(means, report, token, onboarding.claimed_waba_id)
+        waba = await _reached(means, report, token, onboarding, connected)
     except Unproven as unproven:
-        if unproven.reason == "session_needed":
-            return Blocked(unproven.reason)
+        reason = unproven.reason
+        if reason == "session_needed":
+            if onboarding.flow == "popup":
+                return Blocked(reason)
+            reason = "waba_ambiguous"  # a redirect brings no message
         async with transaction(means.pool) as connection:
-            await _refuse(connection, one, onboarding, unproven.reason)
-        return Settled(unproven.reason)
+            await _refuse(connection, one, onboarding, reason)
+        return Settled(reason)
     crash_point("onboarding.proving")
     async with transaction(means.pool) as connection:
         refused = await _settle(connection, onboarding, waba)
@@ -68,9 +70,20 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
     return Settled("proven")
 
 
-async def _reached(means: Means, report: TokenReport, token: str, claimed: str | None) -> Waba:
+async def _reached(
+    means: Means,
+    report: TokenReport,
+    token: str,
+    onboarding: Onboarding,
+    connected: Collection[str],
+) -> Waba:
     """The WABA as the token reads it. Raises Unproven."""
-    waba_id = proven_waba(report, app_id=means.graph.app_id, claimed=claimed)
+    waba_id = proven_waba(
+        report,
+        app_id=means.graph.app_id,
+        claimed=onboarding.claimed_waba_id,
+        connected=connected,
+    )
     try:
         return await means.graph.read_waba(waba_id, token)
     except MetaRefused:
@@ -108,7 +121,7 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
         )
     # Asked afresh: the browser's message may have come meanwhile; without one, what was asked for.
     now = await onboardings.find(connection, onboarding.tracking_code, organization_id=ours)
-    event = now.session_event if now else None
+    event = now.session_event if now and now.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
     await connections.begin_anew(connection, waba.waba_id, is_coexistence=is_coexistence)
     await follow_ups.close(connection, ["disconnect"], waba.waba_id)

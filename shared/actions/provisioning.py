@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from shared.actions.means import Means, Outcome, Settled, Waits
 from shared.actions.settling import learn
 from shared.crash import crash_point
-from shared.domain.facts import COMPLETE, Fact
+from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
 from shared.domain.provisioning import (
     AwaitWebhook,
@@ -29,7 +29,6 @@ MIN_AWAIT_SECONDS = 5.0
 MAX_AWAIT_SECONDS = 600.0
 #: Blocks that say nothing against a setup that was complete.
 _OUR_TROUBLES = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
-_LIVE = ("provisioning", "active")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ async def provision(means: Means, one: FollowUp) -> Outcome:
     crash, which Meta bears."""
     async with transaction(means.pool) as connection:
         known = await _know(connection, means, one)
-        if known is None or known.held.standing.state not in _LIVE:
+        if known is None or known.held.standing.state not in LIVE:
             await follow_ups.hold(connection, one)
             await follow_ups.end(connection, one)
             return Settled("nothing_to_provision")
@@ -145,7 +144,7 @@ async def _take(
 async def _complete(means: Means, one: FollowUp, token: tokens.Held) -> Outcome:
     async with transaction(means.pool) as connection:
         [held] = await connections.lock(connection, [one.subject])
-        if held.standing.state in _LIVE:  # and not taken down since its last step
+        if held.standing.state in LIVE:  # and not taken down since its last step
             await learn(connection, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
             await tokens.judge(connection, one.subject, "valid", token)
         await follow_ups.hold(connection, one)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.account import Telling
 from shared.domain.attribution import attribute
-from shared.domain.facts import Fact, Standing, live, standing, with_takedown
+from shared.domain.facts import LIVE, Fact, Standing, live, standing, with_takedown
 from shared.store import connections, events, facts, follow_ups, onboardings, organizations, proofs
 from shared.store.connections import Held
 from shared.store.events import Transition
@@ -15,7 +15,6 @@ from shared.store.pool import Connection
 #: When a live connection is taken down, Meta is read whether that is so, a little later: `time` is
 #: when Meta sent, and its own answers lag behind.
 READ_AFTER = timedelta(seconds=30)
-_LIVE = ("provisioning", "active")
 _DOWN = ("offboarded", "disconnected", "disabled")
 
 
@@ -126,7 +125,7 @@ async def _follow_up(connection: Connection, changed: Sequence[tuple[Held, Held]
     taken_down = [
         new.waba_id
         for old, new in changed
-        if old.standing.state in _LIVE and new.standing.state in _DOWN
+        if old.standing.state in LIVE and new.standing.state in _DOWN
     ]
     if restarted:
         await follow_ups.add_where_token(connection, "provision", restarted)

@@ -34,6 +34,8 @@ Name = Literal[
 ]
 State = Literal["orphan", "provisioning", "active", "offboarded", "disconnected", "disabled"]
 
+#: States in which a connection may come to work, or works.
+LIVE: tuple[State, ...] = ("provisioning", "active")
 #: The values of a connection that lives; of two told for the same second, the other one holds: a
 #: takedown that was missed costs more than one too many, which Meta can be asked about.
 _LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none"}

@@ -1,10 +1,24 @@
 """Whether a customer's token proves what the browser claimed: pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 #: Without it neither a WABA can be read nor our app subscribed.
 SCOPE = "whatsapp_business_management"
+
+
+#: The dialog's ends that are none of a closed window (Embedded Signup, Implementation, Mar 2026).
+COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
+FINISHES = frozenset(
+    {
+        "FINISH",
+        "FINISH_ONLY_WABA",
+        COEXISTENCE,
+        "FINISH_OBO_MIGRATION",
+        "FINISH_GRANT_ONLY_API_ACCESS",
+    }
+)
 
 
 class Unproven(Exception):
@@ -30,11 +44,14 @@ class TokenReport:
     expires_at: datetime | None
 
 
-def proven_waba(report: TokenReport, *, app_id: str, claimed: str | None) -> str:
+def proven_waba(
+    report: TokenReport, *, app_id: str, claimed: str | None, connected: Collection[str] = ()
+) -> str:
     """The WABA this token is for, still to be read with it. Raises Unproven.
 
     `claimed` came from the browser: it is believed only where the token grants it. Without a claim
-    the token must name exactly one WABA; else the browser's message is needed to tell which.
+    the token must name exactly one WABA, or one beside those the organization has `connected`; else
+    the browser's message is needed to tell which.
     """
     if report.app_id != app_id:
         raise Unproven("wrong_app")
@@ -46,6 +63,7 @@ def proven_waba(report: TokenReport, *, app_id: str, claimed: str | None) -> str
         if report.wabas is not None and claimed not in report.wabas:
             raise Unproven("waba_not_granted")
         return claimed
-    if report.wabas is not None and len(report.wabas) == 1:
-        return next(iter(report.wabas))
+    for wabas in (report.wabas or frozenset(), (report.wabas or frozenset()) - set(connected)):
+        if len(wabas) == 1:
+            return next(iter(wabas))
     raise Unproven("waba_not_granted" if report.wabas == frozenset() else "session_needed")

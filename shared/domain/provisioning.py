@@ -93,12 +93,21 @@ class Blocked:
     reason: str
 
 
-def after_failure(error: Exception, attempt: int, delays: Sequence[int]) -> Again | Blocked:
-    """What becomes of a follow-up whose `attempt`-th try (from 1) failed."""
+#: How long a Meta that does not answer is asked again, at last at the longest delay.
+PATIENCE = timedelta(days=2)
+
+
+def after_failure(
+    error: Exception, attempt: int, delays: Sequence[int], *, age: timedelta
+) -> Again | Blocked:
+    """What becomes of a follow-up whose `attempt`-th try (from 1) failed, `age` after it was asked
+    for."""
     if isinstance(error, MetaThrottled):
         return Again(error.seconds, is_try=False)
     if isinstance(error, GraphError) and not isinstance(error, MetaUnavailable):
         return Blocked(error.reason)
     if attempt <= len(delays):
         return Again(delays[attempt - 1], is_try=True)
+    if isinstance(error, MetaUnavailable) and age < PATIENCE:
+        return Again(delays[-1], is_try=False)
     return Blocked(error.reason if isinstance(error, GraphError) else "failed")

@@ -32,10 +32,14 @@ _CUSTOMER = {
     "token_invalid": "The login is no longer valid: start again.",
     "permission_missing": "Start again, and leave all permissions that Meta asks for switched on.",
     "waba_not_granted": "Start again, and choose the WhatsApp Business account to connect.",
+    "session_needed": "We did not hear which account you chose: try again.",
+    "waba_ambiguous": "We could not tell which account you chose: start again, and share only the"
+    " one you want to connect.",
     "code_refused": "The login expired or was used before: start again.",
     "code_lost": "The login was interrupted: start again.",
     "cancelled": "The dialog was closed: start again when you are ready.",
     "error_reported": "Meta's dialog reported an error: try again, or write to Meta's support.",
+    "link_closed": "This link was closed: ask for a new one.",
     "expired": "This link has expired: ask for a new one.",
     "owned_by_another": "This WhatsApp Business account is connected by another organization. It"
     " must be disconnected there first.",
@@ -56,7 +60,7 @@ _OPERATOR = {
     "number_deleted": "The number was deleted at Meta: provision again without it.",
     "history_declined": "The customer declined to share the chats.",
     "failed": "The last try failed for a reason of ours: see the logs, then provision again.",
-    "meta_unavailable": "Meta did not answer for long: provision again.",
+    "meta_unavailable": "Meta did not answer for days: ask for it again.",
     "undecryptable": "The token cannot be decrypted: check TOKEN_ENCRYPTION_KEYS_PREVIOUS.",
     "never_finished": "Each try ended the process that tried it: see the logs.",
     "orphan": "Nobody's: claim it for an organization, or send a reconnect link.",
@@ -65,7 +69,6 @@ _OPERATOR = {
 _NOBODY = {
     "exchanging": "The login is being exchanged with Meta.",
     "proving": "Meta is being asked what the login is for.",
-    "session_needed": "Waiting for the dialog's message that says which account was chosen.",
     "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
     "throttled": "Meta limits our calls: it goes on by itself.",
 }

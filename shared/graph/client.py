@@ -1,5 +1,6 @@
 """The Graph API calls we use, typed; the only caller of Meta."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
 _PAGE_SIZE = "100"
 #: Of a WABA's numbers; Meta's own limit is far below (Business phone numbers page, 2026).
 MAX_PAGES = 20
+LIST_SECONDS = 20.0
 _SYNC_TYPES: dict[StepName, str] = {
     "sync_contacts": "smb_app_state_sync",
     "sync_history": "history",
@@ -80,7 +82,14 @@ class Graph:
         return Waba(waba_id, as_id(business.get("id")) if isinstance(business, dict) else None)
 
     async def read_numbers(self, waba_id: str, token: str) -> list[Number]:
-        """All of them, the newest first."""
+        """All of them, the newest first, within LIST_SECONDS."""
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                return await self._read_numbers(waba_id, token)
+        except TimeoutError:
+            raise MetaUnavailable("meta_unavailable") from None
+
+    async def _read_numbers(self, waba_id: str, token: str) -> list[Number]:
         numbers: list[Number] = []
         query = {"fields": _NUMBER_FIELDS, "limit": _PAGE_SIZE}
         for _ in range(MAX_PAGES):

@@ -63,11 +63,10 @@ _DUE: dict[Kind, str] = {
     """,
     "follow_up": """
         state = 'pending' AND lease_until < now() AND due_at <= now() - $2::interval
-            AND NOT EXISTS (  -- of one WABA one thing at a time
-                SELECT FROM follow_ups AS other
-                WHERE other.subject = follow_ups.subject AND other.state <> 'done'
-                    AND other.lease_until > now()
-            )
+            AND (  -- of one WABA one thing at a time
+                SELECT max(other.lease_until) FROM follow_ups AS other
+                WHERE other.subject = follow_ups.subject
+            ) < now()
         ORDER BY due_at, id LIMIT 1
     """,
 }

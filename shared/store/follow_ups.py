@@ -66,10 +66,12 @@ async def add_where_token(
 
 
 async def close(connection: Connection, kinds: Collection[Kind], subject: str) -> None:
-    """These are not wanted any more; who works one finds its claim void."""
+    """These are not wanted any more. Who works one finds its claim void, and nothing else is done
+    to the subject until its call is surely over: the lease stands.
+    """
     await connection.execute(
         """
-        UPDATE follow_ups SET state = 'done', ended_at = now(), lease_until = '-infinity'
+        UPDATE follow_ups SET state = 'done', ended_at = now()
         WHERE subject = $1 AND kind = ANY($2::follow_up_kind[]) AND state <> 'done'
         """,
         subject,
@@ -214,6 +216,18 @@ async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
         step.name,
         step.phone_number_id,
     )
+
+
+async def half_registered(connection: Connection, waba_id: str) -> set[str]:
+    """Numbers whose registration was begun and has no outcome: Meta may have done it."""
+    records = await connection.fetch(
+        """
+        SELECT phone_number_id FROM provision_steps
+        WHERE waba_id = $1 AND step = 'register' AND done_at IS NULL
+        """,
+        waba_id,
+    )
+    return {record["phone_number_id"] for record in records}
 
 
 async def done_steps(connection: Connection, one: FollowUp, *, proven_at: datetime) -> set[Step]:

@@ -33,7 +33,8 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Onboarding:
-    """What is known of one; `session_event` and `claimed_waba_id` are the browser's words."""
+    """What is known of one; `session_event` and `claimed_waba_id` are the browser's words.
+    `waits_for`: why its proof takes its time."""
 
     id: UUID
     organization_id: str
@@ -52,13 +53,16 @@ class Onboarding:
     created_at: datetime
     expires_at: datetime
     proven_at: datetime | None
+    waits_for: str | None
 
 
 _SELECT = """
     SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
            CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END,
            reason, session_event, claimed_waba_id, waba_id, code_hash, code_at,
-           token IS NOT NULL, created_at, expires_at, proven_at
+           token IS NOT NULL, created_at, expires_at, proven_at,
+           (SELECT follow_ups.reason FROM follow_ups
+            WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending')
     FROM whatsapp_onboarding
 """
 
@@ -113,18 +117,22 @@ async def take_session(
     tracking_code: str,
     *,
     event: str,
+    is_finish: bool,
     claimed_waba_id: str | None,
     reason: str | None,
 ) -> bool | None:
     """Keep what the browser says, and whether there is a token that may prove it now; None where it
     changes nothing any more: proven or ended.
 
-    A message that claims nothing leaves an earlier claim standing.
+    A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
+    an earlier finish.
     """
     has_token: bool | None = await connection.fetchval(
         """
         UPDATE whatsapp_onboarding SET
-            session_event = $2, claimed_waba_id = coalesce($3, claimed_waba_id), reason = $4
+            session_event = CASE WHEN $5 OR session_event IS NULL OR session_event !~ '^FINISH'
+                            THEN $2 ELSE session_event END,
+            claimed_waba_id = coalesce($3, claimed_waba_id), reason = $4
         WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
         RETURNING token IS NOT NULL
         """,
@@ -132,6 +140,7 @@ async def take_session(
         event,
         claimed_waba_id,
         reason,
+        is_finish,
     )
     return has_token
 
@@ -146,9 +155,10 @@ async def take_code(connection: Connection, tracking_code: str, code_hash: bytes
         status = await connection.execute(
             """
             UPDATE whatsapp_onboarding
-            SET code_hash = $2, code_at = now(), reason = NULL
+            SET code_hash = $2, code_at = now(), reason = NULL, token = NULL
             WHERE tracking_code = $1 AND state = 'open' AND expires_at > now()
-                AND proven_at IS NULL AND token IS NULL AND code_hash IS DISTINCT FROM $2
+                AND proven_at IS NULL AND code_hash IS DISTINCT FROM $2
+                AND (token IS NULL OR reason = 'session_needed')
                 AND (code_at IS NULL OR reason IS NOT NULL OR code_at < now() - $3::interval)
             """,
             tracking_code,
@@ -232,7 +242,7 @@ async def cancel(connection: Connection, tracking_code: str, organization_id: st
     status = await connection.execute(
         """
         UPDATE whatsapp_onboarding
-        SET state = 'cancelled', reason = 'cancelled', token = NULL, token_expires_at = NULL
+        SET state = 'cancelled', reason = 'link_closed', token = NULL, token_expires_at = NULL
         WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)
             AND state = 'open' AND proven_at IS NULL
         """,

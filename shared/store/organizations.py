@@ -34,6 +34,12 @@ async def listed(connection: Connection, *, after: str, limit: int) -> list[Orga
     return [Organization(*record) for record in records]
 
 
+async def is_known(connection: Connection, organization_id: str) -> bool:
+    return bool(
+        await connection.fetchval("SELECT true FROM organizations WHERE id = $1", organization_id)
+    )
+
+
 async def add(connection: Connection, organization_id: str) -> None:
     """Idempotent: an organization is created when it is first named."""
     await connection.execute(

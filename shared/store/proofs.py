@@ -67,3 +67,15 @@ async def withdraw(connection: Connection, waba_id: str, organization_id: str) -
         waba_id,
         organization_id,
     )
+
+
+async def of(connection: Connection, organization_id: str) -> set[str]:
+    """The WABAs whose proof by this organization stands."""
+    records = await connection.fetch(
+        """
+        SELECT DISTINCT waba_id FROM whatsapp_onboarding
+        WHERE organization_id = $1 AND proven_at IS NOT NULL AND withdrawn_at IS NULL
+        """,
+        organization_id,
+    )
+    return {record["waba_id"] for record in records}

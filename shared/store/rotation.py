@@ -9,7 +9,9 @@ from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.store.pool import Connection
 from shared.store.tokens import pin_place, token_place
 
+#: A batch's bounds; its last row may go past the second.
 MAX_STEP = 500
+MAX_STEP_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def reseal(
     after: Sequence[Any] | None,
     dry_run: bool = False,
 ) -> Step:
-    """Look at the next MAX_STEP rows behind `after`, and bring them under the newest key.
+    """Look at the next rows behind `after`, and bring them under the newest key.
 
     Each is compared and swapped: one that somebody writes meanwhile is left as they wrote it, which
     is under the newest key too. What no key opens is left as it is.
@@ -77,8 +79,13 @@ async def reseal(
     behind = f"AND ({listed}) > ({_places(sealed)})" if after is not None else ""
     records = await connection.fetch(
         f"""
-        SELECT {listed}, {sealed.column} AS envelope FROM {sealed.table}
-        WHERE {sealed.column} IS NOT NULL {behind} ORDER BY {listed} LIMIT {MAX_STEP}
+        SELECT * FROM (
+            SELECT {listed}, {sealed.column} AS envelope, sum(octet_length({sealed.column})) OVER (
+                ORDER BY {listed} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS bytes_before
+            FROM {sealed.table} WHERE {sealed.column} IS NOT NULL {behind}
+            ORDER BY {listed} LIMIT {MAX_STEP}
+        ) AS next WHERE coalesce(bytes_before, 0) < {MAX_STEP_BYTES} ORDER BY {listed}
         """,  # noqa: S608 - our own words
         *(after or ()),
     )

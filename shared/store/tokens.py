@@ -66,6 +66,17 @@ async def judge(connection: Connection, waba_id: str, state: TokenState, of: Hel
     )
 
 
+async def doubt(connection: Connection, waba_id: str) -> None:
+    """It cannot be opened: nothing is known of it."""
+    await connection.execute(
+        """
+        UPDATE whatsapp_connections SET token_state = 'unknown'
+        WHERE waba_id = $1 AND token IS NOT NULL
+        """,
+        waba_id,
+    )
+
+
 async def drop(connection: Connection, waba_id: str) -> None:
     await connection.execute(
         """

@@ -18,6 +18,7 @@ class View:
     attribution: str
     state: State
     reason: str | None
+    has_token: bool
     token_state: TokenState
     token_expires_at: datetime | None
     token_checked_at: datetime | None
@@ -26,6 +27,14 @@ class View:
     is_coexistence: bool
     left_behind: Sequence[str]
     waits_for: str | None
+
+    @property
+    def why(self) -> str | None:
+        """What keeps it from being active, in one word; None where nothing is amiss."""
+        told = self.reason or self.waits_for
+        if self.state == "provisioning" and not self.has_token:
+            return told or "no_token"
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,8 @@ MAX_COUNTED = 1000
 
 _SELECT = """
     SELECT waba_id, organization_id, attribution, whatsapp_connections.state,
-           whatsapp_connections.reason, token_state, token_expires_at, token_checked_at,
+           whatsapp_connections.reason, token IS NOT NULL, token_state, token_expires_at,
+           token_checked_at,
            owner_business_id, owned_since, is_coexistence, left_behind,
            (SELECT follow_ups.reason FROM follow_ups
             WHERE subject = waba_id AND follow_ups.state <> 'done' AND kind <> 'prove'

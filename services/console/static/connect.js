@@ -5,9 +5,10 @@
 const facts = JSON.parse(document.getElementById("connect").dataset.facts);
 const button = document.getElementById("start");
 const told = document.getElementById("told");
+const pin = document.getElementById("pin");
 const POLL_MS = 1000;
 const FINISHED = ["active"];
-const UNDER_WAY = ["exchanging", "proving", "session_needed"];
+const UNDER_WAY = ["exchanging", "proving"];
 
 function mark(id, state) {
   document.getElementById(id).dataset.state = state;
@@ -25,6 +26,7 @@ function show(status) {
   const isOver = isUnderWay || ["cancelled", "expired"].includes(status.state);
   button.disabled = isOver || !isReady;
   button.hidden = isOver;
+  pin.hidden = status.reason !== "pin_needed";
   return isUnderWay && !isDone;
 }
 
@@ -45,7 +47,10 @@ async function send(what, body) {
     try {
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
       if (answer.status < 500) {
-        if (answer.ok && show(await answer.json())) poll().catch(later);
+        if (!answer.ok) {
+          told.textContent = "That did not work. Reload the page and try again.";
+          told.dataset.kind = "trouble";
+        } else if (show(await answer.json())) poll().catch(later);
         return;
       }
     } catch (error) {
@@ -72,6 +77,13 @@ window.addEventListener("message", (message) => {
   if (data && data.type === "WA_EMBEDDED_SIGNUP" && typeof data.event === "string") {
     send("session", { event: data.event, data: data.data || {} });
   }
+});
+
+pin.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const digits = document.getElementById("pin-digits");
+  send("pin", { pin: digits.value });
+  digits.value = "";
 });
 
 let isReady = facts.flow === "redirect";

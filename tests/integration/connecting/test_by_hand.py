@@ -32,6 +32,8 @@ async def test_a_connection_is_listed_shown_provisioned_and_disconnected(house: 
     assert "the app stays installed" in log
     _, log = await porteiro("organizations", "list", COLUMNS="200")
     assert "bakery" in log
+    code_, log = await porteiro("connections", "provision", WABA)
+    assert (code_, "must connect again" in log) == (EXIT_REFUSED, True)
     for arguments in (("show", "1"), ("provision", "1"), ("disconnect", "1", *reason)):
         code_, log = await porteiro("connections", *arguments)
         assert (code_, "is no organization's connection" in log) == (EXIT_REFUSED, True)
@@ -47,11 +49,15 @@ async def test_an_orphan_is_listed_and_claimed(house: House) -> None:
     await eventually(is_listed)
     claim = ("orphans", "claim", WABA, "bakery", "--reason", "they called", "--actor", "ana")
     code, log = await porteiro(*claim)
+    assert (code, "ORGANIZATION_ID is not known" in log) == (EXIT_REFUSED, True)
+    for organization in ("bakery", "pharmacy"):
+        assert (await porteiro("organizations", "add", organization))[0] == 0
+    code, log = await porteiro(*claim)
     assert (code, '"event":"orphan.claimed"' in log) == (0, True)
     await house.until_connection("active")
     assert (await house.ask("GET", f"{CONNECTIONS}/{WABA}"))["organization_id"] == "bakery"
     for waba, organization, fault in (
-        (WABA, "pharmacy", "another organization has proven"),
+        (WABA, "pharmacy", "it is another organization's"),
         ("1", "bakery", "nothing is known"),
     ):
         code, log = await porteiro("orphans", "claim", waba, organization, "--reason", "x")

@@ -191,7 +191,7 @@ async def test_a_cancelled_onboarding_takes_nothing_more(house: House, conn: Con
     await house.meta.put_waba(number())
     code = await house.start()
     cancelled = await house.ask("DELETE", f"/api/v1/whatsapp/onboarding/{code}")
-    assert (cancelled["state"], cancelled["reason"]) == ("cancelled", "cancelled")
+    assert (cancelled["state"], cancelled["reason"]) == ("cancelled", "link_closed")
     signed = await house.meta.sign_up()
     assert (await house.hand_in(code, signed["code"], status=409))["code"] == "onboarding_cancelled"
     await house.say(code, signed["message"], status=409)

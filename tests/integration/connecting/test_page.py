@@ -60,6 +60,19 @@ async def test_the_redirect(house: House, page: Page) -> None:
     assert page.url.endswith(f"/connect/{code}")
 
 
+async def test_a_pin_is_asked_for_and_told(house: House, page: Page) -> None:
+    await house.meta.put_waba(number(pin="271828"))
+    code = await opened(house, page)
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+    await page.reload()
+    await page.get_by_label("six-digit PIN").fill("271828", timeout=SECONDS)
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("status")).to_contain_text(DONE, timeout=SECONDS)
+    await expect(page.get_by_label("six-digit PIN")).to_be_hidden()
+
+
 async def test_a_cancelled_dialog_can_be_opened_again(house: House, page: Page) -> None:
     await house.meta.put_waba(number())
     await opened(house, page)
@@ -72,8 +85,10 @@ async def test_a_cancelled_dialog_can_be_opened_again(house: House, page: Page) 
 
 
 async def test_what_stands_in_the_link_is_shown_to_nobody(house: House, page: Page) -> None:
-    async with house.http.get("/connect/nobodys-code") as answer:
-        assert answer.status == 404
+    for path, status in (("/connect/nobodys-code", 404), ("/connect/return?state=%00", 422)):
+        async with house.http.get(path) as answer:
+            assert answer.status == status
+            assert "leads nowhere" in await answer.text()
     code = await house.start()
     async with house.http.get(f"/connect/{code}") as answer:
         policy = answer.headers["Content-Security-Policy"]

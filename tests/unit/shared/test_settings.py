@@ -44,6 +44,7 @@ GARBLED = {
     "META_GRAPH_VERSION": ["25", "v25", "latest"],
     "META_DIALOG_URL": ["http://www.facebook.com", "https://www.facebook.com/dialog"],
     "META_SDK_URL": ["http://connect.facebook.net/sdk.js", "sdk.js"],
+    "TRUSTED_PROXIES": ["anybody", "10.0.0.0/8,x"],
     "CONSOLE_URL": ["http://console.test", "https://console.test/path", "console.test"],
     "RETRY_SECONDS": ["", "soon", "30,20", "0,30", "30,30", "30;300", "1.5"],
     "ENVIRONMENT": ["prod", "Production "],

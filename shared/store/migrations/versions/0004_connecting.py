@@ -59,6 +59,7 @@ CREATE TABLE follow_ups (
     CONSTRAINT done_has_an_end CHECK ((state = 'done') = (ended_at IS NOT NULL))
 );
 CREATE UNIQUE INDEX follow_ups_open_idx ON follow_ups (subject, kind) WHERE state <> 'done';
+CREATE INDEX follow_ups_subject_idx ON follow_ups (subject, lease_until);
 CREATE INDEX follow_ups_due_idx ON follow_ups (due_at, id) WHERE state = 'pending';
 
 -- Each step is recorded before it is tried: one that has begun may have had its effect.
@@ -71,8 +72,7 @@ CREATE TABLE provision_steps (
     done_at timestamptz,
     PRIMARY KEY (follow_up_id, step, phone_number_id)
 );
-CREATE INDEX provision_steps_done_idx ON provision_steps (waba_id, done_at)
-    WHERE done_at IS NOT NULL;
+CREATE INDEX provision_steps_waba_id_idx ON provision_steps (waba_id);
 
 CREATE TABLE api_keys (
     id uuid PRIMARY KEY,
@@ -91,13 +91,14 @@ WHERE digits = '' AND is_takedown AND value <> 'scheduled'
     AND name IN ('shared', 'app', 'phone_link', 'ban', 'deleted')
 ORDER BY waba_id, at DESC, value DESC;
 
--- An onboarding's event has neither a revision nor, before the proof, a WABA.
+-- An onboarding's event has neither a revision nor, before the proof, a WABA. The rows there are
+-- meet the check; to have that proven would lock the services out meanwhile.
 ALTER TABLE events
     ALTER COLUMN waba_id DROP NOT NULL,
     DROP CONSTRAINT of_a_change_or_a_connection,
     ADD CONSTRAINT of_a_change_a_connection_or_an_onboarding CHECK (
         type LIKE 'onboarding.%' OR ((revision IS NULL) = (data IS NULL) AND waba_id IS NOT NULL)
-    );
+    ) NOT VALID;
 """
 
 DOWN = """
@@ -117,6 +118,7 @@ ALTER TABLE whatsapp_connections
     DROP COLUMN token_at, DROP COLUMN token_expires_at, DROP COLUMN token_user_id,
     DROP COLUMN token_checked_at, DROP COLUMN left_behind;
 UPDATE whatsapp_connections SET token_state = 'none';
+UPDATE whatsapp_onboarding SET proven_at = NULL WHERE withdrawn_at IS NOT NULL;
 DROP INDEX whatsapp_onboarding_idempotency_idx, whatsapp_onboarding_code_hash_idx;
 ALTER TABLE whatsapp_onboarding
     DROP COLUMN flow, DROP COLUMN is_coexistence, DROP COLUMN redirect_uri,

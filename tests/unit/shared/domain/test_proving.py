@@ -43,3 +43,11 @@ def test_what_is_not(of: dict[str, object], claimed: str | None, reason: str) ->
     with pytest.raises(Unproven) as unproven:
         proven_waba(report(**of), app_id="75", claimed=claimed)
     assert unproven.value.reason == reason
+
+
+def test_of_several_the_one_that_is_not_connected_yet_is_meant() -> None:
+    told = report(wabas=frozenset({"71", "72"}))
+    assert proven_waba(told, app_id="75", claimed=None, connected={"71"}) == "72"
+    for connected in ((), ("71", "72")):
+        with pytest.raises(Unproven):
+            proven_waba(told, app_id="75", claimed=None, connected=connected)

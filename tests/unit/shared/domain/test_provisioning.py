@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaThrottled, MetaUnavailable
 from shared.domain.provisioning import (
+    PATIENCE,
     SYNC_ANYWAY,
     SYNCS,
     Again,
@@ -72,7 +73,7 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
         (CustomerMustAct("reconnect"), 1, Blocked("reconnect")),
         (MetaRefused("bad_request"), 1, Blocked("bad_request")),
         (MetaUnavailable("meta_unavailable"), 2, Again(300, is_try=True)),
-        (MetaUnavailable("meta_unavailable"), 4, Blocked("meta_unavailable")),
+        (MetaUnavailable("meta_unavailable"), 4, Again(1800, is_try=False)),
         (ValueError("secret"), 1, Again(30, is_try=True)),
         (ValueError("secret"), 4, Blocked("failed")),
     ],
@@ -80,4 +81,11 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
 def test_a_failure_is_waited_out_tried_again_or_blocked(
     error: Exception, attempt: int, expected: Again | Blocked
 ) -> None:
-    assert after_failure(error, attempt, (30, 300, 1800)) == expected
+    age = timedelta(hours=1)
+    assert after_failure(error, attempt, (30, 300, 1800), age=age) == expected
+
+
+def test_patience_with_meta_ends() -> None:
+    error = MetaUnavailable("meta_unavailable")
+    after = after_failure(error, 4, (30, 300, 1800), age=PATIENCE)
+    assert after == Blocked("meta_unavailable")
