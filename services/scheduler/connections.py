@@ -45,11 +45,10 @@ def list_connections(
             connection, organization_id=organization, state=state, after=after, limit=MAX_SHOWN
         )
         rows = [
-            (v.waba_id, v.organization_id, v.attribution, v.state, v.why,
-             v.token_state, _shown(v.token_checked_at))
+            (v.waba_id, v.organization_id, v.attribution, v.state, v.why, v.token_state)
             for v in found
-        ]  # fmt: skip
-        columns = ("WABA", "organization", "why", "state", "reason", "token", "checked")
+        ]
+        columns = ("WABA", "organization", "attribution", "state", "reason", "token")
         _print("Connections", columns, rows, [v.waba_id for v in found])
 
     run_job("connections", in_transaction(work))
@@ -168,7 +167,7 @@ def _print(
         title += f"; what follows: --after {keys[-1]}"
     table = Table(title=title)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("WABA", "state"))
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -96,6 +96,23 @@ def start_onboarding(
     run_job("onboardings", in_transaction(start))
 
 
+@onboardings_app.command("list")
+def list_onboardings() -> None:
+    """Customers who are under way or stuck, the latest first, and why."""
+
+    async def work(connection: Connection) -> None:
+        table = Table(title="Unfinished onboardings")
+        for column in ("tracking code", "organization", "started", "reason"):
+            table.add_column(column, overflow="fold", no_wrap=column == "tracking code")
+        for one in await onboardings.unfinished(connection, limit=MAX_SHOWN):
+            reason = one.reason or one.waits_for or ("proving" if one.has_token else "")
+            started = f"{one.created_at:%Y-%m-%d %H:%M}"
+            table.add_row(one.tracking_code, one.organization_id, started, reason)
+        Console().print(table)
+
+    run_job("onboardings", in_transaction(work))
+
+
 @onboardings_app.command("retry")
 def retry_onboarding(code: Code) -> None:
     """Have a login that could not be proven asked about once more: after its cause was mended."""

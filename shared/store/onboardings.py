@@ -112,6 +112,20 @@ async def started_as(
     return None if record is None else Onboarding(*record)
 
 
+async def unfinished(connection: Connection, *, limit: int) -> list[Onboarding]:
+    """Those that are open and got somewhere: a message, a code or a reason; the newest first."""
+    records = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE state = 'open' AND expires_at > now()
+            AND (session_event IS NOT NULL OR code_at IS NOT NULL OR reason IS NOT NULL)
+        ORDER BY expires_at DESC LIMIT $1
+        """,
+        limit,
+    )
+    return [Onboarding(*record) for record in records]
+
+
 async def take_session(
     connection: Connection,
     tracking_code: str,

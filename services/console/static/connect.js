@@ -109,6 +109,7 @@ if (facts.flow !== "redirect") {
   sdk.src = facts.sdk_url;
   sdk.async = true;
   sdk.onerror = () => {
+    if (button.hidden) return; // nobody needs it any more
     told.textContent = "Meta's login could not be loaded. Is a blocker switched on?";
     told.dataset.kind = "trouble";
   };

@@ -39,6 +39,22 @@ async def test_a_connection_is_listed_shown_provisioned_and_disconnected(house: 
         assert (code_, "is no organization's connection" in log) == (EXIT_REFUSED, True)
 
 
+async def test_a_stuck_onboarding_is_listed_and_asked_about_again(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
+    code = await house.connect()
+    await house.until(code, reason="app_token_refused")
+    _, log = await porteiro("onboardings", "list", COLUMNS="200")
+    assert code in log
+    assert "app_token_refused" in log
+    assert (await porteiro("onboardings", "retry", code))[0] == 0
+    await house.until_active(code)
+    _, log = await porteiro("onboardings", "list", COLUMNS="200")
+    assert code not in log
+    code_, log = await porteiro("onboardings", "retry", code)
+    assert (code_, "waits to be proven" in log) == (EXIT_REFUSED, True)
+
+
 async def test_an_orphan_is_listed_and_claimed(house: House) -> None:
     await house.meta.put_waba(number())
     await house.meta.happen("PARTNER_ADDED")

@@ -230,6 +230,7 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, _: numbers.current(conn, "71"),
         lambda conn, ring: tokens.keep(conn, ring, "71", "token", expires_at=None),
         lambda conn, _: onboardings.find(conn, "code-1", organization_id="org-1"),
+        lambda conn, _: onboardings.unfinished(conn, limit=50),
         lambda conn, _: onboardings.take_code(conn, "code-1", b"\x00"),
         lambda conn, _: proofs.withdraw(conn, "71", "org-1"),
         lambda conn, _: api_keys.find(conn, "porteiro_x"),
