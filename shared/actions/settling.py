@@ -34,7 +34,8 @@ async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
             at = max(fact.at for fact in telling.facts)
             await proofs.prove(connection, telling.tracking_code, telling.waba_id, at)
     await _settle(connection, held)
-    await follow_ups.hear(connection, {telling.waba_id for telling in tellings})
+    if setting_up := [one.waba_id for one in held if one.standing.state == "provisioning"]:
+        await follow_ups.hear(connection, setting_up)
 
 
 def _as_heard(telling: Telling) -> list[Fact]:
