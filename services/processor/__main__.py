@@ -1,17 +1,16 @@
 """The processor: raw webhooks in, rows out."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
+from aio_pika.abc import AbstractIncomingMessage
 from prometheus_client import CollectorRegistry
 
-from services.processor.due import DueLoop
-from services.processor.follow_up import WORKERS as FOLLOW_UP_WORKERS
-from services.processor.follow_up import FollowUpLoop, hear
+from services.processor.due import DueWork
 from services.processor.fuse import Fuse
 from services.processor.intake import QUEUES, Intake
+from services.processor.loop import Loop
 from services.processor.metrics import ProcessorMetrics
 from services.processor.nudges import Nudges
 from services.processor.relay import Relay
@@ -39,6 +38,8 @@ from shared.store.pool import look, open_pool
 log = structlog.get_logger()
 
 POOL_SIZE = 8
+#: Each waits for Meta most of its time.
+FOLLOW_UP_LOOPS = 4
 
 
 async def main(stop: Stop) -> None:
@@ -68,17 +69,23 @@ async def main(stop: Stop) -> None:
         failing = Failing(settings.retry_seconds, work_metrics)
         groups = Groups(pool, ring, failing, work_metrics)
         nudges = Nudges(publisher, metrics)
-        due = DueLoop(pool, Work(pool, ring, groups, failing), nudges)
-        relay = Relay(pool, ring, publisher, Cache(redis, registry), metrics)
+        due_work = DueWork(pool, Work(pool, ring, groups, failing), nudges)
+        due = Loop("due", due_work.work_once, seconds=2.0)
+        relaying = Relay(pool, ring, publisher, Cache(redis, registry), metrics)
+        relay = Loop("relay", relaying.work_once, seconds=1.0)
         fuse = Fuse(pool, ring, work_metrics)
-        asked = asyncio.Event()
         follow_ups = FollowUps(
             Means(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
         )
-        follow_up_loops = [FollowUpLoop(follow_ups, asked) for _ in range(FOLLOW_UP_WORKERS)]
-        consumer = Consumer(
-            {CHANGES: due.hear, PROVISION: partial(hear, asked), DEAD: fuse.keep}, consuming
-        )
+        following = [
+            Loop("follow_up", follow_ups.work_once, seconds=2.0) for _ in range(FOLLOW_UP_LOOPS)
+        ]
+
+        async def hear(message: AbstractIncomingMessage) -> None:
+            for loop in following:
+                await loop.hear(message)
+
+        consumer = Consumer({CHANGES: due.hear, PROVISION: hear, DEAD: fuse.keep}, consuming)
         connect = partial(
             keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )
@@ -95,8 +102,7 @@ async def main(stop: Stop) -> None:
         for _ in range(WORKERS):
             working = running(worker.run(), stop, finish=intake.close)
             await stack.enter_async_context(working)
-        loops: list[DueLoop | Relay | FollowUpLoop] = [due, relay, *follow_up_loops]
-        for loop in loops:
+        for loop in (due, relay, *following):
             await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

@@ -16,13 +16,11 @@ from shared.crash import crash_point
 from shared.crypto import KeyRing, Undecryptable
 from shared.messages import encode_event
 from shared.store import events
-from shared.store.errors import is_infrastructure
 from shared.store.events import Due
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
-ASK_SECONDS = 1.0
 #: A third of a claim's lease.
 PUBLISH_SECONDS = 10.0
 #: What the broker would not take, and what cannot be read until somebody mends the keys, rests so
@@ -44,36 +42,12 @@ class Relay:
         self._publisher = publisher
         self._cache = cache
         self._metrics = metrics
-        self._nudged = asyncio.Event()
-        self._is_stopping = False
 
-    def nudge(self) -> None:
-        """There may be events: ask at once."""
-        self._nudged.set()
-
-    def stop(self) -> None:
-        """Claim no more; `run` returns after what it holds."""
-        self._is_stopping = True
-        self._nudged.set()
-
-    async def run(self) -> None:
-        while not self._is_stopping:
-            self._nudged.clear()
-            try:
-                while not self._is_stopping and self._publisher.is_up:
-                    if not await self._relay_once():
-                        break
-            except Exception as error:
-                if not is_infrastructure(error):
-                    raise
-                log.warning("relay.interrupted", exc_info=error)
-            try:
-                await asyncio.wait_for(self._nudged.wait(), ASK_SECONDS)
-            except TimeoutError:
-                continue
+    async def work_once(self) -> bool:
+        """Whether there is more, and the broker takes it."""
+        return self._publisher.is_up and await self._relay_once()
 
     async def _relay_once(self) -> bool:
-        """Whether there is more, and the broker takes it."""
         async with transaction(self._pool) as connection:
             claimed = await events.claim(connection)
         if not claimed:

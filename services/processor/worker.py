@@ -6,11 +6,10 @@ from typing import Any
 
 import structlog
 
-from services.processor.due import DueLoop
 from services.processor.intake import HOLD_SECONDS, Delivery, Intake
+from services.processor.loop import Loop
 from services.processor.metrics import ProcessorMetrics
 from services.processor.nudges import Nudges
-from services.processor.relay import Relay
 from shared.actions.group import Groups
 from shared.crash import crash_point
 from shared.messages import Nudge
@@ -30,8 +29,8 @@ class Worker:
         intake: Intake,
         groups: Groups,
         nudges: Nudges,
-        due: DueLoop,
-        relay: Relay,
+        due: Loop,
+        relay: Loop,
         metrics: ProcessorMetrics,
     ) -> None:
         self._intake = intake

@@ -168,7 +168,7 @@ async def _fetch_token(
 
     One that Meta takes for valid and yet refuses is no help, and each fetch counts as a try.
     """
-    if held.owner_business_id is None or not means.graph.can_fetch_tokens:
+    if held.owner_business_id is None:
         return Blocked(reason)
     try:
         token = await means.graph.fetch_token(held.owner_business_id)

@@ -147,10 +147,6 @@ class Graph:
         path = f"{phone_number_id}/smb_app_data"
         await self._as_customer("sync", "POST", path, token, {}, body, place=waba_id)
 
-    @property
-    def can_fetch_tokens(self) -> bool:
-        return self._system_token is not None
-
     async def fetch_token(self, business_id: str) -> Token:
         """The token a customer's business granted us before, without the customer (Access tokens
         page, `fetch_only`). Raises MetaRefused where we have no system token to ask with."""
