@@ -114,7 +114,7 @@ async def test_every_order_and_doubling_ends_in_the_same_rows(
     await organization(conn, "ana")
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(TIMES, st.permutations(range(len(STEPS))), st.lists(st.integers(0, 8), max_size=4))
     def holds(times: list[int], order: list[int], doubled: list[int]) -> None:
         steps = [make(START + timedelta(seconds=at)) for make, at in zip(STEPS, times, strict=True)]

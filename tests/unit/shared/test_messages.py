@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.messages import (
@@ -35,7 +35,6 @@ def sound_item() -> dict[str, Any]:
 
 
 @given(bodies=st.lists(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), max_size=5))
-@settings(deadline=None)
 def test_a_bundle_gives_back_exactly_what_was_put_in(bodies: list[bytes]) -> None:
     webhooks = [webhook(body) for body in bodies]
 

@@ -36,7 +36,7 @@ def key(body: Any) -> bytes:
 
 
 @given(name=st.sampled_from(sorted(names())), random=st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_order_spaces_and_escapes_change_no_key(name: str, random: Random) -> None:
     value = payload(name)
     plain = split(orjson.dumps(value))
@@ -120,7 +120,7 @@ json_values = st.recursive(
 
 
 @given(one=json_values, other=json_values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_two_updates_share_a_key_exactly_if_their_json_is_the_same(one: Any, other: Any) -> None:
     same = orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
         other, option=orjson.OPT_SORT_KEYS

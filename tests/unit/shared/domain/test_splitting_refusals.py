@@ -102,12 +102,12 @@ enveloped = st.builds(
 
 
 @given(value=json_values | enveloped)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_json_value_is_split(value: Any) -> None:
     assert is_split(orjson.dumps(value))
 
 
 @given(body=st.binary(max_size=64) | st.text('{}[]":,\\ud0e1-.aN', max_size=40).map(str.encode))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_bytes_are_split_or_unparsable(body: bytes) -> None:
     assert is_split(body) in (True, False)
