@@ -25,7 +25,8 @@ REDACTED = "[redacted]"
 
 
 def configure(service: str) -> None:
-    """Send every log line, our own and the libraries', to stdout as one JSON object."""
+    """Send every log line, our own and the libraries', to stdout as one JSON object; to a person at
+    a terminal, as text."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -47,7 +48,7 @@ def configure(service: str) -> None:
                 _quote_template,
                 _add_service(service),
                 redact,
-                _render,
+                structlog.dev.ConsoleRenderer() if sys.stdout.isatty() else _render,
             ],
         )
     )

@@ -48,7 +48,8 @@ class DisconnectBody(Model):
 
 
 class ConnectionAnswer(BaseModel):
-    """`reason` says what keeps it from being active; `left_behind` what stays at Meta."""
+    """`reason` says what keeps it from being active, `next_attempt_at` when it goes on by itself;
+    `left_behind` what stays at Meta."""
 
     waba_id: str
     organization_id: str | None
@@ -56,6 +57,7 @@ class ConnectionAnswer(BaseModel):
     state: State
     reason: str | None
     remedy: RemedyAnswer | None
+    next_attempt_at: datetime | None
     token_state: TokenState
     token_expires_at: datetime | None
     token_checked_at: datetime | None
@@ -233,6 +235,7 @@ def answer(view: View) -> ConnectionAnswer:
         state=view.state,
         reason=reason,
         remedy=told(reason),
+        next_attempt_at=view.next_attempt_at,
         token_state=view.token_state,
         token_expires_at=view.token_expires_at,
         token_checked_at=view.token_checked_at,

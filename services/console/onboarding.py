@@ -75,10 +75,12 @@ class ConnectionState(BaseModel):
     state: str
     reason: str | None
     remedy: RemedyAnswer | None
+    next_attempt_at: datetime | None
 
 
 class OnboardingAnswer(BaseModel):
-    """`reason` says why it is not completed, or is stuck; `connection` comes with the proof."""
+    """`reason` says why it is not completed, or is stuck, `next_attempt_at` when it goes on by
+    itself; `connection` comes with the proof."""
 
     tracking_code: str
     organization_id: str
@@ -86,6 +88,7 @@ class OnboardingAnswer(BaseModel):
     state: Literal["open", "completed", "cancelled", "expired"]
     reason: str | None
     remedy: RemedyAnswer | None
+    next_attempt_at: datetime | None
     session_event: str | None
     waba_id: str | None
     connection: ConnectionState | None
@@ -203,6 +206,7 @@ class OnboardingApi:
             state=one.state,
             reason=reason,
             remedy=told(reason),
+            next_attempt_at=one.next_attempt_at,
             session_event=one.session_event,
             waba_id=one.waba_id,
             connection=view
@@ -211,6 +215,7 @@ class OnboardingApi:
                 state=view.state,
                 reason=view.why,
                 remedy=told(view.why),
+                next_attempt_at=view.next_attempt_at,
             ),
             created_at=one.created_at,
             expires_at=one.expires_at,

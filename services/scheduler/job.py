@@ -15,9 +15,13 @@ from shared.lifecycle import EXIT_REFUSED, Refusal
 
 log = structlog.get_logger()
 
+UNREACHABLE = (
+    "a server could not be reached in time: check DATABASE_URL, RABBITMQ_URL and that they are up"
+)
+
 
 def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
-    """Exit 78 on a Refusal, 1 when a server could not be reached."""
+    """Exit 78 on a Refusal, 1 when a server could not be reached or did not obey."""
     telemetry.configure(job)
     try:
         asyncio.run(work)
@@ -25,6 +29,9 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
         for fault in refusal.faults:
             log.critical("job.refused", fault=fault)
         sys.exit(EXIT_REFUSED)
-    except (OSError, TimeoutError, AMQPError, LinkLost, asyncpg.PostgresError):
+    except (OSError, TimeoutError, AMQPError, LinkLost) as error:
+        log.critical("job.failed", fault=UNREACHABLE, error=type(error).__qualname__)
+        sys.exit(1)
+    except asyncpg.PostgresError:
         log.critical("job.failed", exc_info=True)
         sys.exit(1)

@@ -128,6 +128,17 @@ async def _read(response: aiohttp.ClientResponse) -> object:
         return None
 
 
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Else aiohttp sends a GET whose answer was cut a second time, unseen: the refusal of a code
+    that was spent by the first hides that it was (aiohttp 3.14, `ClientSession._request`)."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientError, OSError):
+        raise MetaUnavailable("meta_unavailable") from None
+
+
 @asynccontextmanager
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
     """Neither cookies nor the environment's proxies: a call goes where the configuration says.
@@ -139,5 +150,6 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
         connector=aiohttp.TCPConnector(force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        middlewares=(_once,),
     ) as session:
         yield session

@@ -34,7 +34,7 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Onboarding:
     """What is known of one; `session_event` and `claimed_waba_id` are the browser's words.
-    `waits_for`: why its proof takes its time."""
+    `waits_for`: why its proof takes its time, and `next_attempt_at` until when."""
 
     id: UUID
     organization_id: str
@@ -54,16 +54,20 @@ class Onboarding:
     expires_at: datetime
     proven_at: datetime | None
     waits_for: str | None
+    next_attempt_at: datetime | None
 
 
 _SELECT = """
     SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
            CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END,
            reason, session_event, claimed_waba_id, waba_id, code_hash, code_at,
-           token IS NOT NULL, created_at, expires_at, proven_at,
-           (SELECT follow_ups.reason FROM follow_ups
-            WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending')
-    FROM whatsapp_onboarding
+           token IS NOT NULL, created_at, expires_at, proven_at, waits_for, next_attempt_at
+    FROM whatsapp_onboarding LEFT JOIN LATERAL (
+        SELECT follow_ups.reason AS waits_for,
+               CASE WHEN follow_ups.reason IS NOT NULL THEN due_at END AS next_attempt_at
+        FROM follow_ups
+        WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending'
+    ) AS waiting ON true
 """
 
 

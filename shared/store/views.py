@@ -11,7 +11,8 @@ from shared.store.tokens import TokenState
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A connection; `step` is what a follow-up of it is blocked on or waits for."""
+    """A connection; `waits_for` is what a follow-up of it is blocked on or waits for, and
+    `next_attempt_at` when it goes on by itself: None where it is blocked."""
 
     waba_id: str
     organization_id: str | None
@@ -27,6 +28,7 @@ class View:
     is_coexistence: bool
     left_behind: Sequence[str]
     waits_for: str | None
+    next_attempt_at: datetime | None
 
     @property
     def why(self) -> str | None:
@@ -62,15 +64,17 @@ class Orphan:
 MAX_COUNTED = 1000
 
 _SELECT = """
-    SELECT waba_id, organization_id, attribution, whatsapp_connections.state,
-           whatsapp_connections.reason, token IS NOT NULL, token_state, token_expires_at,
-           token_checked_at,
-           owner_business_id, owned_since, is_coexistence, left_behind,
-           (SELECT follow_ups.reason FROM follow_ups
-            WHERE subject = waba_id AND follow_ups.state <> 'done' AND kind <> 'prove'
-                AND follow_ups.reason IS NOT NULL
-            ORDER BY kind LIMIT 1)
-    FROM whatsapp_connections
+    SELECT waba_id, organization_id, attribution, state, reason, token IS NOT NULL, token_state,
+           token_expires_at, token_checked_at, owner_business_id, owned_since, is_coexistence,
+           left_behind, waits_for, next_attempt_at
+    FROM whatsapp_connections LEFT JOIN LATERAL (
+        SELECT follow_ups.reason AS waits_for,
+               CASE WHEN follow_ups.state = 'pending' THEN due_at END AS next_attempt_at
+        FROM follow_ups
+        WHERE subject = waba_id AND follow_ups.state <> 'done' AND kind <> 'prove'
+            AND follow_ups.reason IS NOT NULL
+        ORDER BY kind LIMIT 1
+    ) AS waiting ON true
 """
 
 

@@ -226,7 +226,8 @@ async def test_a_meta_that_does_not_answer_in_time_costs_a_new_login_and_nothing
     signed = await house.meta.sign_up()
     await house.meta.order("POST", "faults", {"call": "exchange_code", "drop": True})
     now = await house.hand_in(code, signed["code"])
-    assert now["reason"] == "code_refused"
+    assert now["reason"] == "code_lost"
+    assert len(await house.calls("exchange_code")) == 2  # the second try is ours, and is refused
     assert await nothing_is_stored(conn)
 
 

@@ -1,6 +1,7 @@
 """Each kind of error, thrown by Meta at each step: the right end, and what to do about it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -146,6 +147,8 @@ async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Connect
     now = await house.status(code)
     assert now["connection"]["reason"] == "throttled"
     assert now["connection"]["remedy"]["who"] == "nobody"
+    due_at = await conn.fetchval("SELECT due_at FROM follow_ups WHERE kind = 'provision'")
+    assert datetime.fromisoformat(now["connection"]["next_attempt_at"]) == due_at
 
 
 async def test_a_limit_that_is_near_is_not_hit(house: House, conn: Connection) -> None:
@@ -167,6 +170,7 @@ async def test_a_number_with_a_pin_of_its_own_needs_it(house: House, conn: Conne
     code = await house.connect()
     now = await house.until(code, state="provisioning", reason="pin_needed")
     assert now["connection"]["remedy"]["who"] == "customer"
+    assert now["connection"]["next_attempt_at"] is None
     path = f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin"
     await house.ask("POST", path, {"pin": "271828"}, status=202)
     await house.until_active(code)

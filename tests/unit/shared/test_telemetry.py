@@ -1,5 +1,7 @@
 """Our logs: one JSON object a line, our own keys only, and exceptions as their type and place."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from uuid import UUID
 
 import pytest
@@ -54,6 +56,21 @@ def test_an_exception_is_shown_as_its_type_and_place(logged: Logged) -> None:
     assert line["error"] == "builtins.ValueError"
     assert line["where"][-1].endswith(" raise_canary")
     assert "test_telemetry.py" in line["where"][0]
+
+
+def test_a_person_at_a_terminal_reads_text_that_holds_no_more(
+    stdout: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stdout, "isatty", lambda: True)
+    with redirect_stdout(stdout):
+        telemetry.configure("ingress")
+    log.info("webhook.taken", body=CANARY, waba_id="7314")
+
+    line = stdout.getvalue()
+
+    assert "webhook.taken" in line
+    assert "7314" in line
+    assert CANARY not in line
 
 
 def test_an_exception_that_is_given_is_shown_the_same_way(logged: Logged) -> None:
