@@ -166,7 +166,6 @@ class ConnectionsApi:
     async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as connection:
             view = await self._find_proven(connection, call)
-            await connections.lock(connection, [view.waba_id])
             if not await tokens.set_pin(
                 connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
             ):
@@ -177,10 +176,10 @@ class ConnectionsApi:
     async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
         """The customer's own word, for all of the connection's numbers that are not registered."""
         async with transaction(self._pool) as connection:
+            await connections.lock(connection, [waba_id])
             view = await views.connection(connection, waba_id, organization_id=organization_id)
             if view is None or not _is_proven(view):
                 return
-            await connections.lock(connection, [waba_id])
             for number in await views.numbers(connection, waba_id):
                 if number.phone_number_id and not number.is_registered:
                     await tokens.set_pin(
@@ -210,10 +209,12 @@ class ConnectionsApi:
         return view
 
     async def _find_proven(self, connection: Connection, call: Call) -> View:
+        """Locked before it is looked at: else another's proof may come between."""
+        await connections.lock(connection, [call.path.waba_id])
         view = await self._find(connection, call)
         if not _is_proven(view):
             raise Problem(
-                403, "proof_needed", "It is this organization's by its business alone: connect it."
+                403, "proof_needed", "No proof that it is this organization's stands: connect it."
             )
         return view
 
@@ -223,18 +224,13 @@ def _is_proven(view: View) -> bool:
 
 
 def answer(view: View) -> ConnectionAnswer:
-    reason = view.why
-    if view.state == "active" and view.token_state in ("expired", "revoked"):
-        reason = "reconnect"
-    elif view.state == "active" and view.token_state == "unknown":  # noqa: S105 - a state
-        reason = "undecryptable"
     return ConnectionAnswer(
         waba_id=view.waba_id,
         organization_id=view.organization_id,
         attribution=view.attribution,
         state=view.state,
-        reason=reason,
-        remedy=told(reason),
+        reason=view.why,
+        remedy=told(view.why, goes_on=view.goes_on),
         next_attempt_at=view.next_attempt_at,
         token_state=view.token_state,
         token_expires_at=view.token_expires_at,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.console.api import Call, Endpoint, Model, Problem
 from services.console.settings import ConsoleSettings
-from services.console.signup import Signup, reason_of
+from services.console.signup import Signup
 from shared.domain.remedies import remedy
 from shared.store import views
 from shared.store.onboardings import Onboarding
@@ -111,8 +111,8 @@ class StartAnswer(OnboardingAnswer):
     launch: Launch
 
 
-def told(reason: str | None) -> RemedyAnswer | None:
-    found = remedy(reason)
+def told(reason: str | None, *, goes_on: bool) -> RemedyAnswer | None:
+    found = remedy(reason, goes_on=goes_on)
     return None if found is None else RemedyAnswer(who=found.who, text=found.text)
 
 
@@ -198,14 +198,14 @@ class OnboardingApi:
                 view = await views.connection(
                     connection, one.waba_id, organization_id=one.organization_id
                 )
-        reason = reason_of(one, datetime.now(UTC))
+        reason = one.why(datetime.now(UTC))
         return OnboardingAnswer(
             tracking_code=one.tracking_code,
             organization_id=one.organization_id,
             flow=one.flow,
             state=one.state,
             reason=reason,
-            remedy=told(reason),
+            remedy=told(reason, goes_on=one.next_attempt_at is not None),
             next_attempt_at=one.next_attempt_at,
             session_event=one.session_event,
             waba_id=one.waba_id,
@@ -214,7 +214,7 @@ class OnboardingApi:
                 waba_id=view.waba_id,
                 state=view.state,
                 reason=view.why,
-                remedy=told(view.why),
+                remedy=told(view.why, goes_on=view.goes_on),
                 next_attempt_at=view.next_attempt_at,
             ),
             created_at=one.created_at,

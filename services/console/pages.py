@@ -1,5 +1,6 @@
 """The page customers connect on: it opens Meta's dialog and hands on what the dialog says."""
 
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -21,12 +22,13 @@ from services.console.onboarding import (
 )
 from services.console.settings import ConsoleSettings
 from services.console.signup import Signup
-from shared.store.onboardings import Onboarding
+from shared.store.onboardings import CANCEL, Onboarding
 
 PATH = "/connect/{tracking_code}"
 _PAGE = Path(__file__).parent / "static" / "connect.html"
 _NOWHERE = _PAGE.with_name("nowhere.html")
 #: What a customer reads where the way on is another link.
+NEEDS_PIN = ("pin_needed", "pin_or_lock")
 NEW_LINK = "Ask us for a new link when you are ready."
 
 
@@ -96,17 +98,19 @@ class Pages:
         return web.json_response(_told(await self._api.answer(one)))
 
     async def came_back(self, request: web.Request) -> web.Response:
-        """The redirect flow's end: `state` is the tracking code, intact as Meta promises."""
+        """The redirect flow's end: `state` is the tracking code, intact as Meta promises. What is
+        wrong with the code, or why none is wanted any more, the page then says."""
         try:
             path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
             one = await self._signup.find(path.tracking_code, None)
         except Problem as problem:
             return self._html(_NOWHERE.read_text(), status=problem.status)
-        if (code := request.query.get("code")) is not None:
-            body = checked(CodeBody, {"code": code}, "query")
-            await self._signup.take_code(one, body.code, self._return_url(one))
-        else:
-            await self._signup.take_session(one, "CANCEL", {})
+        with suppress(Problem):
+            if (code := request.query.get("code")) is not None:
+                body = checked(CodeBody, {"code": code}, "query")
+                await self._signup.take_code(one, body.code, self._return_url(one))
+            else:
+                await self._signup.take_session(one, CANCEL, {})
         raise web.HTTPSeeOther(f"/connect/{one.tracking_code}")
 
     def _return_url(self, one: Onboarding) -> str:
@@ -125,18 +129,28 @@ class Pages:
 
 
 def _told(answer: OnboardingAnswer) -> dict[str, Any]:
-    """What the customer may see: how far it is, and what to do."""
+    """What the customer may see: how far it is, what to do, and whether the page looks again."""
     connection = answer.connection
+    reason = connection.reason if connection else answer.reason
     remedy = connection.remedy if connection else answer.remedy
+    needs_pin = connection is not None and reason in NEEDS_PIN
+    goes_on = remedy is not None and remedy.who == "nobody"
+    is_done = connection is not None and connection.state == "active"
+    is_over = answer.state in ("cancelled", "expired")
     text = None if remedy is None else remedy.text
-    if remedy is not None and remedy.who == "operator":
+    if is_done:
+        text = "Your account is connected. You can close this page."
+    elif remedy is not None and remedy.who == "operator":
         text = "Something is not right at our side. We have been told, and will see to it."
-    elif connection and remedy and remedy.who == "customer" and connection.reason != "pin_needed":
+    elif connection and remedy and remedy.who == "customer" and not needs_pin:
         text = f"{remedy.text} {NEW_LINK}"
     return {
-        "state": connection.state if connection else answer.state,
-        "reason": connection.reason if connection else answer.reason,
+        "step": "done" if is_done else "setup" if connection else "prove" if goes_on else "login",
         "text": text,
+        "is_trouble": text is not None and not is_done and not goes_on,
+        "may_start": connection is None and not goes_on and not is_over,
+        "looks_again": not is_done and (connection is not None or goes_on),
+        "needs_pin": needs_pin,
     }
 
 

@@ -20,7 +20,7 @@ from shared.graph.client import Graph
 from shared.graph.reading import Token
 from shared.store import events, follow_ups, onboardings, organizations
 from shared.store.errors import is_infrastructure
-from shared.store.onboardings import EXCHANGE, Onboarding, Start
+from shared.store.onboardings import CANCEL, ERROR, Onboarding, Start
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
@@ -96,22 +96,22 @@ class Signup:
     async def take_session(self, one: Onboarding, event: str, data: dict[str, Any]) -> Onboarding:
         """What Meta's dialog told the browser, before or after the code."""
         is_finish = event in FINISHES
-        claimed = _claimed(data) if is_finish else None
-        why_not = None if is_finish else _why_not(event, data)
+        if not is_finish:
+            event = ERROR if _is_error(event, data) else CANCEL
         async with transaction(self._pool) as connection:
-            has_token = await onboardings.take_session(
+            heard = await onboardings.take_session(
                 connection,
                 one.tracking_code,
                 event=event,
                 is_finish=is_finish,
-                claimed_waba_id=claimed,
-                reason=why_not,
+                claimed_waba_id=_claimed(data) if is_finish else None,
             )
-            if has_token and is_finish:
+            if heard and heard.has_token and is_finish:
                 await follow_ups.add(connection, "prove", [one.tracking_code])
-            elif has_token is not None and why_not not in (None, one.reason):
+            elif heard and heard.is_news:
+                reason = "error_reported" if event == ERROR else "cancelled"
                 await events.add_of_onboarding(
-                    connection, "cancelled", one, waba_id=None, reason=why_not
+                    connection, "cancelled", one, waba_id=None, reason=reason
                 )
         _refuse_ended(one)
         await self._nudges.send()
@@ -120,13 +120,18 @@ class Signup:
     async def take_code(
         self, one: Onboarding, code: str, redirect_uri: str | None = None
     ) -> Onboarding:
-        """Exchange the code at once, if it is new, and keep its token before anything else."""
+        """Exchange the code at once, if it is new, and keep its token before anything else.
+
+        `redirect_uri`: the dialog's, where it is not the redirect flow's own; a popup has none.
+        """
         digest = sha256(code.encode()).digest()
         async with transaction(self._pool) as connection:
             is_new = await onboardings.take_code(connection, one.tracking_code, digest)
         if is_new:
             crash_point("code.taken")
-            await self._exchange(one, code, digest, redirect_uri or one.redirect_uri)
+            if redirect_uri is None and one.flow == "redirect":
+                redirect_uri = one.redirect_uri
+            await self._exchange(one, code, digest, redirect_uri)
         now = await self.find(one.tracking_code, one.organization_id)
         if now.has_token:
             if not is_new:  # its proof may have got stuck
@@ -212,19 +217,6 @@ class Signup:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def reason_of(one: Onboarding, now: datetime) -> str | None:
-    """Why it is not completed yet, or None while it waits for the customer's first step."""
-    if one.state == "expired":
-        return "expired"
-    if one.reason is not None or one.proven_at is not None:
-        return one.reason
-    if one.has_token:
-        return one.waits_for or "proving"
-    if one.code_hash is not None and one.code_at is not None:
-        return "exchanging" if now < one.code_at + EXCHANGE else "code_lost"
-    return None
-
-
 def _refuse_ended(one: Onboarding) -> None:
     if one.state in ("expired", "cancelled"):
         raise Problem(409, f"onboarding_{one.state}", f"This onboarding is {one.state}.")
@@ -238,7 +230,6 @@ def _claimed(data: dict[str, Any]) -> str | None:
     return as_id(several[0]) if isinstance(several, list) and len(several) == 1 else None
 
 
-def _why_not(event: str, data: dict[str, Any]) -> str:
+def _is_error(event: str, data: dict[str, Any]) -> bool:
     """Meta reports errors under CANCEL too (Embedded Signup, Errors, Feb 2026)."""
-    is_error = event == "ERROR" or "error_code" in data or "error_message" in data
-    return "error_reported" if is_error else "cancelled"
+    return event == ERROR or "error_code" in data or "error_message" in data

@@ -71,7 +71,7 @@ def show(waba_id: Waba) -> None:
             is_set = number.is_coexistence or number.is_registered
             told = f"{number.digits} ({kind if is_set else 'not registered'})"
             table.add_row(f"number {number.phone_number_id or ''}", told)
-        if (what := remedy(view.why)) is not None:
+        if (what := remedy(view.why, goes_on=view.goes_on)) is not None:
             table.add_row(f"to do, by {what.who}", what.text)
         Console().print(table)
 

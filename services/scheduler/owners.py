@@ -26,7 +26,8 @@ onboardings_app = typer.Typer(help="Their tries to connect a WABA.", no_args_is_
 
 MAX_SHOWN = 50
 ORGANIZATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-TRACKING_CODE = re.compile(r"[\x21-\x7e]{1,128}")
+#: Hard to guess, and one segment of a path as it is.
+TRACKING_CODE = re.compile(r"[A-Za-z0-9._~-]{8,128}")
 
 Name = Annotated[str, typer.Argument(help="The company's own id for its customer.")]
 Code = Annotated[str, typer.Argument(help="The onboarding's tracking code.")]
@@ -105,7 +106,7 @@ def list_onboardings() -> None:
         for column in ("tracking code", "organization", "started", "reason"):
             table.add_column(column, overflow="fold", no_wrap=column == "tracking code")
         for one in await onboardings.unfinished(connection, limit=MAX_SHOWN):
-            reason = one.reason or one.waits_for or ("proving" if one.has_token else "")
+            reason = one.why(datetime.now(UTC)) or ""
             started = f"{one.created_at:%Y-%m-%d %H:%M}"
             table.add_row(one.tracking_code, one.organization_id, started, reason)
         Console().print(table)

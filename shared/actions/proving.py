@@ -15,6 +15,9 @@ from shared.store.follow_ups import FollowUp
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection, transaction
 
+#: Closed meanwhile, by somebody who was told of it then.
+ENDED = "ended"
+
 
 async def prove(means: Means, one: FollowUp) -> Outcome:
     """Ask Meta what the onboarding's token is for; then all at once: the proof, the connection's
@@ -48,6 +51,10 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
     crash_point("onboarding.proving")
     async with transaction(means.pool) as connection:
         refused = await _settle(connection, onboarding, waba)
+        if refused == ENDED:
+            await follow_ups.hold(connection, one)
+            await follow_ups.end(connection, one)
+            return Settled(refused)
         if refused is not None:
             await _refuse(connection, one, onboarding, refused)
             return Settled(refused)
@@ -93,7 +100,7 @@ async def _reached(
 
 
 async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) -> str | None:
-    """None, or why it cannot be: another organization was here first, or this one ended."""
+    """None, or why it cannot be: another organization was here first, or its link was closed."""
     await connections.ensure(connection, [waba.waba_id])
     [held] = await connections.lock(connection, [waba.waba_id])
     ours = onboarding.organization_id
@@ -110,7 +117,7 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
         datetime.now(UTC),
     )
     if is_proven is None:
-        return "cancelled"
+        return ENDED
     if before and is_another:
         await audit.add(
             connection,

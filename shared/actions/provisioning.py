@@ -135,6 +135,8 @@ async def _take(
             try:
                 await graph.sync(waba_id, step.phone_number_id, step.name, token)
             except MetaRefused as error:
+                if error.reason == "bad_request":  # as of a number that is not on the app
+                    raise MetaRefused("not_on_app", error.code, error.subcode) from None
                 # Taken before, by a try whose answer never came; or there is nothing to take.
                 if error.reason not in ("sync_used", "history_declined"):
                     raise

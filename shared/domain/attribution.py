@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Basis = Literal["tracking_code", "owner_business"]
+Basis = Literal["tracking_code", "owner_business", "withdrawn"]
 Why = Literal[
-    "tracking_code", "owner_business", "no_owner_known", "several_owners", "another_onboarding"
-]
+    "tracking_code", "owner_business", "withdrawn",
+    "no_owner_known", "several_owners", "another_onboarding",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,14 @@ def attribute(
 
     `proofs` are the organizations whose onboardings proved this WABA, the first first; one that was
     withdrawn (its organization disconnected) is not among them, and leaves the WABA to the next.
+    Until there is one, its organization is a provisional owner: what still comes is not its own.
     `business_owners` are those that own its owner business, `onboarding` those with an open
     onboarding that may yet name it.
     """
     if proofs and not (current and current.is_proven and current.organization_id in proofs):
         current = Owner(proofs[0], "tracking_code")
+    elif current and current.is_proven and not proofs:
+        current = Owner(current.organization_id, "withdrawn")
     if current:  # changes by nothing but a proof
         return Attribution(current, current.basis)
     owners = set(business_owners)

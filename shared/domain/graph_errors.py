@@ -38,6 +38,11 @@ class MetaUnavailable(GraphError):
     policy = "retry"
 
 
+class RegisterUnanswered(MetaUnavailable):
+    """A register call, which counts in Meta's limit, answered or not: a few tries, not days of
+    them."""
+
+
 class MetaThrottled(GraphError):
     """Do not call before `seconds` are over: calls meanwhile prolong the limit."""
 
@@ -62,17 +67,21 @@ class MetaRefused(GraphError):
 
 _RETRY = {1, 2, 131000, 131016, 131057}
 _LIMITS = {4, 17, 32, 613, 80007, 80008, 130429, 131048, 131056}
+LOCKED = 131031
 _CUSTOMER: dict[int, Reason] = {
     190: "reconnect",
     452: "reconnect",
     368: "policy_block",
-    131031: "account_locked",
+    LOCKED: "account_locked",
     130497: "country_restricted",
     131042: "payment_missing",
     131045: "not_registered",
     133005: "pin_needed",
+    133006: "not_verified",
     2593108: "sync_late",
 }
+#: Limits of one number, not of its WABA: of registrations, and of wrong PINs.
+NUMBER_LIMITS = {133008, 133009, 133016}
 _NEVER: dict[int, Reason] = {
     0: "permission_missing",
     3: "permission_missing",
@@ -105,6 +114,8 @@ def graph_error(
         return MetaThrottled(wait_seconds or LIMIT_SECONDS, code, subcode)
     if code == 133016:
         return MetaThrottled(REGISTER_LIMIT_SECONDS, code, subcode)
+    if code in NUMBER_LIMITS:
+        return MetaThrottled(LIMIT_SECONDS, code, subcode)
     if is_transient or code is None or code in _RETRY:
         return MetaUnavailable("meta_unavailable", code, subcode)
     return _lasting(code, subcode)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable
+from shared.domain.graph_errors import (
+    GraphError,
+    MetaThrottled,
+    MetaUnavailable,
+    RegisterUnanswered,
+)
 
 StepName = Literal[
     "read_numbers", "subscribe", "register", "sync_contacts", "sync_history",
@@ -108,6 +113,7 @@ def after_failure(
         return Blocked(error.reason)
     if attempt <= len(delays):
         return Again(delays[attempt - 1], is_try=True)
-    if isinstance(error, MetaUnavailable) and age < PATIENCE:
+    is_cheap = isinstance(error, MetaUnavailable) and not isinstance(error, RegisterUnanswered)
+    if is_cheap and age < PATIENCE:
         return Again(delays[-1], is_try=False)
     return Blocked(error.reason if isinstance(error, GraphError) else "failed")

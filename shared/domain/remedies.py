@@ -26,6 +26,12 @@ _CUSTOMER = {
     "not_registered": "Your number is not registered with WhatsApp: connect it again.",
     "pin_needed": "Your number has a two-step verification PIN. Tell it to us, or turn two-step"
     " verification off in WhatsApp Manager.",
+    "pin_or_lock": "Meta did not register your number: it has another two-step verification PIN, or"
+    " your account is locked. Tell us the PIN; if Account Quality in Meta Business Suite shows a"
+    " lock, follow what it says.",
+    "not_verified": "Verify your number in WhatsApp Manager, then connect again.",
+    "not_on_app": "Meta connected your number without the WhatsApp Business app. Start again, and"
+    " choose to connect the app you have; or ask us to connect the number without it.",
     "sync_late": "Chats can only be shared within 24 hours of connecting. Disconnect us in the"
     " WhatsApp Business app, then connect again.",
     "wrong_app": "The login was for another application: start again from our page.",
@@ -60,8 +66,10 @@ _OPERATOR = {
     "number_deleted": "The number was deleted at Meta: provision again without it.",
     "history_declined": "The customer declined to share the chats.",
     "failed": "The last try failed for a reason of ours: see the logs, then provision again.",
-    "meta_unavailable": "Meta did not answer for days: ask for it again.",
-    "undecryptable": "The token cannot be decrypted: check TOKEN_ENCRYPTION_KEYS_PREVIOUS.",
+    "meta_unavailable": "Meta gave no answer that we know, again and again: see its status page,"
+    " then ask for it again.",
+    "undecryptable": "The token cannot be decrypted: check TOKEN_ENCRYPTION_KEYS_PREVIOUS, or have"
+    " the customer connect again.",
     "never_finished": "Each try ended the process that tried it: see the logs.",
     "orphan": "Nobody's: claim it for an organization, or send a reconnect link.",
     "no_token": "There is no token: send the organization a link to connect again.",
@@ -71,14 +79,18 @@ _NOBODY = {
     "proving": "Meta is being asked what the login is for.",
     "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
     "throttled": "Meta limits our calls: it goes on by itself.",
+    "token_fetched": "Our access was renewed, and the setup goes on.",
 }
 
 
-def remedy(reason: str | None) -> Remedy | None:
-    """None where nothing is amiss. Total: a reason of Meta's that we have no words for (a phone's
-    disconnection, for one) is mended by connecting again."""
+def remedy(reason: str | None, *, goes_on: bool = False) -> Remedy | None:
+    """None where nothing is amiss; `goes_on`: what failed is tried again by itself. Total: a reason
+    of Meta's that we have no words for (a phone's disconnection, for one) is mended by connecting
+    again."""
     if reason is None:
         return None
+    if goes_on and reason not in _NOBODY:
+        return Remedy("nobody", "It did not work at once: it is tried again by itself.")
     for who, texts in (("customer", _CUSTOMER), ("operator", _OPERATOR), ("nobody", _NOBODY)):
         if reason in texts:
             return Remedy(who, texts[reason])  # type: ignore[arg-type]

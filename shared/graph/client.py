@@ -6,7 +6,13 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
-from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaUnavailable
+from shared.domain.graph_errors import (
+    LOCKED,
+    CustomerMustAct,
+    MetaRefused,
+    MetaUnavailable,
+    RegisterUnanswered,
+)
 from shared.domain.proving import TokenReport
 from shared.domain.provisioning import Number, StepName
 from shared.domain.splitting import as_id
@@ -130,10 +136,18 @@ class Graph:
         )
 
     async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
-        """At most 10 times a number in 72 hours; never for a number in coexistence."""
+        """At most 10 times a number in 72 hours; never for a number in coexistence. Raises
+        RegisterUnanswered for MetaUnavailable."""
         body = {"messaging_product": "whatsapp", "pin": pin}
         path = f"{phone_number_id}/register"
-        await self._as_customer("register", "POST", path, token, {}, body, place=waba_id)
+        try:
+            await self._as_customer("register", "POST", path, token, {}, body, place=waba_id)
+        except MetaUnavailable as error:
+            raise RegisterUnanswered(error.reason, error.code, error.subcode) from None
+        except CustomerMustAct as error:
+            if error.code == LOCKED:  # here it can also mean a wrong PIN (Registration page)
+                raise CustomerMustAct("pin_or_lock", error.code, error.subcode) from None
+            raise
 
     async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
         """Not allowed for a number in coexistence."""

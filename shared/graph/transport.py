@@ -11,7 +11,13 @@ from typing import Any, Literal
 import aiohttp
 import orjson
 
-from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable, graph_error
+from shared.domain.graph_errors import (
+    NUMBER_LIMITS,
+    GraphError,
+    MetaThrottled,
+    MetaUnavailable,
+    graph_error,
+)
 from shared.graph.metrics import GraphMetrics
 from shared.graph.usage import APP, Usage
 
@@ -69,7 +75,7 @@ class Transport:
                 answer = await self._call(call)
         except GraphError as error:
             self._metrics.calls.labels(call.name, error.policy).inc()
-            if isinstance(error, MetaThrottled) and error.code != 133016:  # one number's own limit
+            if isinstance(error, MetaThrottled) and error.code not in NUMBER_LIMITS:
                 place = APP if error.code == APP_LIMIT else call.place
                 self._usage.rest(place, error.seconds, now)
             raise

@@ -35,14 +35,19 @@ class FollowUp:
 async def add(
     connection: Connection, kind: Kind, subjects: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
-    """Ask for it, anew if it is blocked or under way. Idempotent while it is open."""
+    """Ask for it, anew if it is blocked or under way. Idempotent while it is open.
+
+    What waits for a limit of Meta's goes on waiting: calls meanwhile would prolong it.
+    """
     await connection.execute(
         """
         INSERT INTO follow_ups AS held (id, kind, subject, due_at)
         SELECT id, $1, subject, now() + $4 FROM unnest($2::uuid[], $3::text[]) AS row (id, subject)
         ON CONFLICT (subject, kind) WHERE state <> 'done' DO UPDATE
-        SET state = 'pending', reason = NULL, asked_at = clock_timestamp(),
-            due_at = CASE WHEN held.state = 'pending' THEN least(held.due_at, excluded.due_at)
+        SET state = 'pending', asked_at = clock_timestamp(),
+            reason = CASE WHEN held.reason = 'throttled' THEN held.reason END,
+            due_at = CASE WHEN held.reason = 'throttled' THEN held.due_at
+                     WHEN held.state = 'pending' THEN least(held.due_at, excluded.due_at)
                      ELSE excluded.due_at END,
             attempts = CASE WHEN held.lease_until > now() THEN held.attempts ELSE 0 END
         """,
@@ -175,11 +180,12 @@ async def advance(connection: Connection, one: FollowUp) -> None:
 async def put_off(
     connection: Connection, one: FollowUp, after: timedelta, reason: str, *, is_try: bool
 ) -> None:
-    """A held one is due again after that, or at once if it was asked for again meanwhile."""
+    """A held one is due again after that, or at once if it was asked for again meanwhile: unless it
+    is a limit of Meta's that it waits for."""
     await connection.execute(
         """
         UPDATE follow_ups SET
-            due_at = CASE WHEN asked_at = $2 THEN now() + $3 ELSE now() END,
+            due_at = CASE WHEN asked_at = $2 OR $5 = 'throttled' THEN now() + $3 ELSE now() END,
             attempts = greatest(attempts - $4, 0), lease_until = '-infinity', reason = $5
         WHERE id = $1
         """,

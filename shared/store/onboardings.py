@@ -17,6 +17,9 @@ EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
 
+#: Messages of Meta's dialog that end it without a result.
+CANCEL, ERROR = "CANCEL", "ERROR"
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -33,8 +36,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Onboarding:
-    """What is known of one; `session_event` and `claimed_waba_id` are the browser's words.
-    `waits_for`: why its proof takes its time, and `next_attempt_at` until when."""
+    """What is known of one; `session_event` and `claimed_waba_id` are the browser's words, `reason`
+    what its code or its proof came to. `waits_for`: why its proof takes its time, and
+    `next_attempt_at` until when."""
 
     id: UUID
     organization_id: str
@@ -55,6 +59,27 @@ class Onboarding:
     proven_at: datetime | None
     waits_for: str | None
     next_attempt_at: datetime | None
+
+    def why(self, now: datetime) -> str | None:
+        """Why it is not completed yet, or None while it waits for the customer's next step."""
+        if self.state == "expired":
+            return "expired"
+        if self.reason is not None or self.proven_at is not None:
+            return self.reason
+        if self.has_token:
+            return self.waits_for or "proving"
+        if self.code_hash is not None and self.code_at is not None:
+            return "exchanging" if now < self.code_at + EXCHANGE else "code_lost"
+        return {CANCEL: "cancelled", ERROR: "error_reported"}.get(self.session_event or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a message of the browser's comes to: `is_news` where it tells that the customer got no
+    further, and nothing is under way all the same."""
+
+    has_token: bool
+    is_news: bool
 
 
 _SELECT = """
@@ -137,30 +162,37 @@ async def take_session(
     event: str,
     is_finish: bool,
     claimed_waba_id: str | None,
-    reason: str | None,
-) -> bool | None:
-    """Keep what the browser says, and whether there is a token that may prove it now; None where it
-    changes nothing any more: proven or ended.
+) -> Heard | None:
+    """Keep what the browser says; None where it changes nothing any more: proven or ended.
 
     A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
-    an earlier finish.
+    an earlier finish. What a code or a proof came to is not the browser's to say: only a finish
+    that was waited for takes its reason away.
     """
-    has_token: bool | None = await connection.fetchval(
+    record = await connection.fetchrow(
         """
-        UPDATE whatsapp_onboarding SET
-            session_event = CASE WHEN $5 OR session_event IS NULL OR session_event !~ '^FINISH'
-                            THEN $2 ELSE session_event END,
-            claimed_waba_id = coalesce($3, claimed_waba_id), reason = $4
-        WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
-        RETURNING token IS NOT NULL
+        WITH before AS (
+            SELECT id, session_event FROM whatsapp_onboarding
+            WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+            FOR UPDATE
+        )
+        UPDATE whatsapp_onboarding AS held SET
+            session_event = CASE
+                WHEN $4 OR held.session_event IS NULL OR held.session_event !~ '^FINISH'
+                THEN $2 ELSE held.session_event END,
+            claimed_waba_id = coalesce($3, claimed_waba_id),
+            reason = CASE WHEN $4 AND reason = 'session_needed' THEN NULL ELSE reason END
+        FROM before WHERE held.id = before.id
+        RETURNING token IS NOT NULL,
+            NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
+                AND held.session_event IS DISTINCT FROM before.session_event
         """,
         tracking_code,
         event,
         claimed_waba_id,
-        reason,
         is_finish,
     )
-    return has_token
+    return None if record is None else Heard(*record)
 
 
 async def take_code(connection: Connection, tracking_code: str, code_hash: bytes) -> bool:

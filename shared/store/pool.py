@@ -19,7 +19,7 @@ else:
     Connection = asyncpg.Connection
 
 #: The migration this code needs; a newer schema is fine (migrations suit the code before them).
-REQUIRED_REVISION = "0004"
+REQUIRED_REVISION = "0005"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0

@@ -9,10 +9,13 @@ from shared.store.pool import Connection
 from shared.store.tokens import TokenState
 
 
+_OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A connection; `waits_for` is what a follow-up of it is blocked on or waits for, and
-    `next_attempt_at` when it goes on by itself: None where it is blocked."""
+    `next_attempt_at` when that is tried again: None where it is blocked."""
 
     waba_id: str
     organization_id: str | None
@@ -31,8 +34,17 @@ class View:
     next_attempt_at: datetime | None
 
     @property
+    def goes_on(self) -> bool:
+        """Its setup waits, and goes on by itself."""
+        return self.state == "provisioning" and self.next_attempt_at is not None
+
+    @property
     def why(self) -> str | None:
-        """What keeps it from being active, in one word; None where nothing is amiss."""
+        """What keeps it from working, in one word; None where nothing is amiss."""
+        if self.goes_on:
+            return self.waits_for
+        if self.state == "active" and self.token_state in _OF_TOKEN:
+            return _OF_TOKEN[self.token_state]
         told = self.reason or self.waits_for
         if self.state == "provisioning" and not self.has_token:
             return told or "no_token"
@@ -64,7 +76,9 @@ class Orphan:
 MAX_COUNTED = 1000
 
 _SELECT = """
-    SELECT waba_id, organization_id, attribution, state, reason, token IS NOT NULL, token_state,
+    SELECT waba_id, organization_id, attribution, state, reason, token IS NOT NULL,
+           CASE WHEN token_state IN ('valid', 'expiring') AND token_expires_at <= now()
+                THEN 'expired' ELSE token_state::text END,
            token_expires_at, token_checked_at, owner_business_id, owned_since, is_coexistence,
            left_behind, waits_for, next_attempt_at
     FROM whatsapp_connections LEFT JOIN LATERAL (
@@ -118,7 +132,7 @@ async def numbers(connection: Connection, waba_id: str) -> list[NumberView]:
     records = await connection.fetch(
         """
         SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers
-        WHERE waba_id = $1 ORDER BY digits
+        WHERE waba_id = $1 AND read_at IS NOT NULL ORDER BY digits
         """,
         waba_id,
     )

@@ -6,59 +6,81 @@ const facts = JSON.parse(document.getElementById("connect").dataset.facts);
 const button = document.getElementById("start");
 const told = document.getElementById("told");
 const pin = document.getElementById("pin");
-const POLL_MS = 1000;
-const FINISHED = ["active"];
-const UNDER_WAY = ["exchanging", "proving"];
+const STEPS = ["login", "prove", "setup", "done"];
+const MIN_POLL_MS = 1000;
+const MAX_POLL_MS = 5000;
+const MAX_TRIES = 8;
 
-function mark(id, state) {
-  document.getElementById(id).dataset.state = state;
+// What the server told last; it says what the page shows, and whether to look again.
+let latest = facts.status;
+
+function show() {
+  const reached = STEPS.indexOf(latest.step);
+  STEPS.slice(0, -1).forEach((step, at) => {
+    const state = at < reached ? "done" : at === reached ? "now" : "";
+    document.getElementById(`step-${step}`).dataset.state = state;
+  });
+  tell(latest.text || "", latest.is_trouble ? "trouble" : latest.step === "done" ? "done" : "");
+  button.hidden = !latest.may_start;
+  button.disabled = !latest.may_start || !isReady;
+  pin.hidden = !latest.needs_pin;
+  if (latest.looks_again) look();
 }
 
-function show(status) {
-  const isProven = !["open", "cancelled", "expired"].includes(status.state);
-  const isUnderWay = isProven || UNDER_WAY.includes(status.reason);
-  mark("step-login", isUnderWay ? "done" : "now");
-  mark("step-prove", isProven ? "done" : isUnderWay ? "now" : "");
-  mark("step-setup", FINISHED.includes(status.state) ? "done" : isProven ? "now" : "");
-  const isDone = FINISHED.includes(status.state);
-  told.textContent = isDone ? "Your account is connected. You can close this page." : status.text || "";
-  told.dataset.kind = isDone ? "done" : isUnderWay && !isProven ? "" : "trouble";
-  const isOver = isUnderWay || ["cancelled", "expired"].includes(status.state);
-  button.disabled = isOver || !isReady;
-  button.hidden = isOver;
-  pin.hidden = status.reason !== "pin_needed";
-  return isUnderWay && !isDone;
+function tell(text, kind) {
+  told.textContent = text;
+  told.dataset.kind = kind;
 }
 
-async function poll() {
-  const answer = await fetch(`/connect/${encodeURIComponent(facts.tracking_code)}/status`);
-  if (answer.ok && !show(await answer.json())) return;
-  setTimeout(() => poll().catch(later), POLL_MS);
+function pause(ms) {
+  return new Promise((done) => setTimeout(done, ms));
 }
 
-function later() {
-  setTimeout(() => poll().catch(later), 5 * POLL_MS);
+let isLooking = false;
+
+async function look() {
+  if (isLooking) return;
+  isLooking = true;
+  let ms = MIN_POLL_MS;
+  do {
+    await pause(ms);
+    ms = Math.min(ms * 1.2, MAX_POLL_MS);
+    try {
+      const answer = await fetch(`/connect/${encodeURIComponent(facts.tracking_code)}/status`);
+      if (answer.ok) {
+        latest = await answer.json();
+        show();
+      } else ms = MAX_POLL_MS;
+    } catch (error) {
+      ms = MAX_POLL_MS; // the network
+    }
+  } while (latest.looks_again);
+  isLooking = false;
 }
 
 async function send(what, body) {
   const path = `/connect/${encodeURIComponent(facts.tracking_code)}/${what}`;
   const headers = { "Content-Type": "application/json" };
-  for (let tries = 0; tries < 3; tries += 1) {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    let ms = MIN_POLL_MS;
     try {
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-      if (answer.status < 500) {
-        if (!answer.ok) {
-          told.textContent = "That did not work. Reload the page and try again.";
-          told.dataset.kind = "trouble";
-        } else if (show(await answer.json())) poll().catch(later);
+      if (answer.ok) {
+        latest = await answer.json();
+        show();
         return;
       }
+      if (answer.status < 500 && answer.status !== 429) {
+        tell("That did not work. Reload the page and try again.", "trouble");
+        return;
+      }
+      ms = Math.min(1000 * (answer.headers.get("Retry-After") || 1), MAX_POLL_MS);
     } catch (error) {
       // The network: try again.
     }
-    await new Promise((done) => setTimeout(done, 1000));
+    await pause(ms);
   }
-  told.textContent = "We could not be reached. Reload the page and try again.";
+  tell("We could not be reached. Reload the page and try again.", "trouble");
 }
 
 // By exact host: "endsWith('facebook.com')" would let evilfacebook.com speak.
@@ -110,9 +132,8 @@ if (facts.flow !== "redirect") {
   sdk.async = true;
   sdk.onerror = () => {
     if (button.hidden) return; // nobody needs it any more
-    told.textContent = "Meta's login could not be loaded. Is a blocker switched on?";
-    told.dataset.kind = "trouble";
+    tell("Meta's login could not be loaded. Is a blocker switched on?", "trouble");
   };
   document.head.append(sdk);
 }
-if (show(facts.status)) poll().catch(later);
+show();

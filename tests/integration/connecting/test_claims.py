@@ -68,6 +68,57 @@ async def test_a_code_that_meta_refuses_stores_nothing_and_can_be_tried_again(
     await house.until_active(code)
 
 
+async def test_a_message_takes_no_reason_away_that_a_code_or_a_proof_gave(house: House) -> None:
+    await house.meta.put_waba(number())
+    code = await house.start()
+    signed = await house.meta.sign_up()
+    house.meta.time += 31
+    assert (await house.hand_in(code, signed["code"]))["reason"] == "code_refused"
+    for message in (signed["message"], {"event": "CANCEL", "data": {}}):
+        now = await house.say(code, message)
+        assert (now["reason"], now["session_event"]) == ("code_refused", "FINISH")
+    again = await house.meta.sign_up(webhooks=True)
+    await house.hand_in(code, again["code"])
+    await house.until_active(code)
+
+
+async def test_who_closes_the_dialog_behind_a_code_has_not_cancelled(
+    house: House, conn: Connection
+) -> None:
+    """Closing it on the last screen counts as success (Embedded Signup, Implementation)."""
+    await house.meta.put_waba(number())
+    code = await house.start()
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.hand_in(code, signed["code"])
+    now = await house.say(code, {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}})
+    assert now["reason"] != "cancelled"
+    await house.say(code, signed["message"])
+    await house.until_active(code)
+    told = await conn.fetch("SELECT type FROM events WHERE type LIKE 'onboarding.%' ORDER BY id")
+    assert [record[0] for record in told] == ["onboarding.completed"]
+
+
+async def test_a_closed_dialog_is_told_once(house: House, conn: Connection) -> None:
+    code = await house.start()
+    closed = {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}}
+    for _ in range(2):
+        assert (await house.say(code, closed))["reason"] == "cancelled"
+    failed = {"event": "CANCEL", "data": {"error_code": "2655093"}}
+    now = await house.say(code, failed)
+    assert (now["reason"], now["session_event"]) == ("error_reported", "ERROR")
+    told = await conn.fetch("SELECT data FROM events ORDER BY id")
+    assert len(told) == 2
+
+
+async def test_a_popups_code_is_exchanged_without_a_redirect_uri(house: House) -> None:
+    await house.meta.put_waba(number())
+    code = await house.start(redirect_uri="https://bakery.test/back")
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+    await house.until_active(code)
+
+
 async def test_a_forged_message_cannot_take_another_organizations_waba(
     house: House, conn: Connection
 ) -> None:
@@ -82,6 +133,7 @@ async def test_a_forged_message_cannot_take_another_organizations_waba(
     now = await house.until(code, reason="waba_not_granted")
     assert now["connection"] is None
     assert await nothing_is_stored(conn)
+    assert (await house.say(code, forged))["reason"] == "waba_not_granted"
 
 
 async def test_a_token_for_all_accounts_reaches_only_what_it_can_read(

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from shared.store.pool import Connection
-from tests.integration.connecting.house import CONNECTIONS, House
+from tests.integration.connecting.house import CHECK, CONNECTIONS, House
 from tests.sending import post
 from tests.simulated import BUSINESS, COEXISTING, NUMBER, WABA, coexisting, number
 from tests.waiting import eventually
@@ -154,7 +154,7 @@ async def test_what_meta_refuses_to_undo_is_left_behind_and_said(house: House) -
 
 async def test_a_token_that_died_is_seen_by_a_live_check(house: House) -> None:
     await set_up(house)
-    path = f"/api/v1/whatsapp/check-connection?waba_id={WABA}"
+    path = f"{CHECK}?waba_id={WABA}"
     [one] = (await house.ask("GET", path))["connections"]
     assert (one["is_working"], one["reason"], one["remedy"]) == (True, None, None)
     assert one["last_check_age"] < 60
@@ -171,6 +171,18 @@ async def test_a_token_that_died_is_seen_by_a_live_check(house: House) -> None:
         False, "revoked", "reconnect",
     )  # fmt: skip
     assert one["remedy"]["who"] == "customer"
+
+
+async def test_a_token_past_its_end_works_no_more_whoever_checked_it(house: House) -> None:
+    await set_up(house)
+    async with house.pool.acquire() as connection:
+        await connection.execute(
+            "UPDATE whatsapp_connections SET token_expires_at = now() - interval '1 minute'"
+        )
+    [one] = (await house.ask("GET", f"{CHECK}?waba_id={WABA}"))["connections"]
+    assert (one["is_working"], one["token_state"], one["reason"]) == (
+        False, "expired", "reconnect",
+    )  # fmt: skip
 
 
 async def test_without_a_key_only_whether_we_are_up(house: House) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from deploy.local.install import find
+from shared.store.pool import Connection
 from tests.integration.connecting.house import House
 from tests.simulated import WABA, coexisting, number
 
@@ -82,6 +83,44 @@ async def test_a_cancelled_dialog_can_be_opened_again(house: House, page: Page) 
     await (await popup.value).get_by_role("button", name="Cancel").click()
     await expect(page.get_by_role("status")).to_contain_text("start again when you are ready")
     await expect(button).to_be_enabled()
+
+
+async def test_whoever_comes_back_late_reads_the_page_not_an_error(
+    house: House, page: Page, conn: Connection
+) -> None:
+    await house.meta.put_waba(number())
+    code = await opened(house, page)
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+    await house.until_active(code)
+    back = f"{house.environment['CONSOLE_URL']}/connect/return?state={code}"
+    for query in ("&code=another", "&code=%00", ""):
+        await page.goto(back + query)
+        await expect(page.get_by_role("status")).to_contain_text(DONE)
+    late = await opened(house, page)
+    await conn.execute("UPDATE whatsapp_onboarding SET expires_at = now() WHERE state = 'open'")
+    await page.goto(f"{house.environment['CONSOLE_URL']}/connect/return?state={late}&code=x")
+    await expect(page.get_by_role("status")).to_contain_text("link has expired")
+
+
+async def test_what_waits_by_itself_is_no_trouble_and_ends_without_a_reload(
+    house: House, page: Page
+) -> None:
+    await house.meta.put_waba(number())
+    code = await opened(house, page)
+    unanswered = {"call": "debug_token", "code": 2, "times": 3}
+    await house.meta.order("POST", "faults", unanswered)
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+    await page.reload()
+    status = page.get_by_role("status")
+    await expect(status).to_contain_text("tried again by itself")
+    assert await status.get_attribute("data-kind") == ""
+    await expect(page.get_by_role("button", name="Continue with Meta")).to_be_hidden()
+    await house.until_active(code)
+    await expect(status).to_contain_text(DONE, timeout=SECONDS)
 
 
 async def test_what_stands_in_the_link_is_shown_to_nobody(house: House, page: Page) -> None:

@@ -51,7 +51,16 @@ def test_a_proof_takes_over_a_provisional_owner() -> None:
 
 def test_and_nothing_else_does() -> None:
     assert decide(PROVISIONAL, owners=("bia", "eva")).owner == PROVISIONAL
-    assert decide(PROVEN, owners=("bia",)).owner == PROVEN
+    assert decide(PROVEN, proofs=("ana",), owners=("bia",)).owner == PROVEN
+
+
+def test_whose_proof_was_withdrawn_is_a_provisional_owner_until_the_next() -> None:
+    withdrawn = Owner("ana", "withdrawn")
+    assert not withdrawn.is_proven
+    assert decide(PROVEN, owners=("bia",)) == Attribution(withdrawn, "withdrawn")
+    assert decide(withdrawn, owners=("bia",)) == Attribution(withdrawn, "withdrawn")
+    assert decide(withdrawn, proofs=("bia",)).owner == Owner("bia", "tracking_code")
+    assert decide(withdrawn, proofs=("ana",)).owner == PROVEN
 
 
 def test_of_two_proofs_the_first_holds_until_it_is_withdrawn() -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.graph_errors import CustomerMustAct, MetaRefused, MetaThrottled, MetaUnavailable
+from shared.domain.graph_errors import (
+    CustomerMustAct,
+    MetaRefused,
+    MetaThrottled,
+    MetaUnavailable,
+    RegisterUnanswered,
+)
 from shared.domain.provisioning import (
     PATIENCE,
     SYNC_ANYWAY,
@@ -74,6 +80,8 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
         (MetaRefused("bad_request"), 1, Blocked("bad_request")),
         (MetaUnavailable("meta_unavailable"), 2, Again(300, is_try=True)),
         (MetaUnavailable("meta_unavailable"), 4, Again(1800, is_try=False)),
+        (RegisterUnanswered("meta_unavailable"), 3, Again(1800, is_try=True)),
+        (RegisterUnanswered("meta_unavailable"), 4, Blocked("meta_unavailable")),
         (ValueError("secret"), 1, Again(30, is_try=True)),
         (ValueError("secret"), 4, Blocked("failed")),
     ],
