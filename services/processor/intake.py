@@ -19,6 +19,9 @@ log = structlog.get_logger()
 
 #: Webhooks of one group; past some 200 a transaction gains no more (measured, docs/performance.md).
 MAX_GROUP_WEBHOOKS = 200
+#: And the bytes of their messages, one delivery a lane apart: parsed they take some ten times as
+#: much.
+MAX_GROUP_BYTES = 16_000_000
 #: Of those, kept for the slow lane while both wait: a busy fast lane keeps its pace, an idle one
 #: leaves everything to the slow.
 SLOW_SHARE = 20
@@ -58,6 +61,7 @@ class Intake:
         self._lanes: dict[Lane, deque[Delivery]] = {"fast": deque(), "slow": deque()}
         self._changed = asyncio.Event()
         self._held = 0
+        self._hold_ends: asyncio.TimerHandle | None = None
         self._give_back = asyncio.Event()
         self._is_closed = False
 
@@ -79,6 +83,8 @@ class Intake:
             for waiting in self._lanes.values():
                 waiting.clear()
             self._held = 0
+            if self._hold_ends is not None:
+                self._hold_ends.cancel()
             self._metrics.unknown_version.set(0)
 
     def give_back(self) -> None:
@@ -90,25 +96,29 @@ class Intake:
         while not self._is_closed and not any(self._lanes.values()):
             self._changed.clear()
             await self._changed.wait()
-        group: list[Delivery] = []
-        if not self._is_closed:
-            kept = SLOW_SHARE if self._lanes["slow"] else 0
-            room = self._fill(group, "fast", MAX_GROUP_WEBHOOKS - kept)
-            self._fill(group, "slow", room + kept)
-        return group
+        if self._is_closed:
+            return []
+        kept = SLOW_SHARE if self._lanes["slow"] else 0
+        group = self._take_of("fast", MAX_GROUP_WEBHOOKS - kept)
+        taken = sum(len(delivery.webhooks) for delivery in group)
+        return group + self._take_of("slow", MAX_GROUP_WEBHOOKS - taken)
 
     def close(self) -> None:
         """Hand out no more groups."""
         self._is_closed = True
         self._changed.set()
 
-    def _fill(self, group: list[Delivery], lane: Lane, room: int) -> int:
-        waiting = self._lanes[lane]
-        while waiting and (not group or room >= len(waiting[0].webhooks)):
-            delivery = waiting.popleft()
-            room -= len(delivery.webhooks)
-            group.append(delivery)
-        return max(room, 0)
+    def _take_of(self, lane: Lane, room: int) -> list[Delivery]:
+        """What fits, and the first in any case: neither lane waits for ever behind the other."""
+        waiting, taken = self._lanes[lane], list[Delivery]()
+        room_bytes = MAX_GROUP_BYTES // len(self._lanes)
+        while waiting:
+            count, size = len(waiting[0].webhooks), len(waiting[0].message.body)
+            if taken and (count > room or size > room_bytes):
+                break
+            taken.append(waiting.popleft())
+            room, room_bytes = room - count, room_bytes - size
+        return taken
 
     async def _consume(self, connection: AbstractConnection, lane: Lane) -> AbstractChannel:
         channel = await connection.channel()
@@ -144,4 +154,5 @@ class Intake:
         self._metrics.unknown_version.set(self._held)
         log.critical("bundle.unknown_version", queue=QUEUES[lane], count=self._held)
         if self._held == 1:
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self.give_back)
+            loop = asyncio.get_running_loop()
+            self._hold_ends = loop.call_later(HOLD_SECONDS, self.give_back)

@@ -13,7 +13,7 @@ from services.processor.nudges import Nudges
 from shared.actions.group import Groups
 from shared.crash import crash_point
 from shared.messages import Nudge
-from shared.store.errors import is_infrastructure
+from shared.store.errors import is_held_up, is_infrastructure
 
 log = structlog.get_logger()
 
@@ -50,7 +50,6 @@ class Worker:
                 self._relay.nudge()
             if tried:
                 await self._settle(tried, self._groups.lay_down)
-                self._due.nudge()
 
     async def _settle(
         self,
@@ -59,7 +58,8 @@ class Worker:
     ) -> None:
         """Commit, send what follows, then ack each alone.
 
-        The servers' troubles are waited out, nothing counted.
+        The servers' troubles are waited out, nothing counted. A group that is held up again and
+        again, by somebody's lock on what some of it needs, is laid down: the others go on.
         """
         crash_point("delivery.taken")
         arrived = [(w, d.lane) for d in deliveries for w in d.webhooks]
@@ -75,12 +75,16 @@ class Worker:
                     raise
                 self._metrics.interrupted.inc()
                 log.warning("group.interrupted", count=len(arrived), exc_info=error)
+                if is_held_up(error) and tries:
+                    keep = self._groups.lay_down
             if loop.time() > until:
                 self._intake.give_back()
                 return
             await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
             tries += 1
         crash_point("group.committed")
+        if keep == self._groups.lay_down:
+            self._due.nudge()
         await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()

@@ -1,5 +1,6 @@
 """Whatever is due: claimed, and worked to its end."""
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from shared.messages import Nudge
 from shared.store import changes, due, events, webhooks
 from shared.store.changes import Tried
 from shared.store.due import Claim, Claimed
-from shared.store.errors import is_infrastructure
+from shared.store.errors import is_held_up, is_infrastructure
 from shared.store.pool import Connection, Pool, transaction
 
 log = structlog.get_logger()
@@ -40,8 +41,9 @@ class Work:
         """Work one claim of each kind; how many rows they held (none: nothing is due), and nudges
         to send.
 
-        Raises the servers' errors. What was claimed is then handed back, now or next time: an
-        outage is no try. Only where this process ends before, the lease lapses and the try counts.
+        Raises the servers' errors, unless only these rows were held up. What was claimed is then
+        handed back, now or next time: neither an outage nor being told to stop is a try. Only where
+        this process ends before, the lease lapses and the try counts.
         """
         await self._hand_back()
         worked = 0
@@ -67,11 +69,13 @@ class Work:
             if kind == "tried":
                 return await self._groups.split_laid_down([claim])
             return await self._try_change(claim)
-        except Exception as error:
-            if is_infrastructure(error):
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) or is_infrastructure(error):
                 log.warning("due.handed_back", count=len(claimed.claims), exc_info=error)
                 with suppress(Exception):
                     await self._hand_back()
+            if is_held_up(error) and self._held is None:
+                return []
             raise
 
     async def _try_change(self, claim: Claim) -> list[Nudge]:

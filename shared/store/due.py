@@ -79,10 +79,13 @@ async def claim(
 
     What was claimed for its last try and never finished is claimed once more: to be buried.
     """
+    if kind == "follow_up":  # by turns, to see each other's leases: one at a time of each WABA
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
     records = await connection.fetch(
         f"""
         UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
-        WHERE id IN (SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY (ARRAY(  -- evaluated once; of IN the planner may make a loop without a limit
+            SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED))
         RETURNING id, attempts, lease_until
         """,  # noqa: S608 - our own words
         LEASE,

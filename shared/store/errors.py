@@ -14,6 +14,12 @@ _CODES = ("40001", "40P01", "55P03", "25P03", "25006")
 _LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
+def is_held_up(error: BaseException) -> bool:
+    """Whether somebody else's lock was in the way, or a statement took too long: of some rows
+    perhaps, while others could go on. An infrastructure error too."""
+    return isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError)
+
+
 def is_infrastructure(error: BaseException) -> bool:
     """Whether the same transaction may well succeed later, unchanged."""
     if isinstance(error, asyncpg.PostgresError):

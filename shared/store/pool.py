@@ -24,7 +24,7 @@ ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0
 
-_SERVER_SETTINGS = {
+SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
@@ -45,7 +45,7 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
         max_size=size,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
-        server_settings=_SERVER_SETTINGS | {"application_name": name},
+        server_settings=SERVER_SETTINGS | {"application_name": name},
         init=_refuse_old_schema,
     )
     try:

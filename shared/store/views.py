@@ -8,7 +8,6 @@ from shared.domain.facts import State
 from shared.store.pool import Connection
 from shared.store.tokens import TokenState
 
-
 _OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
 
 

@@ -76,6 +76,18 @@ async def _insert_bodies(
     )
 
 
+async def sizes(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """How many bytes their sealed bodies have, unread."""
+    records = await connection.fetch(
+        """
+        SELECT id, octet_length(body) FROM webhook_log JOIN webhook_bodies USING (id, received_at)
+        WHERE id = ANY($1)
+        """,
+        list(ids),
+    )
+    return dict(map(tuple, records))
+
+
 async def load_unsplit(
     connection: Connection, ring: KeyRing, ids: Collection[UUID]
 ) -> list[tuple[Webhook, Lane]]:

@@ -1,21 +1,26 @@
-"""An outage is no try: what is held is handed back, at once or as soon as that can be done."""
+"""What is claimed and not worked is handed back, at once or as soon as that can be done."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
 from pytest import MonkeyPatch
 
+from deploy.local.simulated_meta.writing import write
+from shared.actions import group
 from shared.actions.failing import Failing
 from shared.actions.group import Groups
 from shared.actions.metrics import WorkMetrics
 from shared.actions.working import Work
 from shared.crypto import KeyRing
-from shared.store import webhooks
+from shared.store import connections, webhooks
 from shared.store.due import Claim
-from shared.store.pool import Connection, open_pool
-from tests.integration.store.samples import make_arrival
+from shared.store.pool import SERVER_SETTINGS, Connection, Pool, open_pool
+from tests.integration.store.samples import make_arrival, make_webhook
 from tests.proxy import Proxy, open_proxy
+from tests.sending import WABA, account_update, message
 
 REST_OVER = "UPDATE webhook_log SET lease_until = now() - interval '1 s'"
 
@@ -26,11 +31,8 @@ async def test_a_try_the_servers_ended_is_not_counted(
 ) -> None:
     is_away = database == "away"
     await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
-    metrics = WorkMetrics(CollectorRegistry())
-    failing = Failing((30, 300, 1800), metrics)
     async with open_proxy(database_url) as proxy, open_pool(proxy.url, name="t", size=1) as pool:
-        groups = Groups(pool, ring, failing, metrics)
-        work = Work(pool, ring, groups, failing)
+        work, groups = _work(pool, ring)
         with monkeypatch.context() as patched:
             patched.setattr(groups, "split_laid_down", _interrupted(proxy, is_away=is_away))
             with pytest.raises(OSError, match="interrupted"):
@@ -43,6 +45,74 @@ async def test_a_try_the_servers_ended_is_not_counted(
         await conn.execute(REST_OVER)
         assert await work.work_once() == (3, [])
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 3
+
+
+async def test_being_told_to_stop_is_no_try(
+    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
+    work, groups = _work(pool, ring)
+    has_begun = asyncio.Event()
+
+    async def split(_: Sequence[Claim]) -> None:
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(groups, "split_laid_down", split)
+    working = asyncio.create_task(work.work_once())
+    await asyncio.wait_for(has_begun.wait(), 10)
+    assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 3
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
+
+
+async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
+    database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "300ms")
+    bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
+    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
+    await connections.ensure(conn, [WABA])
+    async with open_pool(database_url, name="t", size=2) as pool:
+        work, _ = _work(pool, ring)
+        async with conn.transaction():
+            await connections.lock(conn, [WABA])
+            async with asyncio.timeout(20):
+                assert await work.work_once() == (6, [])
+            rows = await conn.fetch("SELECT state::text, attempts FROM webhook_log ORDER BY id")
+            assert [tuple(row) for row in rows] == [("unsplit", 0), *[("split", 1)] * 5]
+        await conn.execute(REST_OVER)
+        assert await work.work_once() == (1, [])
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
+
+
+async def test_large_bodies_are_split_a_portion_at_a_time(
+    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "MAX_PORTION_BYTES", 5_000)
+    bodies = [write(message(n, "x" * size)) for n, size in enumerate((2000, 2000, 2000, 9000, 10))]
+    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
+    work, _ = _work(pool, ring)
+    portions: list[int] = []
+    load = webhooks.load_unsplit
+
+    async def loading(connection: Connection, ring: KeyRing, ids: list[UUID]) -> object:
+        portions.append(len(ids))
+        return await load(connection, ring, ids)
+
+    monkeypatch.setattr(webhooks, "load_unsplit", loading)
+    assert await work.work_once() == (5, [])
+    assert portions == [2, 1, 1, 1]
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
+
+
+def _work(pool: Pool, ring: KeyRing) -> tuple[Work, Groups]:
+    metrics = WorkMetrics(CollectorRegistry())
+    failing = Failing((30, 300, 1800), metrics)
+    groups = Groups(pool, ring, failing, metrics)
+    return Work(pool, ring, groups, failing), groups
 
 
 def _interrupted(proxy: Proxy, *, is_away: bool) -> Callable[[Sequence[Claim]], Awaitable[None]]:

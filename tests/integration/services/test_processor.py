@@ -10,13 +10,13 @@ from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook, encode_webhook, join_bundle
-from shared.store import dead_letters, webhooks
-from shared.store.pool import Connection
+from shared.store import connections, dead_letters, webhooks
+from shared.store.pool import SERVER_SETTINGS, Connection
 from tests import running
 from tests.broker import Broker
 from tests.proxy import open_proxy
 from tests.refusing import refusing
-from tests.sending import account_update, message
+from tests.sending import WABA, account_update, message
 from tests.waiting import eventually
 
 FAILED = "FROM webhook_log WHERE state = 'unsplit' AND last_error IS NOT NULL"
@@ -183,3 +183,18 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
             await proxy.heal()
             await until_states(conn, split=5)
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
+
+
+async def test_a_group_that_a_lock_holds_up_is_laid_down_and_the_others_go_on(
+    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "300ms")
+    await connections.ensure(conn, [WABA])
+    async with running.processor(environment):
+        async with conn.transaction():
+            await connections.lock(conn, [WABA])
+            told = write(account_update("PARTNER_ADDED"))
+            await broker.put(RAW, bundle(told, *(write(message(n)) for n in range(5))))
+            await until_states(conn, split=5, unsplit=1)
+        await until_states(conn, split=6)
+    assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

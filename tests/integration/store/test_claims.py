@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store import changes, due, webhooks
+from shared.store import changes, due, follow_ups, webhooks
 from shared.store.due import LEASE, MAX_TOGETHER, Claim, Kind
 from shared.store.pool import Connection, Pool, transaction
+from shared.store.webhooks import State
 from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 
 LAPSE = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
@@ -145,6 +146,32 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
         (split, "split", True, None),
         (dead, "dead", False, "unparsable: not valid JSON"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
+async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
+    conn: Connection, ring: KeyRing, kind: Kind
+) -> None:
+    """Of `IN (... LIMIT 1)` it then made a loop that asked again for every row."""
+    await _make_due(conn, ring, kind, 0)
+    await conn.execute("ANALYZE webhook_log, webhook_changes, follow_ups")
+    for number in range(1, 20):
+        await _make_due(conn, ring, kind, number)
+    assert len((await due.claim(conn, kind)).claims) == 1
+
+
+async def _make_due(conn: Connection, ring: KeyRing, kind: Kind, number: int) -> None:
+    if kind == "follow_up":
+        await follow_ups.add(conn, "read", [str(number)])
+        return
+    webhook = make_webhook()
+    state: State = "unsplit" if kind == "tried" else "split"
+    await webhooks.insert(conn, ring, [make_arrival(webhook, state=state)])
+    if kind == "tried":
+        await webhooks.fail(conn, Claim(webhook.id, 1), "because", timedelta(seconds=-1))
+    else:
+        [new] = await changes.insert(conn, ring, of(webhook, make_change(number)))
+        await changes.fail(conn, Claim(new.id, 1), "because", timedelta(seconds=-1))
 
 
 async def test_a_void_claim_fails_nothing(conn: Connection, waiting: set[UUID]) -> None:

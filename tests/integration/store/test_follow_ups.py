@@ -1,9 +1,12 @@
 """Follow-ups: claimed, held, and asked for again."""
 
+import asyncio
+
 import pytest
 
 from shared.store import due, follow_ups
-from shared.store.pool import Connection
+from shared.store.pool import Connection, Pool, transaction
+from tests.waiting import eventually
 
 
 async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Connection) -> None:
@@ -19,3 +22,29 @@ async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Co
     assert await conn.fetchval("SELECT state FROM follow_ups") == "pending"
     with pytest.raises(follow_ups.Void):
         await follow_ups.hold(conn, one)
+
+
+async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool) -> None:
+    async with transaction(pool) as connection:
+        await follow_ups.add(connection, "provision", ["71"])
+        await follow_ups.add(connection, "read", ["71"])
+
+    async def claim() -> int:
+        async with transaction(pool) as connection:
+            return len((await due.claim(connection, "follow_up")).claims)
+
+    async with transaction(pool) as connection:
+        assert len((await due.claim(connection, "follow_up")).claims) == 1
+        other = asyncio.create_task(claim())
+
+        async def it_waits() -> bool:
+            async with transaction(pool) as watching:
+                return bool(
+                    await watching.fetchval(
+                        "SELECT true FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                        " AND datname = current_database()"
+                    )
+                )
+
+        await eventually(it_waits)
+    assert await other == 0
