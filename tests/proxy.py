@@ -23,6 +23,7 @@ class Proxy:
         self._links: set[asyncio.Task[None]] = set()
         self._writers: set[StreamWriter] = set()
         self._flowing = asyncio.Event()
+        self._answering = asyncio.Event()
         self.url = target._replace(netloc=f"{credentials}{at}{LOOPBACK}:{self._port}").geturl()
 
     async def cut(self) -> None:
@@ -41,10 +42,16 @@ class Proxy:
     def stall(self) -> None:
         """Keep connections, and take new ones, but carry nothing either way until healed."""
         self._flowing.clear()
+        self._answering.clear()
+
+    def mute(self) -> None:
+        """Carry what the service says, and hold back what its server answers, until healed."""
+        self._answering.clear()
 
     async def heal(self) -> None:
         """Carry on: what was held back while stalled arrives now."""
         self._flowing.set()
+        self._answering.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, LOOPBACK, self._port)
 
@@ -59,8 +66,8 @@ class Proxy:
             with suppress(OSError):
                 far_reader, far_writer = await asyncio.open_connection(*self._target)
                 async with self._closing(far_writer):
-                    there = asyncio.create_task(self._pump(reader, far_writer))
-                    back = asyncio.create_task(self._pump(far_reader, writer))
+                    there = asyncio.create_task(self._pump(reader, far_writer, self._flowing))
+                    back = asyncio.create_task(self._pump(far_reader, writer, self._answering))
                     try:
                         await asyncio.wait({there, back}, return_when="FIRST_COMPLETED")
                     finally:
@@ -68,12 +75,14 @@ class Proxy:
                         back.cancel()
                         await asyncio.gather(there, back, return_exceptions=True)
 
-    async def _pump(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _pump(
+        self, reader: StreamReader, writer: StreamWriter, flowing: asyncio.Event
+    ) -> None:
         while data := await reader.read(_CHUNK_BYTES):
-            await self._flowing.wait()
+            await flowing.wait()
             writer.write(data)
             await writer.drain()
-        await self._flowing.wait()  # a link that is silent does not tell of its end either
+        await flowing.wait()  # a link that is silent does not tell of its end either
 
     @asynccontextmanager
     async def _closing(self, writer: StreamWriter) -> AsyncIterator[None]:

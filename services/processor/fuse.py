@@ -30,11 +30,12 @@ class Fuse:
         reason, queue = _death(message.headers.get("x-death"))
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
         async with transaction(self._pool) as connection:
-            await dead_letters.add_envelope(
+            is_new = await dead_letters.add_envelope(
                 connection, self._ring, message.body, f"given up: {reason} in {queue}", blame
             )
         crash_point("fuse.kept")
-        self._metrics.dead_letters.labels("envelope", blame).inc()
+        if is_new:
+            self._metrics.dead_letters.labels("envelope", blame).inc()
         log.error("envelope.dead", queue=queue, reason=reason)
 
 

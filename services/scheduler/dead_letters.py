@@ -18,7 +18,7 @@ from shared.actions import replaying
 from shared.crypto import KeyRing
 from shared.lifecycle import Refusal
 from shared.settings import BodyKeySettings, DatabaseSettings, hex_bytes, load
-from shared.store import changes, dead_letters, replays, webhooks
+from shared.store import audit, changes, dead_letters, replays, webhooks
 from shared.store.dead_letters import Fingerprint, Letter
 from shared.store.pool import Connection, Pool, open_pool, transaction
 from shared.store.replays import Outcome, Replay, Selection
@@ -68,7 +68,10 @@ def list_letters(
 @app.command("show")
 def show(
     letter_id: UUID,
-    content: Annotated[bool, typer.Option(help="Also what it holds: people's messages.")] = False,  # noqa: FBT002
+    actor: Actor,
+    content: Annotated[  # noqa: FBT002
+        bool, typer.Option(help="Also what it holds, people's messages; audited.")
+    ] = False,
 ) -> None:
     """One letter, whole."""
 
@@ -77,7 +80,13 @@ def show(
             letter = next(iter(await dead_letters.by_ids(connection, [letter_id])), None)
             if letter is None:
                 raise Refusal([f"there is no dead letter {letter_id}"])
-            body = await _content(connection, ring, letter) if content else None
+            body = None
+            if content:
+                body = await _content(connection, ring, letter)
+                await audit.add(
+                    connection, actor=actor, action="dead_letters.read", subject=str(letter_id),
+                    reason="shown with its content",
+                )  # fmt: skip
         table = Table(show_header=False)
         for name in Letter.__slots__:
             value = getattr(letter, name)
@@ -120,13 +129,17 @@ def discard(
 
 
 @app.command("resume")
-def resume(replay_id: UUID) -> None:
+def resume(replay_id: UUID, actor: Actor) -> None:
     """Go on with a replay or discard that was stopped half-way."""
 
     async def work(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as connection:
             if await replays.get(connection, replay_id) is None:
                 raise Refusal([f"there is no replay {replay_id}"])
+            await audit.add(
+                connection, actor=actor, action="dead_letters.resumed", subject=str(replay_id),
+                reason="it was stopped half-way",
+            )  # fmt: skip
         await _run(pool, ring, replay_id)
 
     run_job("dead-letters", _with_pool(work))

@@ -94,11 +94,12 @@ async def add_changes(connection: Connection, ids: Collection[UUID], blame: Blam
 
 async def add_envelope(
     connection: Connection, ring: KeyRing, body: bytes, error: str, blame: Blame
-) -> None:
-    """A letter for a message the broker gave up on, its bytes unread. Idempotent by its bytes."""
+) -> bool:
+    """A letter for a message the broker gave up on, its bytes unread; False if there is one of
+    these bytes already."""
     digest = sha256(body).digest()
     id_ = uuid7()
-    await connection.execute(
+    status = await connection.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
                                   first_failed_at, body)
@@ -112,6 +113,7 @@ async def add_envelope(
         sha256(f"envelope|{error}".encode()).hexdigest()[:12],
         ring.seal(body, _place(id_)),
     )
+    return status == "INSERT 0 1"
 
 
 async def fingerprints(connection: Connection) -> list[Fingerprint]:

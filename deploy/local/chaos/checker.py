@@ -1,17 +1,16 @@
-"""Joins what was sent with what is there and what was told: is anything lost, or done twice?
-
-The words are those of RabbitMQ's own Jepsen tests (github.com/rabbitmq/jepsen).
-"""
+"""Joins what was sent with what is there and what was told: is anything lost, or done twice?"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
+from deploy.local.chaos.effects import check_effects
+from deploy.local.chaos.ledger import Ledger
 from shared.domain.account import Untellable, tell
 from shared.domain.facts import Fact, merge
 from shared.domain.splitting import Change, Unparsable, split
@@ -27,34 +26,6 @@ class Posted:
     acks: int
 
 
-@dataclass(slots=True)
-class Ledger:
-    """Webhooks as Meta counts them, changes as we do. Sound: nothing lost, doubled, unexpected."""
-
-    attempted: int = 0
-    acknowledged: int = 0
-    processed: int = 0
-    dead: int = 0
-    pending: int = 0
-    lost: int = 0
-    doubled: int = 0
-    redelivered: int = 0
-    unexpected: int = 0
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def is_sound(self) -> bool:
-        return not (self.lost or self.doubled or self.unexpected)
-
-    def counts(self) -> dict[str, int]:
-        return {name: value for name, value in asdict(self).items() if name != "remarks"}
-
-    def note(self, count: int, what: str, remark: str) -> None:
-        if count:
-            setattr(self, what, getattr(self, what) + count)
-            self.remarks.append(f"{what}: {count} {remark}")
-
-
 async def check(posted: Collection[Posted], database: Connection, told: Sequence[bytes]) -> Ledger:
     """`told` are the bodies of all events that reached a queue bound to every event."""
     ledger = Ledger(
@@ -64,7 +35,10 @@ async def check(posted: Collection[Posted], database: Connection, told: Sequence
     expected = {c.key: c for one in posted if one.acks for c in _changes(one.body)}
     await _check_changes(ledger, expected, database)
     await _check_facts(ledger, expected, database)
-    await _check_events(ledger, database, [orjson.loads(body) for body in told])
+    events = [orjson.loads(body) for body in told]
+    await _check_events(ledger, database, events)
+    if not ledger.pending:
+        await check_effects(ledger, database, events)
     return ledger
 
 

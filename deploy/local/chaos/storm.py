@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from yarl import URL
 
-from deploy.local.chaos.checker import Ledger, Posted, check
+from deploy.local.chaos.checker import Posted, check
+from deploy.local.chaos.ledger import Ledger
 from deploy.local.simulated_meta.sender import Sender, Sent
 from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
@@ -31,6 +32,8 @@ OWNED = WABAS[: len(WABAS) // 2]
 #: some two minutes.
 SETTLE_SECONDS = 300
 QUEUE = "chaos"
+#: Bodies with these numbers and above are sent with a wrong signature.
+FORGED = 10_000_000
 _EVENTS = ("ACCOUNT_OFFBOARDED", "ACCOUNT_RECONNECTED", "ACCOUNT_RESTRICTION", "DISABLED_UPDATE")
 
 
@@ -90,7 +93,12 @@ async def _blow(
 
 
 async def _prepare(facts: dict[str, Any]) -> None:
-    """Owners, and a queue that keeps every event."""
+    """A queue that keeps every event, and owners."""
+    async with await aio_pika.connect(facts["rabbitmq"]) as broker, broker.channel() as channel:
+        queue = await channel.declare_queue(
+            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        await queue.bind(EVENTS, "#")
     database = await asyncpg.connect(facts["database"])
     try:
         for waba_id in OWNED:
@@ -102,22 +110,22 @@ async def _prepare(facts: dict[str, Any]) -> None:
                 await settling.prove(database, waba_id, waba_id, None, long_ago)
     finally:
         await database.close()
-    async with await aio_pika.connect(facts["rabbitmq"]) as broker, broker.channel() as channel:
-        queue = await channel.declare_queue(
-            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-        )
-        await queue.bind(EVENTS, "#")
 
 
 async def _send(sender: Sender, seconds: int, pick: random.Random) -> Sequence[tuple[bytes, Sent]]:
-    """At a steady rate whatever is answered; one in twenty is sent twice."""
+    """At a steady rate whatever is answered; one in twenty is sent twice, one in fifty forged."""
+    forging: list[asyncio.Task[list[Sent]]] = []
     under_way: list[tuple[bytes, asyncio.Task[list[Sent]]]] = []
     started = time.monotonic()
     for number in range(seconds * WEBHOOKS_PER_SECOND):
         body = write(_body(number, pick))
+        if pick.random() < 0.02:  # a row of it would be unexpected
+            forged = write(_body(FORGED + number, pick))
+            forging.append(asyncio.create_task(sender.send([forged], "wrong")))
         copies = 2 if pick.random() < 0.05 else 1
         under_way.append((body, asyncio.create_task(sender.send([body] * copies, "right"))))
         await asyncio.sleep(max(0.0, started + number / WEBHOOKS_PER_SECOND - time.monotonic()))
+    await asyncio.gather(*forging)
     return [(body, sent) for body, task in under_way for sent in await task]
 
 

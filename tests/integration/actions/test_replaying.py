@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from pytest import MonkeyPatch
 
 from shared.actions import replaying
 from shared.crypto import KeyRing
@@ -44,10 +45,16 @@ async def letters(conn: Connection) -> list[str]:
     return [one.fingerprint for one in found]
 
 
-async def begin(pool: Pool, selection: Selection, *, outcome: replays.Outcome = "replayed") -> UUID:
+async def begin(
+    pool: Pool,
+    selection: Selection,
+    *,
+    outcome: replays.Outcome = "replayed",
+    rate: int = 100_000,
+) -> UUID:
     async with transaction(pool) as connection:
         return await replaying.start(
-            connection, selection, outcome, rate=100_000, actor="ana", reason="mended"
+            connection, selection, outcome, rate=rate, actor="ana", reason="mended"
         )
 
 
@@ -103,6 +110,27 @@ async def test_two_replays_of_the_same_letters_close_each_once(
     done = [await progress(pool, one) for one in both]
     assert sum(one.done for one in done) == COUNTS[2]
     assert [one.total for one in done] == [COUNTS[2]] * 2
+
+
+async def test_no_more_letters_a_second_than_its_rate(
+    letters: list[str], pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=120)
+    selection = Selection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
+    replay_id = await begin(pool, selection, rate=50)
+    done, rested, sleep = [0], [0.0], asyncio.sleep
+
+    async def resting(seconds: float) -> None:
+        rested.append(rested[-1] + seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", resting)
+    await replaying.run(pool, ring, replay_id, lambda replay: done.append(replay.done))
+    assert done[-1] == 120
+    steps = list(zip(done, rested, strict=False))
+    assert len(steps) > 3
+    assert all(closed <= 50 * (seconds + 1) for closed, seconds in steps)
+    assert rested[-1] >= 120 / 50
 
 
 async def test_discarding_settles_the_webhooks(

@@ -60,6 +60,32 @@ async def test_a_broker_that_stalls_is_left_for_the_database_in_time(
             assert await roads(conn) == {"database": 1}
 
 
+async def test_a_webhook_that_took_both_roads_since_its_confirm_was_late_is_one_webhook(
+    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+) -> None:
+    async with open_proxy(broker.url) as proxy:
+        monkeypatch.setenv("RABBITMQ_URL", proxy.url)
+        async with running.ingress(environment) as client:
+            proxy.mute()
+            assert await post(client, message(1)) == 200
+            assert await roads(conn) == {"database": 1}
+
+            async def is_there_too() -> bool:
+                return await broker.count(RAW) == 1
+
+            await eventually(is_there_too)
+    monkeypatch.setenv("RABBITMQ_URL", broker.url)
+    async with running.processor(environment):
+
+        async def is_taken() -> bool:
+            rests = await conn.fetchval("SELECT count(*) FROM webhook_log WHERE NOT processed")
+            return rests == 0 and await broker.count(RAW) == 0
+
+        await eventually(is_taken)
+    assert await roads(conn) == {"database": 1}
+    assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 1
+
+
 async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_is_back(
     environment: dict[str, str],
     broker: Broker,

@@ -91,7 +91,8 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     code, shown = await porteiro("dead-letters", "show", letter["id"], COLUMNS="160")
     assert str(webhook.id) in shown
     assert "broken" not in shown
-    code, shown = await porteiro("dead-letters", "show", letter["id"], "--content", COLUMNS="160")
+    asked = ("show", letter["id"], "--content", "--actor", "eva")
+    code, shown = await porteiro("dead-letters", *asked, COLUMNS="160")
     assert '{"broken' in shown
 
     choice = ("--fingerprint", letter["fingerprint"], "--reason", "Meta mended it")
@@ -101,7 +102,10 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     code, log = await porteiro("dead-letters", "replay", *choice, "--actor", "ana")
     assert (code, '"event":"replay.finished"' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
-    assert await conn.fetchval("SELECT actor FROM audit_log") == "ana"
+    audited = await conn.fetch("SELECT actor, action FROM audit_log ORDER BY id")
+    assert [tuple(one) for one in audited] == [
+        ("eva", "dead_letters.read"), ("ana", "dead_letters.replayed"),
+    ]  # fmt: skip
 
     code, log = await porteiro("dead-letters", "replay", "--reason", "no choice")
     assert code == 2

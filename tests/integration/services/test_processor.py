@@ -1,5 +1,6 @@
 """What the processor does with deliveries that are out of the ordinary."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import orjson
@@ -7,6 +8,8 @@ from pytest import MonkeyPatch
 from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
+from services.processor import worker
+from services.processor.intake import Intake
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook, encode_webhook, join_bundle
@@ -183,6 +186,35 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
             await proxy.heal()
             await until_states(conn, split=5)
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
+
+
+async def test_what_cannot_be_stored_for_too_long_goes_back_to_the_broker(
+    environment: dict[str, str],
+    broker: Broker,
+    database_url: str,
+    conn: Connection,
+    monkeypatch: MonkeyPatch,
+) -> None:
+    """Before the broker, at its own limit, would close the channel."""
+    is_given_back = asyncio.Event()
+    give_back = Intake.give_back
+
+    def giving_back(intake: Intake) -> None:
+        give_back(intake)
+        is_given_back.set()
+
+    monkeypatch.setattr(worker, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(Intake, "give_back", giving_back)
+    async with open_proxy(database_url) as proxy:
+        monkeypatch.setenv("DATABASE_URL", proxy.url)
+        async with running.processor(environment):
+            await proxy.cut()
+            await broker.put(RAW, bundle(*(write(message(n)) for n in range(5))))
+
+            await asyncio.wait_for(is_given_back.wait(), 20)
+            await proxy.heal()
+            await until_states(conn, split=5)
+    assert await conn.fetchval("SELECT min(attempts) FROM webhook_log") == 1  # laid down first
 
 
 async def test_a_group_that_a_lock_holds_up_is_laid_down_and_the_others_go_on(

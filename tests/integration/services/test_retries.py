@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -47,16 +49,41 @@ async def quick(
     await servers.delete_vhost(f"quick_{worker}")
 
 
+@asynccontextmanager
+async def noting_tries(conn: Connection) -> AsyncIterator[None]:
+    """When each try of a change began, in the table `tries`; of the first, when it failed."""
+    await conn.execute(
+        """
+        CREATE TABLE tries (attempts smallint PRIMARY KEY, at timestamptz NOT NULL);
+        CREATE FUNCTION note_try() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO tries VALUES (NEW.attempts, clock_timestamp()) ON CONFLICT DO NOTHING;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER note_try AFTER UPDATE OF attempts ON webhook_changes
+            FOR EACH ROW WHEN (NEW.attempts > OLD.attempts) EXECUTE FUNCTION note_try();
+        """
+    )
+    try:
+        yield
+    finally:
+        await conn.execute(
+            "DROP TRIGGER note_try ON webhook_changes; DROP FUNCTION note_try; DROP TABLE tries"
+        )
+
+
 async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_mends_it(
     environment: dict[str, str], quick: Broker, conn: Connection, pool: Pool, ring: KeyRing
 ) -> None:
-    async with running.processor(environment):
+    async with running.processor(environment), noting_tries(conn):
         async with refusing(conn, "violation"):
             await quick.put(RAW, bundle(VIOLATION))
             [letter] = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
         assert (letter["kind"], letter["blame"], letter["attempts"]) == ("change", "ours", 4)
         assert letter["error"] == REFUSED
-        assert letter["died_at"] - letter["first_failed_at"] >= timedelta(seconds=sum(DELAYS))
+        times = [row["at"] for row in await conn.fetch("SELECT at FROM tries ORDER BY attempts")]
+        assert len(times) == 4
+        for delay, (one, next_) in zip(DELAYS, pairwise(times), strict=True):
+            assert next_ - one >= timedelta(seconds=delay)
         row = await conn.fetchrow(
             "SELECT log.processed, changes_left, webhook_changes.state, webhook_changes.attempts"
             " FROM webhook_log AS log JOIN webhook_changes ON webhook_id = log.id"
