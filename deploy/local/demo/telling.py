@@ -16,7 +16,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.demo import attributing, connecting
+from deploy.local.demo import attributing, canary, connecting
 from deploy.local.demo.story import Scene, scenes
 from services.ingress.app import PATH
 
@@ -43,7 +43,9 @@ def tell(facts: Facts) -> bool:
     console.print(attributing.table(findings))
     told = asyncio.run(connecting.play(facts))
     console.print(connecting.table(told))
-    came_true = [one.came_true for one in outcomes]
+    searched = asyncio.run(canary.search(facts))
+    console.print(searched.summary())
+    came_true = [searched.came_true] + [one.came_true for one in outcomes]
     came_true += [one.came_true for one in findings] + [one.came_true for one in told]
     console.print(f"{sum(came_true)} of {len(came_true)} scenes came true.")
     return all(came_true)

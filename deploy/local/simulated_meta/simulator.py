@@ -49,6 +49,7 @@ class Simulator:
         router.add_delete("/simulator/faults", self._clear)
         router.add_put("/simulator/usage", _obeying(UsageOrder, self._use))
         router.add_get("/simulator/calls", self._calls)
+        router.add_get("/simulator/secrets", self._secrets)
 
     async def _send(self, order: WebhooksOrder, _: web.Request) -> Answer:
         """Answers when each was tried once, with its status and seconds."""
@@ -102,6 +103,13 @@ class Simulator:
         if not after.isdecimal():
             return _refused([{"type": "int", "loc": ["after"], "msg": "expected a whole number"}])
         return web.json_response({"calls": self._ledger.after(int(after))})
+
+    async def _secrets(self, _: web.Request) -> web.Response:
+        """All that must be in nobody's log: to be looked for there."""
+        pins = {one.pin for waba in self._world.wabas.values() for one in waba.numbers if one.pin}
+        app = self._world.app
+        known = {app.secret, app.access_token, *self._world.tokens, *self._world.codes, *pins}
+        return web.json_response({"secrets": sorted(known)})
 
 
 def _obeying(
