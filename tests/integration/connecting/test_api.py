@@ -31,31 +31,57 @@ async def test_no_request_breaks_it_or_reads_across_organizations(
     """Thousands of requests made from the document, valid and not: no 5xx, no answer that is not
     described, and with another organization's key nothing of the bakery's."""
     await house.meta.put_waba(number())
-    await house.until_active(await house.connect("bakery"))
+    code = await house.connect("bakery")
+    await house.until_active(code)
     key = house.key
     if whose != "the company's":
         await organizations.add(conn, "mallory")
         key = await api_keys.create(conn, "theirs", "mallory")
     if whose == "nobody's":
         key = "porteiro_guessed"
-    seen = tmp_path / "seen.json"
+    seen = tmp_path / "seen.har"
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("st")), "run",
-        house.environment["CONSOLE_URL"] + OPENAPI_PATH,
+        str(await _document_that_names(house, code, tmp_path)),
+        "--url", house.environment["CONSOLE_URL"],
         "--header", f"Authorization: Bearer {key}", "--seed", "1", "--max-examples", "20",
-        "--warnings", "off", "--report-vcr-path", str(seen), "--output-sanitize", "false",
+        "--warnings", "off", "--report-har-path", str(seen), "--output-sanitize", "false",
         cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(process.communicate(), FUZZ_SECONDS)
     told = output.decode()
     assert process.returncode == 0, told[-4000:]
-    answers = seen.read_text()
-    assert answers.count("response:") > 100
+    asked, answers = _said(seen.read_text())
+    assert len(answers) > 100
+    assert any(WABA in one for one in asked)
+    assert any(code in one for one in asked)
     if whose != "the company's":
-        assert WABA not in answers
-        assert "bakery" not in answers
+        assert [one for one in answers if WABA in one or "bakery" in one] == []
         [left] = (await house.ask("GET", f"{CONNECTIONS}?organization_id=bakery"))["connections"]
         assert left["state"] == "active"
+
+
+async def _document_that_names(house: House, code: str, folder: Path) -> Path:
+    """With the bakery's ids as examples: what a fuzzer would not come upon by itself."""
+    async with house.http.get(OPENAPI_PATH) as answer:
+        document = await answer.json()
+    examples = {"waba_id": WABA, "tracking_code": code, "organization_id": "bakery"}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] in examples:
+                    parameter["example"] = examples[parameter["name"]]
+    written = folder / "openapi.json"
+    written.write_text(json.dumps(document))
+    return written
+
+
+def _said(report: str) -> tuple[list[str], list[str]]:
+    """What was asked, and the answers' bodies, as a HAR file has them."""
+    met = json.loads(report)["log"]["entries"]
+    return [one["request"]["url"] for one in met], [
+        one["response"]["content"].get("text", "") for one in met
+    ]
 
 
 async def test_what_is_not_there_and_what_is_too_much_are_told_as_json(house: House) -> None:

@@ -38,7 +38,14 @@ FAULTS = [
     Fault(368, "policy_block"),
     Fault(131031, "account_locked"),
     Fault(131042, "payment_missing"),
+    Fault(130497, "country_restricted"),
+    Fault(131045, "not_registered"),
+    Fault(133006, "not_verified"),
+    Fault(33, "number_deleted", "operator"),
+    Fault(803, "not_found", "operator"),
 ]
+#: Limits of a WABA, of the app, one of Meta's own; of a number where it is registered.
+LIMITS = [80007, 80008, 4, 613, 133016]
 STEPS = ["read_numbers", "read_subscriptions", "subscribe", "register"]
 
 
@@ -68,6 +75,44 @@ async def test_an_error_at_a_step(house: House, fault: Fault, call: str) -> None
         await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
     await house.until_active(code)
     assert len(await house.calls(call)) == 2
+
+
+async def until_throttled(house: House, code: str) -> dict[str, Any]:
+    """The connection once it waits for a limit, whose time is not cut short."""
+
+    async def waits() -> dict[str, Any] | None:
+        connection = (await house.status(code))["connection"]
+        return connection if connection and connection["reason"] == "throttled" else None
+
+    return await eventually(waits)
+
+
+@pytest.mark.parametrize("call", STEPS)
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_limit_at_a_step(house: House, limit: int, call: str) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": call, "code": limit})
+    told = await until_throttled(house, await house.connect())
+    assert (told["state"], told["remedy"]["who"]) == ("provisioning", "nobody")
+    assert datetime.fromisoformat(told["next_attempt_at"]) > datetime.now(UTC)
+    assert len(await house.calls(call)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(2, None), (100, "code_refused"), (10, "code_refused"), (4, "code_lost")]
+)
+async def test_an_error_at_the_exchange(house: House, code: int, reason: str | None) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "exchange_code", "code": code})
+    tracking_code = await house.start()
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(tracking_code, signed["message"])
+    now = await house.hand_in(tracking_code, signed["code"])
+    if reason is not None:
+        assert (now["reason"], now["remedy"]["who"]) == (reason, "customer")
+        again = await house.meta.sign_up(webhooks=True)
+        await house.hand_in(tracking_code, again["code"])
+    await house.until_active(tracking_code)
 
 
 async def _no_fetching(house: House) -> None:
@@ -141,9 +186,13 @@ async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Connect
     seconds = await eventually(waits)
     assert 290 < seconds <= 300
     before = len(await house.calls())
-    for _ in range(20):  # however often it is tried before its time: Meta is not asked
+
+    async def is_put_off() -> bool:
+        return (await waits() or 0) > 1
+
+    for _ in range(3):  # tried before its time: Meta is not asked
         await house.hurry()
-        await eventually(waits)
+        await eventually(is_put_off)
     assert len(await house.calls()) == before
     assert await conn.fetchval("SELECT attempts FROM follow_ups WHERE kind = 'provision'") <= 1
     now = await house.status(code)
@@ -160,7 +209,7 @@ async def test_a_limit_is_not_cut_short_by_whoever_asks_again(
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "register", "code": 133016, "times": 100})
     code = await house.connect()
-    await house.until(code, state="provisioning", reason="throttled")
+    await until_throttled(house, code)
     before = await conn.fetchval("SELECT due_at FROM follow_ups WHERE kind = 'provision'")
     await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
     await house.ask(
