@@ -2,13 +2,11 @@
 
 import re
 from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -16,10 +14,17 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared import crash
+from shared.forms import (
+    COMMA_SEPARATED,
+    crash_place,
+    rising,
+    same_id,
+    secret,
+    strong_key,
+    url,
+)
 from shared.lifecycle import Refusal
 
 PLACEHOLDER = re.compile(
@@ -37,68 +42,8 @@ class Environment(StrEnum):
     LOCAL = "local"
 
 
-def _url(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr) -> SecretStr:
-        url = urlsplit(value.get_secret_value())
-        if url.scheme not in schemes or not url.hostname or url.port == 0:
-            raise ValueError  # as `url.port` does where the port is no number
-        return value
-
-    return AfterValidator(check)
-
-
-def _secret(pattern: str) -> AfterValidator:
-    def check(value: SecretStr) -> SecretStr:
-        if not re.fullmatch(pattern, value.get_secret_value()):
-            raise ValueError
-        return value
-
-    return AfterValidator(check)
-
-
-def _strong_key(value: SecretStr) -> SecretStr:
-    """64 hex characters that look random: few different bytes, or a plain run, are no key."""
-    raw = bytes.fromhex(value.get_secret_value())
-    steps = {(b - a) % 256 for a, b in pairwise(raw)}
-    if len(raw) != 32 or len(set(raw)) < 12 or len(steps) < 6:
-        raise ValueError
-    return value
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-#: A list in one variable: pydantic-settings would read it as JSON, people write commas.
-COMMA_SEPARATED = (NoDecode, BeforeValidator(_split))
-
-
-def same_id(value: str, alias: object) -> str:
-    """The id under either name. Raises ValueError where it is no id, or the two differ."""
-    found = value or alias
-    if not found:
-        raise PydanticCustomError("missing", "under neither name")
-    if not isinstance(found, str) or not re.fullmatch(r"[0-9]{1,20}", found):
-        raise ValueError
-    if alias and alias != found:
-        raise ValueError
-    return found
-
-
-def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
-    if not value or list(value) != sorted(set(value)) or value[0] < 1:
-        raise ValueError
-    return value
-
-
-def _crash(value: str) -> str:
-    if not crash.FORM.fullmatch(value):
-        raise ValueError
-    return value
-
-
-AppSecret = Annotated[SecretStr, _secret(r"[\x21-\x2b\x2d-\x7e]{16,128}")]
-Key = Annotated[SecretStr, AfterValidator(_strong_key)]
+AppSecret = Annotated[SecretStr, secret(r"[\x21-\x2b\x2d-\x7e]{16,128}")]
+Key = Annotated[SecretStr, AfterValidator(strong_key)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -112,7 +57,7 @@ class Settings(BaseSettings):
     environment: Environment = Field(
         Environment.PRODUCTION, description="production, staging or local"
     )
-    crash_at: Annotated[str, AfterValidator(_crash)] | None = Field(
+    crash_at: Annotated[str, AfterValidator(crash_place)] | None = Field(
         None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
     )
 
@@ -125,25 +70,25 @@ class ProcessSettings(Settings):
 
 
 class DatabaseSettings(Settings):
-    database_url: Annotated[SecretStr, _url("postgresql", "postgres")] = Field(
+    database_url: Annotated[SecretStr, url("postgresql", "postgres")] = Field(
         description="postgresql://user:password@host:port/database"  # pragma: allowlist secret
     )
 
 
 class RedisSettings(Settings):
-    redis_url: Annotated[SecretStr, _url("redis", "rediss")] = Field(
+    redis_url: Annotated[SecretStr, url("redis", "rediss")] = Field(
         description="redis://[:password@]host:port/db, or rediss:// for TLS"
     )
 
 
 class BrokerSettings(Settings):
-    rabbitmq_url: Annotated[SecretStr, _url("amqp", "amqps")] = Field(
+    rabbitmq_url: Annotated[SecretStr, url("amqp", "amqps")] = Field(
         description="amqp[s]://user:password@host:port/vhost"  # pragma: allowlist secret
     )
 
 
 class RetrySettings(Settings):
-    retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(_rising)] = Field(
+    retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(rising)] = Field(
         (30, 300, 1800), description="rising delays in whole seconds, comma-separated"
     )
 
@@ -186,10 +131,10 @@ class GraphSettings(AppSecretSettings):
         description="the app's id from Meta's dashboard, digits; NEXT_PUBLIC_META_APP_ID must be"
         " unset or the same",
     )
-    meta_app_access_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,512}")] = Field(
+    meta_app_access_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,512}")] = Field(
         description="the app's own token: the app's id, a bar, and its secret"
     )
-    meta_system_user_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,1024}")] | None = Field(
+    meta_system_user_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,1024}")] | None = Field(
         None, description="your system user's token, to fetch customers' tokens again without them"
     )
     meta_graph_url: str = Field(
@@ -209,10 +154,10 @@ class GraphSettings(AppSecretSettings):
     @classmethod
     def _metas_own(cls, value: str, info: ValidationInfo) -> str:
         """Nothing but the configuration chooses the host, and in production not even that."""
-        url = urlsplit(value)
-        is_local = url.scheme == "http" and url.hostname in ("127.0.0.1", "localhost", "::1")
+        parts = urlsplit(value)
+        is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
         is_production = info.data.get("environment") is Environment.PRODUCTION
-        if value != META_GRAPH_URL and (is_production or not (is_local or url.scheme == "https")):
+        if value != META_GRAPH_URL and (is_production or not (is_local or parts.scheme == "https")):
             raise ValueError
         return value
 
@@ -221,7 +166,7 @@ class MetaAppSettings(AppSecretSettings):
     meta_app_secret_previous: Annotated[tuple[AppSecret, ...], *COMMA_SEPARATED] = Field(
         (), description="comma-separated app secrets that are still accepted"
     )
-    meta_webhook_verify_token: Annotated[SecretStr, _secret(r"[\x21-\x7e]{8,256}")] = Field(
+    meta_webhook_verify_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,256}")] = Field(
         description="the verify token typed into Meta's dashboard: 8 to 256 printable characters"
     )
 

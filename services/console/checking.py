@@ -34,6 +34,7 @@ LIVE_SECONDS = 5.0
 class CheckQuery(Model):
     organization_id: OrganizationId | None = None
     waba_id: MetaId | None = None
+    after: Annotated[str, Field(pattern=r"^[0-9]{0,20}$")] = ""
     live: bool = False
 
 
@@ -51,7 +52,8 @@ class CheckedConnection(BaseModel):
 
 
 class CheckAnswer(BaseModel):
-    """Without a key nothing but `status`."""
+    """Without a key nothing but `status`. At most 100 connections, by WABA; what follows: the same
+    request with `after` the last."""
 
     status: Literal["up"]
     connections: list[CheckedConnection] | None
@@ -90,7 +92,10 @@ class CheckApi:
         if query.waba_id is None:
             async with transaction(self._means.pool) as connection:
                 return await views.connections(
-                    connection, organization_id=organization_id, limit=MAX_CONNECTIONS
+                    connection,
+                    organization_id=organization_id,
+                    after=query.after,
+                    limit=MAX_CONNECTIONS,
                 )
         view = None
         if await self._owner(query.waba_id) is not None:

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
+from shared.forms import COMMA_SEPARATED, same_id
 from shared.settings import (
-    COMMA_SEPARATED,
     BrokerSettings,
     DatabaseSettings,
     Environment,
@@ -15,7 +15,6 @@ from shared.settings import (
     ProcessSettings,
     RedisSettings,
     TokenKeySettings,
-    same_id,
 )
 
 

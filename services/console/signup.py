@@ -18,7 +18,7 @@ from shared.domain.proving import FINISHES
 from shared.domain.splitting import as_id
 from shared.graph.client import Graph
 from shared.graph.reading import Token
-from shared.store import events, follow_ups, onboardings, organizations
+from shared.store import codes, events, follow_ups, onboardings, organizations
 from shared.store.errors import is_infrastructure
 from shared.store.onboardings import CANCEL, ERROR, Onboarding, Start
 from shared.store.pool import Pool, transaction
@@ -126,7 +126,7 @@ class Signup:
         """
         digest = sha256(code.encode()).digest()
         async with transaction(self._pool) as connection:
-            is_new = await onboardings.take_code(connection, one.tracking_code, digest)
+            is_new = await codes.take(connection, one.tracking_code, digest)
         if is_new:
             crash_point("code.taken")
             if redirect_uri is None and one.flow == "redirect":
@@ -166,7 +166,7 @@ class Signup:
             reason = "code_lost" if is_lost else "code_refused"
             log.warning("code.not_exchanged", onboarding_id=one.id, reason=reason)
             async with transaction(self._pool) as connection:
-                await onboardings.lose_code(connection, one, digest, reason)
+                await codes.lose(connection, one, digest, reason)
             return
         crash_point("code.exchanged")
         await self._keep(one, digest, token)
@@ -178,7 +178,7 @@ class Signup:
         while True:
             try:
                 async with transaction(self._pool) as connection:
-                    is_kept = await onboardings.keep_token(
+                    is_kept = await codes.keep_token(
                         connection,
                         self._ring,
                         one,

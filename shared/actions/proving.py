@@ -10,7 +10,7 @@ from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proving import COEXISTENCE, FINISHES, TokenReport, Unproven, proven_waba
 from shared.domain.provisioning import Blocked
 from shared.graph.reading import Waba
-from shared.store import audit, connections, events, follow_ups, onboardings, proofs, tokens
+from shared.store import audit, codes, connections, events, follow_ups, onboardings, proofs, tokens
 from shared.store.follow_ups import FollowUp
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Connection, transaction
@@ -27,9 +27,7 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
     """
     async with transaction(means.pool) as connection:
         onboarding = await onboardings.find(connection, one.subject, organization_id=None)
-        held = (
-            await onboardings.read_token(connection, means.ring, onboarding) if onboarding else None
-        )
+        held = await codes.read_token(connection, means.ring, onboarding) if onboarding else None
         if onboarding is None or held is None:
             await follow_ups.hold(connection, one)
             await follow_ups.end(connection, one)
@@ -66,7 +64,7 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
             expires_at=report.expires_at or expires_at,
             user_id=report.user_id,
         )
-        await onboardings.drop_token(connection, onboarding, reason=None)
+        await codes.drop_token(connection, onboarding, reason=None)
         await events.add_of_onboarding(
             connection, "completed", onboarding, waba_id=waba.waba_id, reason=None
         )
@@ -139,7 +137,7 @@ async def _refuse(
     connection: Connection, one: FollowUp, onboarding: Onboarding, reason: str
 ) -> None:
     """The onboarding stays open: the customer may try again."""
-    await onboardings.drop_token(connection, onboarding, reason=reason)
+    await codes.drop_token(connection, onboarding, reason=reason)
     await events.add_of_onboarding(connection, "refused", onboarding, waba_id=None, reason=reason)
     await follow_ups.hold(connection, one)
     await follow_ups.end(connection, one)

@@ -90,7 +90,7 @@ def remedy(reason: str | None, *, goes_on: bool = False) -> Remedy | None:
     if reason is None:
         return None
     if goes_on and reason not in _NOBODY:
-        return Remedy("nobody", "It did not work at once: it is tried again by itself.")
+        return Remedy("nobody", "It takes longer than usual: it is tried again by itself.")
     for who, texts in (("customer", _CUSTOMER), ("operator", _OPERATOR), ("nobody", _NOBODY)):
         if reason in texts:
             return Remedy(who, texts[reason])  # type: ignore[arg-type]

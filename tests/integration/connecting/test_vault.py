@@ -10,7 +10,7 @@ import pytest
 from shared.crypto import KeyRing, Undecryptable
 from shared.domain.provisioning import Number
 from shared.lifecycle import EXIT_REFUSED
-from shared.store import connections, numbers, onboardings, organizations, tokens
+from shared.store import codes, connections, numbers, onboardings, organizations, tokens
 from shared.store.onboardings import Start
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.rotation import MAX_STEP
@@ -68,9 +68,9 @@ async def test_an_unproven_token_does_not_open_as_a_connections(
     await onboardings.start(conn, Start("ana", "code-1", LATER))
     one = await onboardings.find(conn, "code-1", organization_id="ana")
     assert one is not None
-    assert await onboardings.take_code(conn, "code-1", b"hash")
-    assert await onboardings.keep_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
-    assert await onboardings.read_token(conn, vault, one) == (TOKEN, None)
+    assert await codes.take(conn, "code-1", b"hash")
+    assert await codes.keep_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
+    assert await codes.read_token(conn, vault, one) == (TOKEN, None)
     await keep(conn, vault, "71")
     await conn.execute(
         "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_onboarding)"
