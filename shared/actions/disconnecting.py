@@ -94,6 +94,7 @@ async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
         [held] = await connections.lock(connection, [one.subject])
         if held.owner is not None:
             await proofs.withdraw(connection, one.subject, held.owner.organization_id)
+            await connections.withdraw(connection, one.subject)
         await tokens.drop(connection, one.subject)
         await connections.leave_behind(connection, one.subject, left)
         await learn(connection, one.subject, [Fact("app", BY_US, datetime.now(UTC))])

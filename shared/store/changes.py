@@ -33,7 +33,8 @@ async def insert(
     """Store changes (webhook id, received_at, change) as processed; those that were new.
 
     Idempotent by key: a change that Meta sent before, in whatever webhook, adds nothing. Whoever
-    is the proven owner of its WABA by now is the change's owner for ever.
+    is the proven owner of its WABA by now is the change's owner for ever, unless it was received
+    before a former owner withdrew: then it is the former owner's, who is found by `stamp`.
     """
     changes = sorted(changes, key=lambda c: c[2].key)  # one lock order for everybody
     ids = [uuid7() for _ in changes]
@@ -50,6 +51,7 @@ async def insert(
             LEFT JOIN whatsapp_connections
                 ON whatsapp_connections.waba_id = told.waba_id
                 AND whatsapp_connections.attribution = 'tracking_code'
+                AND (withdrawn_at IS NULL OR told.received_at > withdrawn_at)
         ORDER BY told.key
         ON CONFLICT (key) DO NOTHING
         RETURNING id, organization_id
@@ -128,23 +130,39 @@ async def fail(connection: Connection, claim: Claim, error: str, after: timedelt
     )
 
 
-async def stamp(connection: Connection, *, limit: int) -> int:
-    """Give changes that arrived before their WABA's owner was proven to that owner; how many.
+#: A connection's changes that nobody owns yet, and whose each is: of the first owner who withdrew
+#: after it was received, else of the proven one; null: nobody's yet.
+_OWED = """
+    whatsapp_connections JOIN webhook_changes USING (waba_id)
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN webhook_changes.received_at <= whatsapp_connections.withdrawn_at THEN (
+                SELECT former.organization_id FROM whatsapp_onboarding AS former
+                WHERE former.waba_id = webhook_changes.waba_id
+                    AND former.withdrawn_at >= webhook_changes.received_at
+                ORDER BY former.withdrawn_at LIMIT 1)
+            WHEN attribution = 'tracking_code' THEN whatsapp_connections.organization_id
+        END AS owner
+    ) AS decided
+    WHERE is_stamping AND webhook_changes.organization_id IS NULL AND owner IS NOT NULL
+"""
 
-    A connection is asked for until SETTLED after its proof: a change that was being stored while
-    the proof was committed saw no owner, and is found by then.
+
+async def stamp(connection: Connection, *, limit: int) -> int:
+    """Give changes that arrived before their WABA's owner was proven to that owner, and what is a
+    former owner's to that one; how many.
+
+    A connection is asked for until SETTLED after its owner's proof or withdrawal: a change that was
+    being stored while that was committed saw nothing of it, and is found by then.
     """
     count: int = await connection.fetchval(
-        """
+        f"""
         WITH found AS (
-            SELECT webhook_changes.id, whatsapp_connections.organization_id
-            FROM whatsapp_connections JOIN webhook_changes USING (waba_id)
-            WHERE is_stamping AND attribution = 'tracking_code'
-                AND webhook_changes.organization_id IS NULL
+            SELECT webhook_changes.id, owner FROM {_OWED}
             ORDER BY waba_id, webhook_changes.id LIMIT $1
             FOR UPDATE OF webhook_changes SKIP LOCKED
         ), stamped AS (
-            UPDATE webhook_changes SET organization_id = found.organization_id
+            UPDATE webhook_changes SET organization_id = found.owner
             FROM found WHERE webhook_changes.id = found.id
             RETURNING webhook_changes.*
         ), told AS (
@@ -153,20 +171,17 @@ async def stamp(connection: Connection, *, limit: int) -> int:
             FROM stamped WHERE state = 'processed'
         )
         SELECT count(*) FROM stamped
-        """,
+        """,  # noqa: S608 - our own words
         limit,
     )
     if count:
         return count
     await connection.execute(
-        """
+        f"""
         UPDATE whatsapp_connections SET is_stamping = false
-        WHERE is_stamping AND owned_since < now() - $1::interval AND NOT EXISTS (
-            SELECT FROM webhook_changes
-            WHERE webhook_changes.waba_id = whatsapp_connections.waba_id
-                AND webhook_changes.organization_id IS NULL
-        )
-        """,
+        WHERE is_stamping AND owned_since < now() - $1::interval
+            AND waba_id NOT IN (SELECT waba_id FROM {_OWED})
+        """,  # noqa: S608 - our own words
         SETTLED,
     )
     return 0

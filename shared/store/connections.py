@@ -110,6 +110,15 @@ async def begin_anew(connection: Connection, waba_id: str, *, is_coexistence: bo
     )
 
 
+async def withdraw(connection: Connection, waba_id: str) -> None:
+    """Its owner's time is over: what was received until now is theirs, and nothing after."""
+    await connection.execute(
+        "UPDATE whatsapp_connections SET withdrawn_at = now(), is_stamping = true"
+        " WHERE waba_id = $1",
+        waba_id,
+    )
+
+
 async def leave_behind(connection: Connection, waba_id: str, what: Sequence[str]) -> None:
     """What stays at Meta after we disconnect, beside what was noted before."""
     await connection.execute(

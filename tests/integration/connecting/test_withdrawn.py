@@ -1,14 +1,18 @@
 """Who has disconnected a WABA: its owner on paper, without a say and without what still comes."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from shared.actions import claiming, settling
-from shared.store import api_keys, connections, proofs
+from shared.crypto import KeyRing
+from shared.store import api_keys, changes, connections, proofs, webhooks
 from shared.store.pool import Connection
 from tests.integration.connecting.house import CONNECTIONS, ORPHANS, House
+from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
 from tests.simulated import NUMBER, WABA, number
 from tests.waiting import eventually
 
@@ -26,41 +30,39 @@ async def disconnect(house: House) -> None:
     await house.until_connection("disconnected")
 
 
-async def owners(conn: Connection, count: int) -> list[str | None]:
-    """The owners of the newest `count` changes, once there are more than before."""
-
-    async def look() -> list[str | None] | None:
-        found = [record[0] for record in await conn.fetch(OWNERS)]
-        return found[-count:] if len(found) >= count else None
-
-    return await eventually(look)
+async def _are_owned(conn: Connection, *owners: str | None) -> bool:
+    """Whether these own the changes there are, in the order of their coming."""
+    return [record[0] for record in await conn.fetch(OWNERS)] == list(owners)
 
 
 async def test_what_comes_after_a_disconnect_waits_for_the_next_proof(
-    house: House, conn: Connection
+    house: House, conn: Connection, ring: KeyRing
 ) -> None:
     await set_up(house)
     await disconnect(house)
     shown = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
     assert (shown["organization_id"], shown["attribution"]) == ("bakery", "withdrawn")
-    before = await conn.fetchval("SELECT count(*) FROM webhook_changes")
+    withdrawn_at = await conn.fetchval("SELECT withdrawn_at FROM whatsapp_connections")
 
     house.meta.time += 60  # else it is the same change as before
     await house.meta.happen("PARTNER_ADDED")
-    found = await owners(conn, before + 1)
-    assert found[-1] is None
+    await eventually(lambda: _are_owned(conn, "bakery", None))
     for what, body in (("provision", None), ("disconnect", {"reason": "once more"})):
         told = await house.ask("POST", f"{CONNECTIONS}/{WABA}/{what}", body, status=403)
         assert told["code"] == "proof_needed"
 
     claim = {"organization_id": "pharmacy", "actor": "eva", "reason": "they called"}
     await house.ask("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
+    await eventually(lambda: _are_owned(conn, "bakery", "pharmacy"))
 
-    async def is_theirs() -> bool:
-        return (await owners(conn, before + 1))[-1] == "pharmacy"
-
-    await eventually(is_theirs)
-    assert (await owners(conn, before + 1))[:-1] == found[:-1]
+    late = make_webhook(at=withdrawn_at - timedelta(seconds=1))  # it rested in a queue since then
+    async with conn.transaction():
+        await webhooks.insert(conn, ring, [make_arrival(late, state="split")])
+        [new] = await changes.insert(conn, ring, of(late, replace(make_change(1), waba_id=WABA)))
+    assert new.organization_id is None
+    await eventually(lambda: _are_owned(conn, "bakery", "pharmacy", "bakery"))
+    told_of = await conn.fetch("SELECT organization_id FROM events WHERE id = $1", new.id)
+    assert [record[0] for record in told_of] == ["bakery"]
 
 
 @pytest.mark.parametrize(

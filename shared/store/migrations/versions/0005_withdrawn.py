@@ -9,6 +9,7 @@ down_revision = "0004"
 UP = """
 ALTER TYPE attribution ADD VALUE 'withdrawn' AFTER 'owner_business';
 ALTER TABLE whatsapp_connections
+    ADD COLUMN withdrawn_at timestamptz,  -- what was received until then is a former owner's
     DROP CONSTRAINT owned_for_a_reason,
     ADD CONSTRAINT owned_for_a_reason CHECK (
         (organization_id IS NOT NULL)
@@ -19,6 +20,7 @@ ALTER TABLE whatsapp_connections
 DOWN = """
 DROP INDEX whatsapp_connections_undecided_idx;
 ALTER TABLE whatsapp_connections
+    DROP COLUMN withdrawn_at,
     DROP CONSTRAINT owned_for_a_reason,
     ALTER COLUMN attribution DROP DEFAULT;
 UPDATE whatsapp_connections SET attribution = 'tracking_code' WHERE attribution = 'withdrawn';
