@@ -12,7 +12,7 @@ from services.console.onboarding import OrganizationId, RemedyAnswer, told
 from shared.actions import disconnecting
 from shared.crypto import KeyRing
 from shared.domain.facts import LIVE, State
-from shared.store import connections, follow_ups, tokens, views
+from shared.store import connections, follow_ups, numbers, tokens, views
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.tokens import TokenState
 from shared.store.views import View
@@ -68,7 +68,7 @@ class ConnectionAnswer(BaseModel):
 
 
 class NumberAnswer(BaseModel):
-    phone_number_id: str | None
+    phone_number_id: str
     digits: str
     is_coexistence: bool
     is_registered: bool
@@ -141,7 +141,7 @@ class ConnectionsApi:
         async with transaction(self._pool) as connection:
             view = await self._find(connection, call)
             # A provisional owner is told of the connection's state, and of nothing inside.
-            numbers = await views.numbers(connection, view.waba_id) if _is_proven(view) else []
+            found = await numbers.current(connection, view.waba_id) if _is_proven(view) else []
         told_of = [
             NumberAnswer(
                 phone_number_id=one.phone_number_id,
@@ -149,7 +149,7 @@ class ConnectionsApi:
                 is_coexistence=one.is_coexistence,
                 is_registered=one.is_registered,
             )
-            for one in numbers
+            for one in found
         ]
         return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
 
@@ -180,8 +180,8 @@ class ConnectionsApi:
             view = await views.connection(connection, waba_id, organization_id=organization_id)
             if view is None or not _is_proven(view):
                 return
-            for number in await views.numbers(connection, waba_id):
-                if number.phone_number_id and not number.is_registered:
+            for number in await numbers.current(connection, waba_id):
+                if not number.is_registered:
                     await tokens.set_pin(
                         connection, self._ring, waba_id, number.phone_number_id, pin
                     )
@@ -230,8 +230,8 @@ def answer(view: View) -> ConnectionAnswer:
         attribution=view.attribution,
         state=view.state,
         reason=view.why,
-        remedy=told(view.why, goes_on=view.goes_on),
-        next_attempt_at=view.next_attempt_at,
+        remedy=told(view.remedy),
+        next_attempt_at=view.goes_on_at,
         token_state=view.token_state,
         token_expires_at=view.token_expires_at,
         token_checked_at=view.token_checked_at,

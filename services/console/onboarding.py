@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from services.console.api import Call, Endpoint, Model, Problem
 from services.console.settings import ConsoleSettings
 from services.console.signup import Signup
-from shared.domain.remedies import remedy
+from shared.domain.remedies import Remedy, remedy
 from shared.store import views
 from shared.store.onboardings import Onboarding
 from shared.store.pool import Pool, transaction
@@ -111,8 +111,7 @@ class StartAnswer(OnboardingAnswer):
     launch: Launch
 
 
-def told(reason: str | None, *, goes_on: bool) -> RemedyAnswer | None:
-    found = remedy(reason, goes_on=goes_on)
+def told(found: Remedy | None) -> RemedyAnswer | None:
     return None if found is None else RemedyAnswer(who=found.who, text=found.text)
 
 
@@ -199,14 +198,15 @@ class OnboardingApi:
                     connection, one.waba_id, organization_id=one.organization_id
                 )
         reason = one.why(datetime.now(UTC))
+        goes_on_at = one.next_attempt_at if reason == one.waits_for else None
         return OnboardingAnswer(
             tracking_code=one.tracking_code,
             organization_id=one.organization_id,
             flow=one.flow,
             state=one.state,
             reason=reason,
-            remedy=told(reason, goes_on=one.next_attempt_at is not None),
-            next_attempt_at=one.next_attempt_at,
+            remedy=told(remedy(reason, goes_on=goes_on_at is not None)),
+            next_attempt_at=goes_on_at,
             session_event=one.session_event,
             waba_id=one.waba_id,
             connection=view
@@ -214,8 +214,8 @@ class OnboardingApi:
                 waba_id=view.waba_id,
                 state=view.state,
                 reason=view.why,
-                remedy=told(view.why, goes_on=view.goes_on),
-                next_attempt_at=view.next_attempt_at,
+                remedy=told(view.remedy),
+                next_attempt_at=view.goes_on_at,
             ),
             created_at=one.created_at,
             expires_at=one.expires_at,

@@ -28,8 +28,9 @@ PATH = "/connect/{tracking_code}"
 _PAGE = Path(__file__).parent / "static" / "connect.html"
 _NOWHERE = _PAGE.with_name("nowhere.html")
 #: What a customer reads where the way on is another link.
-NEEDS_PIN = ("pin_needed", "pin_or_lock")
 NEW_LINK = "Ask us for a new link when you are ready."
+#: Reasons for which the page asks for a PIN.
+NEEDS_PIN = ("pin_needed", "pin_or_lock")
 
 
 class Pages:
@@ -136,7 +137,6 @@ def _told(answer: OnboardingAnswer) -> dict[str, Any]:
     needs_pin = connection is not None and reason in NEEDS_PIN
     goes_on = remedy is not None and remedy.who == "nobody"
     is_done = connection is not None and connection.state == "active"
-    is_over = answer.state in ("cancelled", "expired")
     text = None if remedy is None else remedy.text
     if is_done:
         text = "Your account is connected. You can close this page."
@@ -144,11 +144,13 @@ def _told(answer: OnboardingAnswer) -> dict[str, Any]:
         text = "Something is not right at our side. We have been told, and will see to it."
     elif connection and remedy and remedy.who == "customer" and not needs_pin:
         text = f"{remedy.text} {NEW_LINK}"
+    elif answer.state == "completed" and connection is None:  # another organization has it now
+        text = f"The account is connected by this link no more. {NEW_LINK}"
     return {
         "step": "done" if is_done else "setup" if connection else "prove" if goes_on else "login",
         "text": text,
         "is_trouble": text is not None and not is_done and not goes_on,
-        "may_start": connection is None and not goes_on and not is_over,
+        "may_start": answer.state == "open" and not goes_on,
         "looks_again": not is_done and (connection is not None or goes_on),
         "needs_pin": needs_pin,
     }

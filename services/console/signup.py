@@ -10,6 +10,7 @@ import structlog
 
 from services.console.api import Problem
 from services.console.nudges import Nudges
+from shared.actions.proving import ask_again
 from shared.cache import Cache
 from shared.crash import crash_point
 from shared.crypto import KeyRing
@@ -103,7 +104,6 @@ class Signup:
                 connection,
                 one.tracking_code,
                 event=event,
-                is_finish=is_finish,
                 claimed_waba_id=_claimed(data) if is_finish else None,
             )
             if heard and heard.has_token and is_finish:
@@ -136,7 +136,8 @@ class Signup:
         if now.has_token:
             if not is_new:  # its proof may have got stuck
                 async with transaction(self._pool) as connection:
-                    await follow_ups.add(connection, "prove", [one.tracking_code])
+                    await ask_again(connection, now)
+                now = await self.find(one.tracking_code, one.organization_id)
             await self._nudges.send()
         elif not is_new and now.code_hash != digest:
             _refuse_ended(now)
@@ -151,6 +152,7 @@ class Signup:
     async def cancel(self, one: Onboarding) -> Onboarding:
         async with transaction(self._pool) as connection:
             if await onboardings.cancel(connection, one.tracking_code, one.organization_id):
+                await follow_ups.close(connection, ["prove"], one.tracking_code)
                 await events.add_of_onboarding(
                     connection, "cancelled", one, waba_id=None, reason="link_closed"
                 )

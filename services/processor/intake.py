@@ -19,9 +19,9 @@ log = structlog.get_logger()
 
 #: Webhooks of one group; past some 200 a transaction gains no more (measured, docs/performance.md).
 MAX_GROUP_WEBHOOKS = 200
-#: And the bytes of their messages, one delivery a lane apart: parsed they take some ten times as
+#: And the bytes of a lane's messages in it, one delivery apart: parsed they take some ten times as
 #: much.
-MAX_GROUP_BYTES = 16_000_000
+MAX_LANE_BYTES = 8_000_000
 #: Of those, kept for the slow lane while both wait: a busy fast lane keeps its pace, an idle one
 #: leaves everything to the slow.
 SLOW_SHARE = 20
@@ -111,7 +111,7 @@ class Intake:
     def _take_of(self, lane: Lane, room: int) -> list[Delivery]:
         """What fits, and the first in any case: neither lane waits for ever behind the other."""
         waiting, taken = self._lanes[lane], list[Delivery]()
-        room_bytes = MAX_GROUP_BYTES // len(self._lanes)
+        room_bytes = MAX_LANE_BYTES
         while waiting:
             count, size = len(waiting[0].webhooks), len(waiting[0].message.body)
             if taken and (count > room or size > room_bytes):

@@ -14,9 +14,8 @@ from services.scheduler.job import run_job
 from services.scheduler.owners import MAX_SHOWN, ORGANIZATION, in_transaction, matching, meta_id
 from shared.actions import claiming, disconnecting
 from shared.domain.facts import LIVE, State
-from shared.domain.remedies import remedy
 from shared.lifecycle import Refusal
-from shared.store import follow_ups, organizations, views
+from shared.store import follow_ups, numbers, organizations, views
 from shared.store.pool import Connection
 from shared.store.views import View
 
@@ -60,18 +59,18 @@ def show(waba_id: Waba) -> None:
 
     async def work(connection: Connection) -> None:
         view = await _find(connection, waba_id)
-        numbers = await views.numbers(connection, view.waba_id)
+        known = await numbers.current(connection, view.waba_id)
         table = Table(show_header=False)
         for name in View.__slots__:
             value = getattr(view, name)
             text = "\n".join(value) if name == "left_behind" else value
             table.add_row(name, "" if text is None else str(text))
-        for number in numbers:
+        for number in known:
             kind = "coexistence" if number.is_coexistence else "registered"
             is_set = number.is_coexistence or number.is_registered
             told = f"{number.digits} ({kind if is_set else 'not registered'})"
-            table.add_row(f"number {number.phone_number_id or ''}", told)
-        if (what := remedy(view.why, goes_on=view.goes_on)) is not None:
+            table.add_row(f"number {number.phone_number_id}", told)
+        if (what := view.remedy) is not None:
             table.add_row(f"to do, by {what.who}", what.text)
         Console().print(table)
 

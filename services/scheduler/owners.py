@@ -13,10 +13,11 @@ from rich.table import Table
 
 from services.scheduler.job import run_job
 from shared.actions import settling
+from shared.actions.proving import ask_again
 from shared.domain.splitting import as_id
 from shared.lifecycle import Refusal
 from shared.settings import DatabaseSettings, Environment, load
-from shared.store import follow_ups, onboardings, organizations
+from shared.store import onboardings, organizations
 from shared.store.onboardings import Start
 from shared.store.pool import Connection, open_pool, transaction
 
@@ -122,7 +123,7 @@ def retry_onboarding(code: Code) -> None:
         one = await onboardings.find(connection, code, organization_id=None)
         if one is None or not one.has_token:
             raise Refusal(["CODE is no onboarding with a login that waits to be proven"])
-        await follow_ups.add(connection, "prove", [code])
+        await ask_again(connection, one)
         log.info("onboarding.asked", tracking_code=code)
 
     run_job("onboardings", in_transaction(retry))

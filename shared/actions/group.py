@@ -1,12 +1,11 @@
 """A group of webhooks becomes rows in one transaction; what fails for its content fails alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-from asyncpg import LockNotAvailableError
 
 from shared.actions.effects import make_effects
 from shared.actions.failing import Failing, Failure
@@ -17,15 +16,15 @@ from shared.domain.splitting import Change, split
 from shared.messages import Nudge, Webhook
 from shared.store import changes, events, webhooks
 from shared.store.due import Claim
-from shared.store.errors import is_infrastructure
+from shared.store.errors import is_held_up, is_infrastructure
 from shared.store.pool import Connection, Pool, transaction
 from shared.store.webhooks import Arrival, Lane
 
 log = structlog.get_logger()
 
 #: Bodies that are split together: parsed they take some ten times as much.
-MAX_PORTION_BYTES = 8_000_000
-#: How long one row that others wait behind waits for a lock.
+MAX_GROUP_BYTES = 8_000_000
+#: How long rows that others wait behind wait for a lock; what it holds up is handed back.
 IMPATIENT = "SET LOCAL lock_timeout = '200ms'"
 
 
@@ -62,19 +61,35 @@ def split_webhook(webhook: Webhook, lane: Lane, attempt: int = 1) -> Split:
         return Split(webhook, lane, error=error, attempt=attempt)
 
 
-def _portions(claims: Sequence[Claim], sizes: Mapping[UUID, int]) -> Iterator[list[Claim]]:
-    """In their order, each of at most MAX_PORTION_BYTES of bodies, or of one webhook."""
-    portion: list[Claim] = []
-    room = MAX_PORTION_BYTES
+def _groups(claims: Sequence[Claim], sizes: Mapping[UUID, int]) -> Iterator[list[Claim]]:
+    """In their order, each of at most MAX_GROUP_BYTES of bodies, or of one webhook."""
+    group: list[Claim] = []
+    room = MAX_GROUP_BYTES
     for claim in claims:
         size = sizes.get(claim.id, 0)
-        if portion and size > room:
-            yield portion
-            portion, room = [], MAX_PORTION_BYTES
-        portion.append(claim)
+        if group and size > room:
+            yield group
+            group, room = [], MAX_GROUP_BYTES
+        group.append(claim)
         room -= size
-    if portion:
-        yield portion
+    if group:
+        yield group
+
+
+async def _each(tries: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
+    """One after the other; at last raises for one that was held up, if any was."""
+    nudges: list[Nudge] = []
+    held_up: Exception | None = None
+    for one in tries:
+        try:
+            nudges += await one
+        except Exception as error:
+            if not is_held_up(error):
+                raise
+            held_up = error
+    if held_up is not None:
+        raise held_up
+    return nudges
 
 
 class Groups:
@@ -115,40 +130,21 @@ class Groups:
         """Split webhooks that are claimed: together, as many as memory bears, or, if that fails,
         each alone.
 
-        Raises LockNotAvailableError, an infrastructure error, for those that somebody's lock holds
-        up; the others are split by then.
+        Raises an infrastructure error, see `is_held_up`, for those that somebody's lock holds up;
+        the others are split by then.
         """
         async with transaction(self._pool) as connection:
             sizes = await webhooks.sizes(connection, [claim.id for claim in claims])
-        nudges: list[Nudge] = []
-        held_up: LockNotAvailableError | None = None
-        for portion in _portions(claims, sizes):
-            try:
-                nudges += await self._split_portion(portion, is_patient=held_up is None)
-            except LockNotAvailableError as error:
-                held_up = error
-        if held_up is not None:
-            raise held_up
-        return nudges
+        return await _each(map(self._split_group, _groups(claims, sizes)))
 
-    async def _split_portion(self, claims: Sequence[Claim], *, is_patient: bool) -> list[Nudge]:
+    async def _split_group(self, claims: Sequence[Claim]) -> list[Nudge]:
         try:
-            return await self._split_laid_down(claims, is_patient=is_patient)
+            return await self._split_laid_down(claims)
         except Exception as error:
-            is_one_held_up = isinstance(error, LockNotAvailableError) and len(claims) > 1
-            if is_infrastructure(error) and not is_one_held_up:
+            if is_infrastructure(error) and not (is_held_up(error) and len(claims) > 1):
                 raise
             log.warning("group.failed", count=len(claims), exc_info=error)
-        nudges: list[Nudge] = []
-        held_up: LockNotAvailableError | None = None
-        for claim in claims:
-            try:
-                nudges += await self._split_alone(claim)
-            except LockNotAvailableError as error:
-                held_up = error
-        if held_up is not None:
-            raise held_up
-        return nudges
+            return await _each(map(self._split_alone, claims))
 
     async def _store(self, splits: Sequence[Split]) -> list[Nudge]:
         arrivals = [
@@ -169,11 +165,10 @@ class Groups:
                 raise
             return await self._store([Split(one.webhook, one.lane, error=error)])
 
-    async def _split_laid_down(self, claims: Sequence[Claim], *, is_patient: bool) -> list[Nudge]:
+    async def _split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
         attempts = {claim.id: claim.attempts for claim in claims}
         async with transaction(self._pool) as connection:
-            if not is_patient:
-                await connection.execute(IMPATIENT)
+            await connection.execute(IMPATIENT)
             loaded = await webhooks.load_unsplit(connection, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
             await webhooks.mark_split(connection, [s.webhook.id for s in splits if not s.error])
@@ -183,7 +178,7 @@ class Groups:
 
     async def _split_alone(self, claim: Claim) -> list[Nudge]:
         try:
-            return await self._split_laid_down([claim], is_patient=False)
+            return await self._split_laid_down([claim])
         except Exception as error:
             if is_infrastructure(error):
                 raise

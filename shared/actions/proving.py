@@ -129,7 +129,8 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
     event = now.session_event if now and now.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
     await connections.begin_anew(connection, waba.waba_id, is_coexistence=is_coexistence)
-    await follow_ups.close(connection, ["disconnect"], waba.waba_id)
+    # And what the old token's setup waits for, a limit of 72 hours for one, is not for this one.
+    await follow_ups.close(connection, ["disconnect", "provision"], waba.waba_id)
     return None
 
 
@@ -141,6 +142,12 @@ async def _refuse(
     await events.add_of_onboarding(connection, "refused", onboarding, waba_id=None, reason=reason)
     await follow_ups.hold(connection, one)
     await follow_ups.end(connection, one)
+
+
+async def ask_again(connection: Connection, one: Onboarding) -> None:
+    """Have a token that is held asked about once more: why it was stuck is no more."""
+    await onboardings.note(connection, one, None)
+    await follow_ups.add(connection, "prove", [one.tracking_code])
 
 
 async def note_blocked_proof(connection: Connection, tracking_code: str, reason: str) -> None:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from shared.actions.failing import Failing, Failure
-from shared.actions.group import Groups
+from shared.actions.group import IMPATIENT, Groups
 from shared.actions.settling import take_in
 from shared.crash import crash_point
 from shared.crypto import KeyRing
@@ -81,6 +81,7 @@ class Work:
     async def _try_change(self, claim: Claim) -> list[Nudge]:
         failures: list[Failure] = []
         async with transaction(self._pool) as connection:
+            await connection.execute(IMPATIENT)
             tried = await changes.load(connection, claim)
             if tried is None:
                 return []

@@ -96,11 +96,13 @@ async def claim(
 
 
 async def hand_back(connection: Connection, claimed: Claimed) -> None:
-    """Undo those claims whose tries never came to their end, and which nobody claimed since."""
+    """Undo those claims whose tries never came to their end, and which nobody claimed since. They
+    rest a moment, and are due behind what is due by then."""
     table = _TABLES[claimed.kind]
+    again = ", next_attempt_at = now() + $3" if claimed.kind == "change" else ""
     await connection.execute(
         f"""
-        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
+        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3{again}
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
         """,  # noqa: S608 - our own words
         [one.id for one in claimed.claims],

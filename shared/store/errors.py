@@ -15,9 +15,9 @@ _LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutEr
 
 
 def is_held_up(error: BaseException) -> bool:
-    """Whether somebody else's lock was in the way, or a statement took too long: of some rows
-    perhaps, while others could go on. An infrastructure error too."""
-    return isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError)
+    """Whether somebody else's lock was in the way: of some rows, while others could go on. An
+    infrastructure error too."""
+    return isinstance(error, asyncpg.LockNotAvailableError)
 
 
 def is_infrastructure(error: BaseException) -> bool:

@@ -158,14 +158,13 @@ async def take_session(
     tracking_code: str,
     *,
     event: str,
-    is_finish: bool,
     claimed_waba_id: str | None,
 ) -> Heard | None:
     """Keep what the browser says; None where it changes nothing any more: proven or ended.
 
     A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
-    an earlier finish. What a code or a proof came to is not the browser's to say: only a finish
-    that was waited for takes its reason away.
+    an earlier finish. What a code or a proof came to is not the browser's to say; but a finish has
+    a token that is held asked about again, so why it was stuck is no more.
     """
     record = await connection.fetchrow(
         """
@@ -179,7 +178,7 @@ async def take_session(
                 WHEN $4 OR held.session_event IS NULL OR held.session_event !~ '^FINISH'
                 THEN $2 ELSE held.session_event END,
             claimed_waba_id = coalesce($3, claimed_waba_id),
-            reason = CASE WHEN $4 AND reason = 'session_needed' THEN NULL ELSE reason END
+            reason = CASE WHEN $4 AND token IS NOT NULL THEN NULL ELSE reason END
         FROM before WHERE held.id = before.id
         RETURNING token IS NOT NULL,
             NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
@@ -188,7 +187,7 @@ async def take_session(
         tracking_code,
         event,
         claimed_waba_id,
-        is_finish,
+        event not in (CANCEL, ERROR),
     )
     return None if record is None else Heard(*record)
 

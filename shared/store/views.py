@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.domain.facts import State
+from shared.domain.remedies import Remedy, remedy
 from shared.store.pool import Connection
 from shared.store.tokens import TokenState
 
@@ -33,14 +34,18 @@ class View:
     next_attempt_at: datetime | None
 
     @property
-    def goes_on(self) -> bool:
-        """Its setup waits, and goes on by itself."""
-        return self.state == "provisioning" and self.next_attempt_at is not None
+    def goes_on_at(self) -> datetime | None:
+        """When what keeps it from working is tried again by itself, if it is."""
+        return self.next_attempt_at if self.why == self.waits_for else None
+
+    @property
+    def remedy(self) -> Remedy | None:
+        return remedy(self.why, goes_on=self.goes_on_at is not None)
 
     @property
     def why(self) -> str | None:
         """What keeps it from working, in one word; None where nothing is amiss."""
-        if self.goes_on:
+        if self.state == "provisioning" and self.next_attempt_at is not None:
             return self.waits_for
         if self.state == "active" and self.token_state in _OF_TOKEN:
             return _OF_TOKEN[self.token_state]
@@ -48,14 +53,6 @@ class View:
         if self.state == "provisioning" and not self.has_token:
             return told or "no_token"
         return told
-
-
-@dataclass(frozen=True, slots=True)
-class NumberView:
-    phone_number_id: str | None
-    digits: str
-    is_coexistence: bool
-    is_registered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +122,6 @@ async def connection(
         organization_id,
     )
     return None if record is None else View(*record)
-
-
-async def numbers(connection: Connection, waba_id: str) -> list[NumberView]:
-    records = await connection.fetch(
-        """
-        SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers
-        WHERE waba_id = $1 AND read_at IS NOT NULL ORDER BY digits
-        """,
-        waba_id,
-    )
-    return [NumberView(*record) for record in records]
 
 
 async def orphans(connection: Connection, *, after: str = "", limit: int = 100) -> list[Orphan]:

@@ -17,7 +17,7 @@ from shared.actions.working import Work
 from shared.crypto import KeyRing
 from shared.store import connections, webhooks
 from shared.store.due import Claim
-from shared.store.pool import SERVER_SETTINGS, Connection, Pool, open_pool
+from shared.store.pool import Connection, Pool, open_pool
 from tests.integration.store.samples import make_arrival, make_webhook
 from tests.proxy import Proxy, open_proxy
 from tests.sending import WABA, account_update, message
@@ -71,7 +71,6 @@ async def test_being_told_to_stop_is_no_try(
 async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
     database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "300ms")
     bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
     await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
     await connections.ensure(conn, [WABA])
@@ -88,23 +87,23 @@ async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
 
 
-async def test_large_bodies_are_split_a_portion_at_a_time(
+async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
     pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group, "MAX_PORTION_BYTES", 5_000)
+    monkeypatch.setattr(group, "MAX_GROUP_BYTES", 5_000)
     bodies = [write(message(n, "x" * size)) for n, size in enumerate((2000, 2000, 2000, 9000, 10))]
     await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
     work, _ = _work(pool, ring)
-    portions: list[int] = []
+    counts: list[int] = []
     load = webhooks.load_unsplit
 
     async def loading(connection: Connection, ring: KeyRing, ids: list[UUID]) -> object:
-        portions.append(len(ids))
+        counts.append(len(ids))
         return await load(connection, ring, ids)
 
     monkeypatch.setattr(webhooks, "load_unsplit", loading)
     assert await work.work_once() == (5, [])
-    assert portions == [2, 1, 1, 1]
+    assert counts == [2, 1, 1, 1]
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
 
 

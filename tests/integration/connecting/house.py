@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from services.console.onboarding import BASE as ONBOARDING
+from services.console.onboarding import BASE
 from services.ingress.app import PATH
 from shared.store import api_keys
 from shared.store.pool import Connection, Pool, transaction
@@ -17,6 +17,7 @@ from tests.simulated import WABA, SimulatedMeta, simulated_meta
 from tests.waiting import eventually
 
 Json = dict[str, Any]
+ONBOARDING = BASE
 CONNECTIONS = "/api/v1/whatsapp/connections"
 ORPHANS = "/api/v1/whatsapp/orphans"
 CHECK = "/api/v1/whatsapp/check-connection"

@@ -7,8 +7,9 @@ import pytest
 
 from shared.store import api_keys
 from shared.store.pool import Connection
-from tests.integration.connecting.house import CONNECTIONS, House
+from tests.integration.connecting.house import CONNECTIONS, ONBOARDING, House
 from tests.simulated import BUSINESS, NUMBER, WABA, number
+from tests.waiting import eventually
 
 OTHER, OTHER_NUMBER = "720000000000099", "740000000000099"
 STORED = """
@@ -108,6 +109,40 @@ async def test_a_closed_dialog_is_told_once(house: House, conn: Connection) -> N
     assert (now["reason"], now["session_event"]) == ("error_reported", "ERROR")
     told = await conn.fetch("SELECT data FROM events ORDER BY id")
     assert len(told) == 2
+
+
+async def test_a_proof_that_was_stuck_is_not_shown_so_once_it_is_asked_again(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
+    code = await house.start()
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.hand_in(code, signed["code"])
+    stuck = await house.until(code, reason="app_token_refused")
+    assert stuck["remedy"]["who"] == "operator"
+    told = await house.say(code, signed["message"])
+    assert told["reason"] != "app_token_refused"
+    await house.until_active(code)
+
+
+async def test_a_closed_link_waits_for_nothing(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 2, "times": 9})
+    code = await house.start()
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+
+    async def is_put_off() -> bool:
+        return (await house.status(code))["next_attempt_at"] is not None
+
+    await eventually(is_put_off)
+    now = await house.ask("DELETE", f"{ONBOARDING}/{code}")
+    assert (now["state"], now["reason"], now["next_attempt_at"]) == (
+        "cancelled",
+        "link_closed",
+        None,
+    )
+    assert now["remedy"]["who"] == "customer"
 
 
 async def test_a_popups_code_is_exchanged_without_a_redirect_uri(house: House) -> None:

@@ -220,6 +220,36 @@ async def test_a_limit_is_not_cut_short_by_whoever_asks_again(
     assert before - datetime.now(UTC) > timedelta(hours=71)
 
 
+async def test_a_new_login_does_not_wait_for_the_limit_of_the_one_before(house: House) -> None:
+    """Which may be 72 hours, while chats can be synced for 24."""
+    await house.meta.put_waba(number())
+    await house.meta.order("POST", "faults", {"call": "register", "code": 133016})
+    await until_throttled(house, await house.connect())
+    code = await house.connect()
+
+    async def is_active() -> bool:
+        connection = (await house.status(code))["connection"]
+        return bool(connection and connection["state"] == "active")
+
+    await eventually(is_active)
+
+
+async def test_a_disconnect_that_waits_for_meta_says_so(house: House) -> None:
+    await house.meta.put_waba(number())
+    await house.until_active(await house.connect())
+    await house.meta.order("POST", "faults", {"call": "deregister", "code": 2, "times": 100})
+    path = f"{CONNECTIONS}/{WABA}/disconnect"
+    await house.ask("POST", path, {"reason": "contract ended"}, status=202)
+
+    async def waits() -> dict[str, Any] | None:
+        now = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
+        return now if now["reason"] == "meta_unavailable" else None
+
+    now = await eventually(waits)
+    assert (now["state"], now["remedy"]["who"]) == ("active", "nobody")
+    assert now["next_attempt_at"] is not None
+
+
 async def test_a_register_call_is_tried_a_few_times_not_for_days(house: House) -> None:
     """Meta takes 10 in 72 hours, answered or not."""
     await house.meta.put_waba(number())

@@ -9,7 +9,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from deploy.local.install import find
 from shared.store.pool import Connection
-from tests.integration.connecting.house import House
+from tests.integration.connecting.house import CONNECTIONS, House
 from tests.simulated import WABA, coexisting, number
 
 DONE = "Your account is connected."
@@ -121,6 +121,25 @@ async def test_what_waits_by_itself_is_no_trouble_and_ends_without_a_reload(
     await expect(page.get_by_role("button", name="Continue with Meta")).to_be_hidden()
     await house.until_active(code)
     await expect(status).to_contain_text(DONE, timeout=SECONDS)
+
+
+async def test_a_link_whose_account_another_has_taken_over_offers_no_login(
+    house: House, page: Page
+) -> None:
+    await house.meta.put_waba(number())
+    code = await opened(house, page)
+    signed = await house.meta.sign_up(webhooks=True)
+    await house.say(code, signed["message"])
+    await house.hand_in(code, signed["code"])
+    await house.until_active(code)
+    path = f"{CONNECTIONS}/{WABA}/disconnect"
+    await house.ask("POST", path, {"reason": "contract ended"}, status=202)
+    await house.until_connection("disconnected")
+    house.meta.time += 60
+    await house.until_active(await house.connect("pharmacy"))
+    await page.reload()
+    await expect(page.get_by_role("status")).to_contain_text("by this link no more")
+    await expect(page.get_by_role("button", name="Continue with Meta")).to_be_hidden()
 
 
 async def test_what_stands_in_the_link_is_shown_to_nobody(house: House, page: Page) -> None:

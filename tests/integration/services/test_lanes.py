@@ -43,7 +43,7 @@ async def test_an_idle_fast_lane_leaves_the_slow_one_everything(broker: Broker) 
 
 async def test_a_group_holds_so_many_bytes(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     one = _of(1)
-    monkeypatch.setattr(intake, "MAX_GROUP_BYTES", 2 * (2 * len(one) + 100))  # half for each lane
+    monkeypatch.setattr(intake, "MAX_LANE_BYTES", 2 * len(one) + 100)
     for _ in range(5):
         await broker.put(RAW, one)
     taking, serving = await _serving(broker)

@@ -197,3 +197,38 @@ async def test_a_day_whose_bodies_rest_in_the_default_partition_is_passed_over(
     now = datetime.now(UTC)
     await webhooks.insert(migrated, ring, [make_arrival(make_webhook(at=now + timedelta(days=3)))])
     assert await partitions.add_ahead(migrated, now.date()) == 13
+
+
+async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url, "0004")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO organizations (id) VALUES ('bakery');
+            INSERT INTO whatsapp_connections (id, waba_id, organization_id, attribution)
+            SELECT gen_random_uuid(), n::text, 'bakery', 'tracking_code'
+            FROM generate_series(1, 2) n;
+            INSERT INTO whatsapp_onboarding
+                (id, organization_id, tracking_code, expires_at, waba_id, proven_at, withdrawn_at)
+            SELECT gen_random_uuid(), 'bakery', n::text, now(), n::text, now(),
+                   CASE WHEN n = 1 THEN now() END
+            FROM generate_series(1, 2) n;
+            """
+        )
+        await migrate(empty_database_url, "0005")
+        owners = "SELECT attribution::text FROM whatsapp_connections ORDER BY waba_id"
+        found = [record[0] for record in await connection.fetch(owners)]
+        assert found == ["owner_business", "tracking_code"]
+        at = "SELECT withdrawn_at IS NULL FROM whatsapp_connections ORDER BY waba_id"
+        assert [record[0] for record in await connection.fetch(at)] == [False, True]
+        await connection.execute(
+            "UPDATE whatsapp_connections SET attribution = 'withdrawn' WHERE waba_id = '2'"
+        )
+        await migrate(empty_database_url, "0004")
+        found = [record[0] for record in await connection.fetch(owners)]
+        assert found == ["owner_business", "tracking_code"]
+    finally:
+        await connection.close()

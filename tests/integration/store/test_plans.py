@@ -219,7 +219,6 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, _: connections.undecided(conn, limit=100),
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
-        lambda conn, _: views.numbers(conn, "71"),
         lambda conn, _: due.claim(conn, "follow_up"),
         lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
         lambda conn, _: follow_ups.load(conn, CLAIM),

@@ -5,7 +5,8 @@ from shared.store.migrations.statements import execute
 revision = "0005"
 down_revision = "0004"
 
-# As text: a new value of an enum cannot be used in the transaction that adds it.
+# As text, and `owner_business` for those there are, who are provisional too: a new value of an enum
+# cannot be used in the transaction that adds it.
 UP = """
 ALTER TYPE attribution ADD VALUE 'withdrawn' AFTER 'owner_business';
 ALTER TABLE whatsapp_connections
@@ -15,6 +16,15 @@ ALTER TABLE whatsapp_connections
         (organization_id IS NOT NULL)
         = (attribution::text IN ('tracking_code', 'owner_business', 'withdrawn'))
     );
+UPDATE whatsapp_connections SET withdrawn_at = past.at
+FROM (SELECT waba_id, max(withdrawn_at) AS at FROM whatsapp_onboarding GROUP BY waba_id) AS past
+WHERE whatsapp_connections.waba_id = past.waba_id AND past.at IS NOT NULL;
+UPDATE whatsapp_connections SET attribution = 'owner_business'
+WHERE attribution = 'tracking_code' AND NOT EXISTS (
+    SELECT FROM whatsapp_onboarding
+    WHERE whatsapp_onboarding.waba_id = whatsapp_connections.waba_id
+        AND proven_at IS NOT NULL AND whatsapp_onboarding.withdrawn_at IS NULL
+);
 """
 
 DOWN = """
