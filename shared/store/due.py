@@ -99,10 +99,10 @@ async def hand_back(connection: Connection, claimed: Claimed) -> None:
     """Undo those claims whose tries never came to their end, and which nobody claimed since. They
     rest a moment, and are due behind what is due by then."""
     table = _TABLES[claimed.kind]
-    again = ", next_attempt_at = now() + $3" if claimed.kind == "change" else ""
     await connection.execute(
         f"""
-        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3{again}
+        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
+            {_BEHIND.get(table, "")}
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
         """,  # noqa: S608 - our own words
         [one.id for one in claimed.claims],
@@ -111,6 +111,8 @@ async def hand_back(connection: Connection, claimed: Claimed) -> None:
     )
 
 
+#: A change is due by another column than its lease.
+_BEHIND = {"webhook_changes": ", next_attempt_at = now() + $3"}
 _OPEN = {
     "webhook_log": "('unsplit')",
     "webhook_changes": "('pending', 'failed')",

@@ -148,6 +148,22 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
     ]
 
 
+@pytest.mark.parametrize("kind", ["tried", "change"])
+async def test_what_is_handed_back_is_due_behind_the_others(
+    conn: Connection, ring: KeyRing, kind: Kind
+) -> None:
+    for number in range(2):
+        await _make_due(conn, ring, kind, number)
+    claimed = await due.claim(conn, kind)
+    await due.hand_back(conn, claimed)
+    for table in ("webhook_log", "webhook_changes"):  # as if it had rested
+        await conn.execute(f"UPDATE {table} SET lease_until = lease_until - interval '1 min'")
+    await conn.execute(
+        "UPDATE webhook_changes SET next_attempt_at = next_attempt_at - interval '1 min'"
+    )
+    assert await claim(conn, kind) != {one.id for one in claimed.claims}
+
+
 @pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
 async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
     conn: Connection, ring: KeyRing, kind: Kind
