@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.console.api import Call, Caller, Endpoint, Model, Problem
-from services.console.connections import MetaId
+from services.console.connections import After, MetaId
 from services.console.connections import answer as connection_answer
 from services.console.onboarding import OrganizationId, RemedyAnswer
 from shared.actions.means import Means
@@ -34,7 +34,7 @@ LIVE_SECONDS = 5.0
 class CheckQuery(Model):
     organization_id: OrganizationId | None = None
     waba_id: MetaId | None = None
-    after: Annotated[str, Field(pattern=r"^[0-9]{0,20}$")] = ""
+    after: After = ""
     live: bool = False
 
 

@@ -22,6 +22,8 @@ ONE = BASE + "/{waba_id}"
 MAX_LISTED = 100
 
 MetaId = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+#: The last WABA of the page before; empty: from the first.
+After = Annotated[str, Field(pattern=r"^[0-9]{0,20}$")]
 
 
 class WabaPath(Model):
@@ -35,7 +37,7 @@ class NumberPath(WabaPath):
 class ListQuery(Model):
     organization_id: OrganizationId | None = None
     state: State | None = None
-    after: Annotated[str, Field(pattern=r"^[0-9]{0,20}$")] = ""
+    after: After = ""
     limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
 
 

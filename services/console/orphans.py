@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from services.console.api import Call, Caller, Endpoint, Model, Problem
-from services.console.connections import AcceptedAnswer, WabaPath
+from services.console.connections import AcceptedAnswer, After, WabaPath
 from services.console.nudges import Nudges
 from services.console.onboarding import OrganizationId
 from shared.actions import claiming
@@ -21,7 +21,7 @@ MAX_LISTED = 100
 
 
 class OrphansQuery(Model):
-    after: Annotated[str, Field(pattern=r"^[0-9]{0,20}$")] = ""
+    after: After = ""
     limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
 
 

@@ -107,7 +107,7 @@ class Signup:
                 claimed_waba_id=_claimed(data) if is_finish else None,
             )
             if heard and heard.has_token and is_finish:
-                await follow_ups.add(connection, "prove", [one.tracking_code])
+                await ask_again(connection, one)
             elif heard and heard.is_news:
                 reason = "error_reported" if event == ERROR else "cancelled"
                 await events.add_of_onboarding(

@@ -163,8 +163,7 @@ async def take_session(
     """Keep what the browser says; None where it changes nothing any more: proven or ended.
 
     A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
-    an earlier finish. What a code or a proof came to is not the browser's to say; but a finish has
-    a token that is held asked about again, so why it was stuck is no more.
+    an earlier finish. What a code or a proof came to, `reason`, is not the browser's to say.
     """
     record = await connection.fetchrow(
         """
@@ -177,8 +176,7 @@ async def take_session(
             session_event = CASE
                 WHEN $4 OR held.session_event IS NULL OR held.session_event !~ '^FINISH'
                 THEN $2 ELSE held.session_event END,
-            claimed_waba_id = coalesce($3, claimed_waba_id),
-            reason = CASE WHEN $4 AND token IS NOT NULL THEN NULL ELSE reason END
+            claimed_waba_id = coalesce($3, claimed_waba_id)
         FROM before WHERE held.id = before.id
         RETURNING token IS NOT NULL,
             NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)

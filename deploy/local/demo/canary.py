@@ -12,6 +12,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from deploy.local.stack import ENV_FILE, LOGS
+from shared.store.pool import Connection
 
 #: Settings whose values are secrets, by the ends of their names.
 _SECRET = re.compile(r"_(KEY|SECRET|TOKEN)$")
@@ -45,10 +46,13 @@ async def search(facts: Mapping[str, Any]) -> Search:
         for name, url in facts["health"].items():
             async with http.get(f"{url}/metrics") as answer:
                 texts[f"metrics of {name}"] = await answer.text()
-    texts |= await _tables(facts["database"])
+    database = await asyncpg.connect(facts["database"])
+    try:
+        texts |= {f"table {name}": rows for name, rows in (await in_tables(database)).items()}
+    finally:
+        await database.close()
     async with Redis.from_url(facts["redis"]) as redis:
-        keys = [key async for key in redis.scan_iter()]
-        texts["redis"] = "".join([f"{key!r} {await redis.get(key)!r}\n" for key in keys])
+        texts["redis"] = await in_redis(redis)
     texts = {name: text for name, text in texts.items() if text}
     found = [name for name, text in texts.items() if any(is_in(one, text) for one in secrets)]
     return Search(len(secrets), tuple(texts), tuple(found))
@@ -67,20 +71,21 @@ def _logs() -> list[Path]:
     return sorted(LOGS.glob("*.log"))
 
 
-async def _tables(url: str) -> dict[str, str]:
-    """Every row of every table; bytes in hex."""
-    database = await asyncpg.connect(url)
-    try:
-        tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {
-            f"table {name}": "\n".join(
-                row[0]
-                for row in await database.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')  # noqa: S608
-            )
-            for (name,) in tables
-        }
-    finally:
-        await database.close()
+async def in_tables(database: Connection) -> dict[str, str]:
+    """By table every row; bytes in hex."""
+    tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {
+        name: "\n".join(
+            row[0]
+            for row in await database.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')  # noqa: S608
+        )
+        for (name,) in tables
+    }
+
+
+async def in_redis(redis: Redis) -> str:
+    keys = [key async for key in redis.scan_iter()]
+    return "".join([f"{key!r} {await redis.get(key)!r}\n" for key in keys])
 
 
 def is_in(secret: str, text: str) -> bool:

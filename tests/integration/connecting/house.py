@@ -64,10 +64,14 @@ class House:
     ) -> str:
         """A customer goes through the popup; the onboarding's tracking code."""
         code = await self.start(organization)
+        await self.go_through(code, event, **more)
+        return code
+
+    async def go_through(self, code: str, event: str = "FINISH", **more: Any) -> Json:
+        """The popup of an onboarding that was started; what its code came to."""
         signed = await self.meta.sign_up(event, **{"webhooks": True, **more})
         await self.say(code, signed["message"])
-        await self.hand_in(code, signed["code"])
-        return code
+        return await self.hand_in(code, signed["code"])
 
     async def status(self, code: str) -> Json:
         return await self.ask("GET", f"{ONBOARDING}/{code}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
-from redis.asyncio import Redis
 
+from deploy.local.demo.canary import in_redis, in_tables
 from deploy.local.servers import free_port
 from shared.broker.topology import EVENTS
 from shared.cache import open_redis
@@ -55,8 +55,8 @@ async def test_no_secret_leaves_the_house(
             events.append(event.body.decode())
         outputs = {
             "answers": answers, "metrics": "".join(metrics), "logs": "".join(logs),
-            "events": "".join(events), "redis": await _everything_in(redis),
-            "database": await _dump(conn),
+            "events": "".join(events), "redis": await in_redis(redis),
+            "database": "\n".join((await in_tables(conn)).values()),
         }  # fmt: skip
         secrets = set(_secrets(house))
     assert len(secrets) > 10
@@ -134,19 +134,3 @@ def _is_in(secret: str, text: str) -> bool:
 async def _text(url: str) -> str:
     async with aiohttp.request("GET", url) as answer:
         return await answer.text()
-
-
-async def _everything_in(redis: Redis) -> str:
-    keys = [key async for key in redis.scan_iter()]
-    return "".join([f"{key!r} {await redis.get(key)!r}\n" for key in keys])
-
-
-async def _dump(conn: Connection) -> str:
-    """Every row of every table; bytes in hex."""
-    tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    rows = [
-        row[0]
-        for table in tables
-        for row in await conn.fetch(f"SELECT to_jsonb(t)::text FROM {table['tablename']} t")
-    ]
-    return "\n".join(rows)

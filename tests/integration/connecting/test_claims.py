@@ -128,9 +128,7 @@ async def test_a_closed_link_waits_for_nothing(house: House) -> None:
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "debug_token", "code": 2, "times": 9})
     code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
 
     async def is_put_off() -> bool:
         return (await house.status(code))["next_attempt_at"] is not None
@@ -148,9 +146,7 @@ async def test_a_closed_link_waits_for_nothing(house: House) -> None:
 async def test_a_popups_code_is_exchanged_without_a_redirect_uri(house: House) -> None:
     await house.meta.put_waba(number())
     code = await house.start(redirect_uri="https://bakery.test/back")
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await house.until_active(code)
 
 
@@ -268,9 +264,7 @@ async def test_a_dialog_that_was_closed_can_be_opened_again(
     code = await house.start()
     now = await house.say(code, message)
     assert (now["state"], now["reason"]) == ("open", reason)
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await house.until_active(code)
 
 

@@ -105,9 +105,7 @@ async def test_an_error_at_the_exchange(house: House, code: int, reason: str | N
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "exchange_code", "code": code})
     tracking_code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(tracking_code, signed["message"])
-    now = await house.hand_in(tracking_code, signed["code"])
+    now = await house.go_through(tracking_code)
     if reason is not None:
         assert (now["reason"], now["remedy"]["who"]) == (reason, "customer")
         again = await house.meta.sign_up(webhooks=True)

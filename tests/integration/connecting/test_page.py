@@ -64,9 +64,7 @@ async def test_the_redirect(house: House, page: Page) -> None:
 async def test_a_pin_is_asked_for_and_told(house: House, page: Page) -> None:
     await house.meta.put_waba(number(pin="271828"))
     code = await opened(house, page)
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await page.reload()
     await page.get_by_label("six-digit PIN").fill("271828", timeout=SECONDS)
     await page.get_by_role("button", name="Send").click()
@@ -90,9 +88,7 @@ async def test_whoever_comes_back_late_reads_the_page_not_an_error(
 ) -> None:
     await house.meta.put_waba(number())
     code = await opened(house, page)
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await house.until_active(code)
     back = f"{house.environment['CONSOLE_URL']}/connect/return?state={code}"
     for query in ("&code=another", "&code=%00", ""):
@@ -111,9 +107,7 @@ async def test_what_waits_by_itself_is_no_trouble_and_ends_without_a_reload(
     code = await opened(house, page)
     unanswered = {"call": "debug_token", "code": 2, "times": 3}
     await house.meta.order("POST", "faults", unanswered)
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await page.reload()
     status = page.get_by_role("status")
     await expect(status).to_contain_text("tried again by itself")
@@ -128,9 +122,7 @@ async def test_a_link_whose_account_another_has_taken_over_offers_no_login(
 ) -> None:
     await house.meta.put_waba(number())
     code = await opened(house, page)
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
+    await house.go_through(code)
     await house.until_active(code)
     path = f"{CONNECTIONS}/{WABA}/disconnect"
     await house.ask("POST", path, {"reason": "contract ended"}, status=202)
