@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CODE := services shared deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo up down chaos prove test check lint secrets duplication audit bench lock clean
+.PHONY: help run demo up down chaos prove test check lint secrets duplication audit bench bench-guard lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ audit: $(READY) ## Known vulnerabilities; an audit that could not ask is not a p
 
 bench: $(READY) ## Measure beside FastAPI + FastStream, in some minutes
 	@$(BIN)/python -m bench
+
+bench-guard: $(READY) ## Has a webhook become dearer? Counts and CPU, beside bench/guard.json
+	@$(BIN)/python -m bench.guard
 
 lock: ## Resolve the locks anew (needs uv): hashes, no download addresses
 	uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \

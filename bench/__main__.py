@@ -5,7 +5,6 @@ the figures are ratios of one run, not absolute speeds.
 """
 
 import asyncio
-import secrets
 import statistics
 import sys
 import tempfile
@@ -21,12 +20,10 @@ from rich.table import Table
 
 from bench.contestants import Contestant, ours, peer
 from bench.load import Result, apply
+from bench.stack import prepare
 from bench.traffic import Traffic
-from deploy.local import install, servers
+from deploy.local import install
 from deploy.local.supervisor import Supervisor
-from shared.broker import topology
-from shared.broker.link import connect
-from shared.store.migrate import migrate
 from shared.store.pool import Connection
 
 ROUNDS = 3
@@ -111,32 +108,8 @@ class Bench:
         return time.perf_counter()
 
 
-async def _prepare(folder: Path, supervisor: Supervisor) -> dict[str, str]:
-    broker = servers.rabbitmq(folder, management_port=None)
-    redis, database = servers.redis(folder), servers.postgresql(folder, fsync=True)
-    for program in (*broker, redis, database):
-        supervisor.start(program)
-    await migrate(database.url)
-    async with await connect(broker[-1].url, "bench") as connection:
-        await topology.declare(connection, (30, 300, 1800))
-    return {
-        "ENVIRONMENT": "local",
-        "HOST": servers.LOOPBACK,
-        "DATABASE_URL": database.url,
-        "REDIS_URL": redis.url,
-        "RABBITMQ_URL": broker[-1].url,
-        "META_APP_SECRET": secrets.token_hex(16),
-        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
-        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
-        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
-        "META_APP_ID": "750000000000001",
-        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
-        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nobody is asked
-    }
-
-
 async def main(folder: Path, supervisor: Supervisor) -> None:
-    env = await _prepare(folder, supervisor)
+    env = await prepare(folder, supervisor)
     database = await asyncpg.connect(env["DATABASE_URL"])
     results = {}
     for contestant in (peer(env), ours(env)):

@@ -13,6 +13,11 @@ _STATUS_SHARE = 0.74
 _ACCOUNT_SHARE = 0.01
 
 
+def waba_id(number: int) -> str:
+    """The WABA of that number, from 0 to WABAS - 1."""
+    return str(100_000_000_000 + number)
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     seed: int
@@ -20,8 +25,12 @@ class Traffic:
 
     def requests(self, count: int) -> list[bytes]:
         """Whole HTTP requests; two with different seeds share no change."""
+        return [self._request(body) for body in self.bodies(count)]
+
+    def bodies(self, count: int) -> list[bytes]:
+        """The same, without HTTP around them."""
         pick = random.Random(self.seed)
-        return [self._request(write(self._body(pick, number))) for number in range(count)]
+        return [write(self._body(pick, number)) for number in range(count)]
 
     def _request(self, body: bytes) -> bytes:
         lines = [f"POST {PATH} HTTP/1.1", "Host: bench", f"Content-Length: {len(body)}"]
@@ -29,7 +38,7 @@ class Traffic:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     def _body(self, pick: random.Random, number: int) -> dict[str, Any]:
-        waba = str(100_000_000_000 + pick.randrange(WABAS))
+        waba = waba_id(pick.randrange(WABAS))
         kind = pick.random()
         if kind < _ACCOUNT_SHARE:
             value: dict[str, Any] = {"event": "ACCOUNT_RECONNECTED"}

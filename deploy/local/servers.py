@@ -59,8 +59,11 @@ def reply(port: int, request: bytes, size: int = 64) -> bytes:
         return b""
 
 
-def postgresql(folder: Path, *, fsync: bool) -> Program:
-    """PostgreSQL refuses to run as root: then it runs as the user its package made."""
+def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None = None) -> Program:
+    """PostgreSQL refuses to run as root: then it runs as the user its package made.
+
+    `options` are settings of postgresql.conf, beside ours.
+    """
     user = "postgres" if os.geteuid() == 0 else None
     port, password = free_port(), secrets.token_hex(16)
     data = folder / "postgresql"
@@ -75,7 +78,7 @@ def postgresql(folder: Path, *, fsync: bool) -> Program:
          f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"],
         stdout=subprocess.DEVNULL, user=user, cwd="/", check=True,
     )  # fmt: skip
-    options = {
+    settings = {
         "listen_addresses": LOOPBACK,
         "port": port,
         "unix_socket_directories": "",
@@ -83,8 +86,8 @@ def postgresql(folder: Path, *, fsync: bool) -> Program:
         "fsync": "on" if fsync else "off",
         "shared_buffers": "256MB",
         "max_wal_size": "2GB",
-    }
-    flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
+    } | dict(options or {})
+    flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     # An SSLRequest is answered with one byte, before any authentication.
     ask_ssl = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
     return Program(

@@ -1,0 +1,134 @@
+"""The fixed loads of the guard: what each service is given in a round, and what that cost."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel
+from uuid_utils.compat import uuid7
+
+from bench.load import apply
+from bench.meter import Meter, Pace, Reading
+from bench.traffic import Traffic
+from shared.broker.link import connect
+from shared.broker.topology import EVENTS, RAW, WORK
+from shared.messages import Webhook, encode_webhook, join_bundle
+from shared.store.pool import Connection
+
+INGRESS_WEBHOOKS = 15_000
+PROCESSOR_WEBHOOKS = 12_000
+#: Webhooks of one message that the processor is given.
+BUNDLE = 20
+#: Where half of what the processor tells goes.
+LISTENER = "bench.listener"
+DEADLINE_SECONDS = 120
+
+#: By name what one webhook cost.
+Figures = dict[str, float]
+
+
+class IngressLoad:
+    """As fast as it answers: signed webhooks over 64 connections."""
+
+    def __init__(self, port: int, env: Mapping[str, str]) -> None:
+        self._port = port
+        self._env = env
+        self._seed = 1
+
+    async def round(self, meter: Meter) -> Figures:
+        self._seed += 1
+        traffic = Traffic(self._seed, self._env["META_APP_SECRET"])
+        requests = traffic.requests(INGRESS_WEBHOOKS)
+        before, pace = await meter.read(), Pace()
+        async with pace.sampled():
+            result = await apply(self._port, requests)
+        after = await meter.read()
+        if result.refused:
+            raise RuntimeError(f"{result.refused} webhooks were refused")
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as connection:
+            channel = await connection.channel()
+            purged = await (await channel.get_queue(RAW)).purge()
+        bundles = purged.message_count or 0
+        return {
+            "ingress: CPU us": _cpu(before, after, "ingress", pace, INGRESS_WEBHOOKS),
+            "ingress: broker CPU us": _cpu(before, after, "rabbitmq", pace, INGRESS_WEBHOOKS),
+            "ingress: broker messages": bundles / INGRESS_WEBHOOKS,
+        }
+
+
+class ProcessorLoad:
+    """The same bundles each time, all there before it begins: so that its groups are the same."""
+
+    def __init__(self, env: Mapping[str, str], database: Connection) -> None:
+        self._env = env
+        self._database = database
+        self._seed = 1_000
+
+    async def round(self, meter: Meter) -> Figures:
+        self._seed += 1
+        await self._database.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
+        await self._database.execute("CHECKPOINT")
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as connection:
+            channel = await connection.channel()
+            listener = await channel.declare_queue(
+                LISTENER, durable=True, arguments={"x-queue-type": "quorum"}
+            )
+            await listener.bind(EVENTS, routing_key="#")
+            meter.pause("processor")
+            try:
+                await self._publish(channel)
+                before, pace = await meter.read(), Pace()
+            finally:
+                meter.resume("processor")
+            async with pace.sampled():
+                await self._until_done()
+            after = await meter.read()
+            events = (await listener.purge()).message_count or 0
+        count = PROCESSOR_WEBHOOKS
+        return {
+            "processor: CPU us": _cpu(before, after, "processor", pace, count),
+            "processor: PostgreSQL CPU us": _cpu(before, after, "postgresql", pace, count),
+            "processor: broker CPU us": _cpu(before, after, "rabbitmq", pace, count),
+            "processor: WAL bytes": (after.wal - before.wal) / count,
+            "processor: statements": (after.statements - before.statements) / count,
+            "processor: events": events / count,
+        }
+
+    async def _publish(self, channel: AbstractChannel) -> None:
+        bodies = Traffic(self._seed, self._env["META_APP_SECRET"]).bodies(PROCESSOR_WEBHOOKS)
+        items = [
+            encode_webhook(
+                Webhook(uuid7(), datetime.now(UTC), "whatsapp", "sha256=" + "0" * 64, body)
+            )
+            for body in bodies
+        ]
+        exchange = await channel.get_exchange(WORK, ensure=False)
+        bundles = [items[i : i + BUNDLE] for i in range(0, len(items), BUNDLE)]
+        await asyncio.gather(
+            *(
+                exchange.publish(
+                    Message(join_bundle(bundle), delivery_mode=DeliveryMode.PERSISTENT), RAW
+                )
+                for bundle in bundles
+            )
+        )
+
+    async def _until_done(self) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not await self._is_done():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the processor never finished its round")
+            await asyncio.sleep(0.2)
+
+    async def _is_done(self) -> bool:
+        count = await self._database.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
+        return count == PROCESSOR_WEBHOOKS and not await self._database.fetchval(
+            "SELECT EXISTS (SELECT FROM events WHERE published_at IS NULL)"
+        )
+
+
+def _cpu(before: Reading, after: Reading, name: str, pace: Pace, webhooks: int) -> float:
+    """Microseconds a webhook, at the reference's pace."""
+    return (after.cpu[name] - before.cpu[name]) / webhooks / pace.factor * 1e6

@@ -1,0 +1,39 @@
+"""Private servers for a benchmark, and the environment of the services that use them."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local import servers
+from deploy.local.supervisor import Supervisor
+from shared.broker import topology
+from shared.broker.link import connect
+from shared.store.migrate import migrate
+
+
+async def prepare(
+    folder: Path, supervisor: Supervisor, postgresql_options: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Start the servers in `folder`; the environment for services that use them."""
+    broker = servers.rabbitmq(folder, management_port=None)
+    redis = servers.redis(folder)
+    database = servers.postgresql(folder, fsync=True, options=postgresql_options or {})
+    for program in (*broker, redis, database):
+        supervisor.start(program)
+    await migrate(database.url)
+    async with await connect(broker[-1].url, "bench") as connection:
+        await topology.declare(connection, (30, 300, 1800))
+    return {
+        "ENVIRONMENT": "local",
+        "HOST": servers.LOOPBACK,
+        "DATABASE_URL": database.url,
+        "REDIS_URL": redis.url,
+        "RABBITMQ_URL": broker[-1].url,
+        "META_APP_SECRET": secrets.token_hex(16),
+        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
+        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+        "META_APP_ID": "750000000000001",
+        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
+        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nobody is asked
+    }
