@@ -22,8 +22,8 @@ from bench.contestants import Contestant, ours, peer
 from bench.load import Result, apply
 from bench.stack import prepare
 from bench.traffic import Traffic
-from deploy.local import install
-from deploy.local.supervisor import Supervisor
+from deploy.local.stack import install
+from deploy.local.stack.supervisor import Supervisor
 from shared.store.pool import Connection
 
 ROUNDS = 3

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy.local.servers import LOOPBACK, Program, free_port, reply
+from deploy.local.stack.servers import LOOPBACK, Program, free_port, reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from bench.load import apply
 from bench.meter import Meter, Pace, Reading
 from bench.traffic import Traffic
-from shared.broker.link import connect
+from shared.broker.connect import connect
 from shared.broker.topology import EVENTS, RAW, WORK
 from shared.messages import Webhook, encode_webhook, join_bundle
 from shared.store.pool import Connection

@@ -24,11 +24,11 @@ from bench.meter import Meter
 from bench.stack import prepare
 from bench.traffic import WABAS, waba_id
 from bench.verdict import Compared, compare, load, save, summarize
-from deploy.local import install
-from deploy.local.supervisor import Supervisor
-from shared.actions import settling
-from shared.store import onboardings, organizations
-from shared.store.onboardings import Start
+from deploy.local.stack import install
+from deploy.local.stack.supervisor import Supervisor
+from shared.actions import connection_state
+from shared.store.connections import onboardings, organizations
+from shared.store.connections.onboardings import Start
 from shared.store.pool import Connection
 
 ROUNDS = 8
@@ -97,7 +97,7 @@ async def _give_owners(url: str) -> None:
             await organizations.add(conn, organization_id)
             start = Start(organization_id, f"bench-{number}", now + timedelta(days=1))
             await onboardings.start(conn, start)
-            await settling.prove(conn, start.tracking_code, waba_id(number), None, now)
+            await connection_state.prove(conn, start.tracking_code, waba_id(number), None, now)
     await conn.close()
 
 

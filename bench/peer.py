@@ -23,7 +23,7 @@ from services.ingress.app import PATH
 from shared.crypto import KeyRing
 from shared.domain.splitting import split
 from shared.messages import Webhook
-from shared.store import changes, webhooks
+from shared.store.intake import changes, webhooks
 
 SECRET = os.environ["META_APP_SECRET"].encode()
 RING = KeyRing([bytes.fromhex(os.environ["BODY_ENCRYPTION_KEY"])])

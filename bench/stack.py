@@ -4,10 +4,10 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local import servers
-from deploy.local.supervisor import Supervisor
+from deploy.local.stack import servers
+from deploy.local.stack.supervisor import Supervisor
 from shared.broker import topology
-from shared.broker.link import connect
+from shared.broker.connect import connect
 from shared.store.migrate import migrate
 
 

@@ -36,7 +36,7 @@ class Cache:
     def __init__(self, redis: Redis, registry: CollectorRegistry) -> None:
         self._redis = redis
         self._lookups = Counter(
-            "cache_lookups",
+            "porteiro_cache_lookups",
             "hit, miss, or down: Redis was not asked or did not answer",
             ["kind", "outcome"],
             registry=registry,

@@ -27,6 +27,8 @@ MAX_CACHED_SUBKEYS = 1024
 class Undecryptable(Exception):
     """The envelope is damaged, belongs elsewhere, or its key is not in the ring."""
 
+    code = "undecryptable"
+
 
 class KeyRing:
     """The first key writes, every key reads; `associated` binds an envelope to its place.

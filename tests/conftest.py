@@ -1,6 +1,7 @@
 """The servers every test may use, and the services under test, started in this process."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -11,9 +12,10 @@ from pytest import Config, MonkeyPatch
 from shared.broker.topology import DEAD, WORK_QUEUES, retry_name
 from shared.crypto import KeyRing
 from shared.store.pool import Connection, Pool, open_pool
-from tests import servers
-from tests.broker import Broker, open_broker
-from tests.environment import BODY_KEY, service_environment
+from tests.support import servers
+from tests.support.broker import Broker, open_broker
+from tests.support.environment import BODY_KEY, service_environment
+from tests.support.onboarding_setup import House, open_house
 
 _SERVERS = pytest.StashKey[servers.TestServers]()
 
@@ -102,3 +104,11 @@ def environment(
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
+
+
+@pytest.fixture
+async def house(environment: dict[str, str], pool: Pool) -> AsyncIterator[House]:
+    """Every service and a simulated Meta, whose time is now."""
+    async with open_house(environment, pool) as house:
+        house.meta.time = time.time()
+        yield house

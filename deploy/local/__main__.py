@@ -10,13 +10,13 @@ from typing import Any
 
 import typer
 
-from deploy.local import install
 from deploy.local.chaos import storm
 from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.chaos.outage import Outage
-from deploy.local.demo.telling import tell
-from deploy.local.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
-from deploy.local.supervisor import MARK, sweep
+from deploy.local.demo.play import tell
+from deploy.local.stack import install
+from deploy.local.stack.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
+from deploy.local.stack.supervisor import MARK, sweep
 
 UP_SECONDS = 120
 

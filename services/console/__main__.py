@@ -3,31 +3,31 @@
 from contextlib import AsyncExitStack
 
 import structlog
-from prometheus_client import CollectorRegistry
 
-from services.console.addresses import Addresses
-from services.console.app import Serving, create_app
-from services.console.checking import CheckApi
-from services.console.connections import ConnectionsApi
-from services.console.metrics import ConsoleMetrics
-from services.console.nudges import Nudges
-from services.console.onboarding import OnboardingApi
-from services.console.orphans import OrphansApi
-from services.console.pages import Pages
-from services.console.settings import ConsoleSettings
-from services.console.signup import Signup
-from shared import crash
-from shared.actions.means import Means
-from shared.broker.link import keep_connected
+from services.console.api.check_connection import CheckApi
+from services.console.api.connections import ConnectionsApi
+from services.console.api.onboarding import OnboardingApi
+from services.console.api.orphans import OrphansApi
+from services.console.connect.pages import Pages
+from services.console.follow_up_nudges import Nudges
+from services.console.http.addresses import Addresses
+from services.console.http.app import Serving, create_app
+from services.console.http.metrics import ConsoleMetrics
+from services.console.onboardings import Signup
+from shared.actions.follow_up_context import Means
+from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.broker.topology import PROVISION
 from shared.cache import Cache, open_redis
 from shared.crypto import KeyRing
 from shared.graph.client import open_graph
-from shared.health import Health, serve_health
-from shared.http import serve
-from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
-from shared.settings import hex_bytes, load
+from shared.process import crash_points
+from shared.process.health import Health, serve_health
+from shared.process.http import serve
+from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.metrics import open_registry
+from shared.settings.console import ConsoleSettings
+from shared.settings.groups import hex_bytes, load
 from shared.store.pool import look, open_pool
 
 log = structlog.get_logger()
@@ -38,8 +38,8 @@ POOL_SIZE = 8
 async def main(stop: Stop) -> None:
     settings = load(ConsoleSettings)
     if settings.crash_at:
-        crash.arm(settings.crash_at)
-    registry = CollectorRegistry()
+        crash_points.arm(settings.crash_at)
+    registry = open_registry()
     health = Health(registry)
     broker, database, redis_up = map(health.dependency, ("broker", "database", "redis"))
     health.needs = [[database]]  # nudges and the cache only make it faster

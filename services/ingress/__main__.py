@@ -3,24 +3,24 @@
 from contextlib import AsyncExitStack
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from services.ingress.app import WebhookRoutes, create_app
-from services.ingress.door import Door
+from services.ingress.batching_sink import Road
 from services.ingress.lanes import COPY_SECONDS, Lanes
 from services.ingress.metrics import IngressMetrics
-from services.ingress.road import Road
-from services.ingress.roads import QUEUES, BrokerRoad, DatabaseRoad
-from services.ingress.settings import IngressSettings
-from shared import crash
-from shared.broker.link import keep_connected
+from services.ingress.receiver import Door
+from services.ingress.sinks import QUEUES, BrokerRoad, DatabaseRoad
+from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.cache import open_redis
 from shared.crypto import KeyRing
-from shared.health import Health, serve_health
-from shared.http import serve
-from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
-from shared.settings import Environment, hex_bytes, load
+from shared.process import crash_points
+from shared.process.health import Health, serve_health
+from shared.process.http import serve
+from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.metrics import open_registry
+from shared.settings.groups import Environment, hex_bytes, load
+from shared.settings.ingress import IngressSettings
 from shared.store.pool import look, open_pool
 
 log = structlog.get_logger()
@@ -34,8 +34,8 @@ POOL_SIZE = 4
 async def main(stop: Stop) -> None:
     settings = load(IngressSettings)
     if settings.crash_at:
-        crash.arm(settings.crash_at)
-    registry = CollectorRegistry()
+        crash_points.arm(settings.crash_at)
+    registry = open_registry()
     metrics = IngressMetrics(registry)
     health = Health(registry)
     broker, database, cache = map(health.dependency, ("broker", "database", "redis"))

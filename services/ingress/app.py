@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from services.ingress import signature, staging
-from services.ingress.door import Door, NoRoad
 from services.ingress.metrics import IngressMetrics
+from services.ingress.receiver import Door, NoRoad
 from shared.messages import Kind
 
 PATH = "/api/v1/whatsapp/webhook"

@@ -4,7 +4,7 @@ import re
 
 from redis.asyncio import Redis
 
-from shared.store.webhooks import Lane
+from shared.store.intake.webhooks import Lane
 
 #: The set of WABA ids over their limit, written by the processor, which knows owners; it expires.
 SLOW_WABAS_KEY = "wabas.slow"

@@ -9,27 +9,33 @@ _BUNDLE_BUCKETS = (1, 2, 5, 10, 20, 50, 100)
 class IngressMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.accepted = Counter(
-            "webhooks_accepted", "Webhooks answered 200", ["road", "lane"], registry=registry
+            "porteiro_webhooks_accepted",
+            "Webhooks answered 200",
+            ["stored_via", "lane"],
+            registry=registry,
         )
         self.refused = Counter(
-            "webhooks_refused", "Webhooks not taken", ["reason"], registry=registry
+            "porteiro_webhooks_refused", "Webhooks not taken", ["reason"], registry=registry
         )
         self.secret_used = Counter(
-            "webhooks_signed_with", "Which app secret signed", ["secret"], registry=registry
+            "porteiro_webhooks_signed_with",
+            "Which app secret signed",
+            ["secret"],
+            registry=registry,
         )
         self.answer_seconds = Histogram(
-            "webhook_answer_seconds",
+            "porteiro_webhook_answer_seconds",
             "From the last byte of the body to the answer",
             buckets=_ANSWER_BUCKETS,
             registry=registry,
         )
         self.bundle_webhooks = Histogram(
-            "bundle_webhooks",
+            "porteiro_bundle_webhooks",
             "Webhooks that travelled together",
-            ["road"],
+            ["stored_via"],
             buckets=_BUNDLE_BUCKETS,
             registry=registry,
         )
         self.bytes_in_flight = Gauge(
-            "ingress_bytes_in_flight", "Bodies read and not yet durable", registry=registry
+            "porteiro_ingress_bytes_in_flight", "Bodies read and not yet durable", registry=registry
         )

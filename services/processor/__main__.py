@@ -5,34 +5,34 @@ from functools import partial
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
-from prometheus_client import CollectorRegistry
 
-from services.processor.due import DueWork
-from services.processor.fuse import Fuse
-from services.processor.intake import QUEUES, Intake
-from services.processor.loop import Loop
+from services.processor.dead_queue import Fuse
+from services.processor.delivery_queue import QUEUES, Intake
+from services.processor.due_worker import DueWork
+from services.processor.event_relay import Relay
+from services.processor.group_worker import WORKERS, Worker
 from services.processor.metrics import ProcessorMetrics
-from services.processor.nudges import Nudges
-from services.processor.relay import Relay
-from services.processor.settings import ProcessorSettings
-from services.processor.worker import WORKERS, Worker
-from shared import crash
-from shared.actions.failing import Failing
-from shared.actions.following import FollowUps
-from shared.actions.group import Groups
-from shared.actions.means import Means
+from services.processor.polling_loop import Loop
+from services.processor.retry_nudges import Nudges
+from shared.actions.due_rows import Work
+from shared.actions.failures import Failing
+from shared.actions.follow_up_context import Means
+from shared.actions.follow_up_worker import FollowUps
 from shared.actions.metrics import FollowUpMetrics, WorkMetrics
-from shared.actions.working import Work
+from shared.actions.webhook_groups import Groups
+from shared.broker.connect import keep_connected
 from shared.broker.consumer import Consumer
-from shared.broker.link import keep_connected
 from shared.broker.publisher import Publisher
 from shared.broker.topology import CHANGES, DEAD, EVENTS, PROVISION, retry_name
 from shared.cache import Cache, open_redis
 from shared.crypto import KeyRing
 from shared.graph.client import open_graph
-from shared.health import Health, serve_health
-from shared.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
-from shared.settings import hex_bytes, load
+from shared.process import crash_points
+from shared.process.health import Health, serve_health
+from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.metrics import open_registry
+from shared.settings.groups import hex_bytes, load
+from shared.settings.processor import ProcessorSettings
 from shared.store.pool import look, open_pool
 
 log = structlog.get_logger()
@@ -45,8 +45,8 @@ FOLLOW_UP_LOOPS = 4
 async def main(stop: Stop) -> None:
     settings = load(ProcessorSettings)
     if settings.crash_at:
-        crash.arm(settings.crash_at)
-    registry = CollectorRegistry()
+        crash_points.arm(settings.crash_at)
+    registry = open_registry()
     metrics = ProcessorMetrics(registry)
     work_metrics = WorkMetrics(registry)
     health = Health(registry)

@@ -6,16 +6,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 class ProcessorMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.interrupted = Counter(
-            "groups_interrupted", "Groups run again: the servers' fault", registry=registry
+            "porteiro_groups_interrupted", "Groups run again: the servers' fault", registry=registry
         )
         self.unknown_version = Gauge(
-            "bundles_of_unknown_version",
+            "porteiro_bundles_of_unknown_version",
             "Deliveries held back because newer code wrote them",
             registry=registry,
         )
         self.nudges = Counter(
-            "nudges", "Word of rows to be tried again", ["outcome"], registry=registry
+            "porteiro_nudges", "Word of rows to be tried again", ["outcome"], registry=registry
         )
         self.events = Counter(
-            "events_published", "Events for the company's backend", ["outcome"], registry=registry
+            "porteiro_events_published",
+            "Events for the company's backend",
+            ["outcome"],
+            registry=registry,
         )

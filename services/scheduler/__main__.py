@@ -7,21 +7,15 @@ import asyncpg
 import structlog
 import typer
 
-from services.scheduler import (
-    api_keys,
-    connections,
-    dead_letters,
-    events,
-    owners,
-    rotate_keys,
-    sweep,
-)
-from services.scheduler.job import run_job
+from services.scheduler.admin import api_keys, connections, dead_letters, events, owners
+from services.scheduler.jobs import rotate_keys
+from services.scheduler.jobs.retry_sweep import sweep
+from services.scheduler.run_job import run_job
 from shared.broker import topology
-from shared.broker.link import connect
-from shared.settings import DatabaseSettings, TopologySettings, load
+from shared.broker.connect import connect
+from shared.settings.groups import DatabaseSettings, TopologySettings, load
 from shared.store import migrate as migrations
-from shared.store import partitions
+from shared.store.intake import partitions
 
 log = structlog.get_logger()
 app = typer.Typer(
@@ -56,7 +50,7 @@ def declare_topology() -> None:
 @app.command("retry-sweep")
 def retry_sweep() -> None:
     """Work whatever is overdue by five minutes: what the processors' own loops should have done."""
-    run_job("retry-sweep", sweep.sweep())
+    run_job("retry-sweep", sweep())
 
 
 @app.command("rotate-keys")

@@ -8,25 +8,30 @@ _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600
 
 class WorkMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.webhooks = Counter("webhooks_split", "Webhooks that were split", registry=registry)
+        self.webhooks = Counter(
+            "porteiro_webhooks_split", "Webhooks that were split", registry=registry
+        )
         self.changes = Counter(
-            "changes_stored", "Changes, new or known before", ["outcome"], registry=registry
+            "porteiro_changes_stored",
+            "Changes, new or known before",
+            ["outcome"],
+            registry=registry,
         )
         self.failures = Counter(
-            "tries_failed", "Tries that failed for their own sake", ["kind", "outcome"],
+            "porteiro_attempts_failed", "Tries that failed for their own sake", ["kind", "outcome"],
             registry=registry,
         )  # fmt: skip
         self.dead_letters = Counter(
-            "dead_letters", "Letters opened", ["kind", "blame"], registry=registry
+            "porteiro_dead_letters", "Letters opened", ["kind", "blame"], registry=registry
         )
         self.group_webhooks = Histogram(
-            "group_webhooks",
+            "porteiro_group_webhooks",
             "Webhooks stored in one transaction",
             buckets=_GROUP_BUCKETS,
             registry=registry,
         )
         self.rest_seconds = Histogram(
-            "webhook_rest_seconds",
+            "porteiro_webhook_stored_seconds",
             "From the door to rest in PostgreSQL",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
@@ -36,7 +41,7 @@ class WorkMetrics:
 class FollowUpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ends = Counter(
-            "follow_ups",
+            "porteiro_follow_ups",
             "Follow-ups worked: done, put off, blocked until somebody acts",
             ["kind", "outcome"],
             registry=registry,

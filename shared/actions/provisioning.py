@@ -5,9 +5,8 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from shared.actions.means import Means, Outcome, Settled, Waits
-from shared.actions.settling import learn
-from shared.crash import crash_point
+from shared.actions.connection_state import learn
+from shared.actions.follow_up_context import Means, Outcome, Settled, Waits
 from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
 from shared.domain.provisioning import (
@@ -18,9 +17,10 @@ from shared.domain.provisioning import (
     next_step,
     webhooks_arrive,
 )
-from shared.store import connections, facts, follow_ups, numbers, proofs, tokens
-from shared.store.connections import Held
-from shared.store.follow_ups import FollowUp
+from shared.process.crash_points import crash_point
+from shared.store.connections import connections, facts, follow_ups, numbers, proofs, tokens
+from shared.store.connections.connections import Held
+from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Connection, transaction
 
 #: Meta's first webhook wakes what waits for it; beside that it is looked for ever less often.
@@ -98,7 +98,7 @@ async def _know(connection: Connection, means: Means, one: FollowUp) -> Known | 
     if await connections.is_coexistence(connection, waba_id):
         # The dialog said so: never register, whatever Meta says of a number by now.
         found = [replace(number, is_coexistence=True) for number in found]
-    heard = (await facts.holding(connection, [waba_id]))[waba_id].get("heard")
+    heard = (await facts.holding(connection, [waba_id]))[waba_id].get("webhook_received")
     arrive = webhooks_arrive(heard.at if heard else None, proven_at, datetime.now(UTC))
     done = await follow_ups.done_steps(connection, one, proven_at=proven_at)
     return Known(held, token, next_step(found, done, webhooks_arrive=arrive), proven_at)

@@ -7,8 +7,8 @@ from functools import partial
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from shared.broker.link import unless_link_is_lost
-from shared.health import Dependency
+from shared.broker.connect import unless_link_is_lost
+from shared.process.health import Dependency
 
 log = structlog.get_logger()
 

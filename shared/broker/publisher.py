@@ -6,9 +6,9 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError, PublishError
 
-from shared.broker.link import LinkLost, stray_cancellation_is_link_lost
+from shared.broker.connect import LinkLost, stray_cancellation_is_link_lost
 from shared.broker.topology import WORK
-from shared.health import Dependency
+from shared.process.health import Dependency
 
 
 class NotPublished(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from shared.lifecycle import Refusal
+from shared.process.lifecycle import Refusal
 
 WORK = "work"
 DEAD = "dead"

@@ -30,7 +30,7 @@ Name = Literal[
     "history",
     "takedown",
     "setup",
-    "heard",
+    "webhook_received",
 ]
 State = Literal["orphan", "provisioning", "active", "offboarded", "disconnected", "disabled"]
 

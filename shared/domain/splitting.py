@@ -23,6 +23,8 @@ _ITEM_LISTS = ("messages", "statuses")
 class Unparsable(Exception):
     """The bytes are not JSON we can hold exactly; the text says why, never what."""
 
+    code = "unparsable"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -13,14 +13,14 @@ from shared.domain.graph_errors import (
     MetaUnavailable,
     RegisterUnanswered,
 )
-from shared.domain.proving import TokenReport
+from shared.domain.proof import TokenReport
 from shared.domain.provisioning import Number, StepName
 from shared.domain.splitting import as_id
-from shared.graph import reading
+from shared.graph import answers
+from shared.graph.answers import Token, Waba
 from shared.graph.metrics import GraphMetrics
-from shared.graph.reading import Token, Waba
 from shared.graph.transport import Call, Json, Method, Transport, open_session
-from shared.settings import GraphSettings
+from shared.settings.groups import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
 _PAGE_SIZE = "100"
@@ -63,7 +63,7 @@ class Graph:
         answer = await self._transport.call(
             Call("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
         )
-        return reading.read_token(answer)
+        return answers.read_token(answer)
 
     async def debug_token(self, token: str) -> TokenReport:
         """A dead token is a report too, not an error: Meta answers 200."""
@@ -76,7 +76,7 @@ class Graph:
         data = answer.get("data")
         if not isinstance(data, dict):
             raise MetaUnavailable("meta_unavailable")
-        return reading.read_report(data)
+        return answers.read_report(data)
 
     async def read_waba(self, waba_id: str, token: str) -> Waba:
         answer = await self._as_customer(
@@ -105,8 +105,8 @@ class Graph:
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
-            numbers += [number for one in data if (number := reading.read_number(one)) is not None]
-            after = reading.read_next_page(answer)
+            numbers += [number for one in data if (number := answers.read_number(one)) is not None]
+            after = answers.read_next_page(answer)
             if after is None:
                 break
             query = query | {"after": after}
@@ -177,7 +177,7 @@ class Graph:
                 place=business_id,
             )
         )
-        return reading.read_token(answer)
+        return answers.read_token(answer)
 
     async def _as_customer(
         self,

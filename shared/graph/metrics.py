@@ -6,9 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 class GraphMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
-            "graph_calls",
+            "porteiro_graph_calls",
             "Calls to Meta: ok, held back before a limit, or by the error's policy",
             ["call", "outcome"],
             registry=registry,
         )
-        self.seconds = Histogram("graph_call_seconds", "How long Meta took", registry=registry)
+        self.seconds = Histogram(
+            "porteiro_graph_call_seconds", "How long Meta took", registry=registry
+        )

@@ -10,9 +10,9 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing
 from shared.messages import Event
-from shared.store import changes
-from shared.store.connections import Held
-from shared.store.onboardings import Onboarding
+from shared.store.connections.connections import Held
+from shared.store.connections.onboardings import Onboarding
+from shared.store.intake import changes
 from shared.store.pool import Connection
 
 #: How long a claim holds; far past what publishing a batch may take.

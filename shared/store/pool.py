@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from shared.lifecycle import Refusal
+from shared.process.lifecycle import Refusal
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -19,7 +19,7 @@ else:
     Connection = asyncpg.Connection
 
 #: The migration this code needs; a newer schema is fine (migrations suit the code before them).
-REQUIRED_REVISION = "0005"
+REQUIRED_REVISION = "0006"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.crypto import KeyRing, Undecryptable, associated_data
+from shared.store.connections.tokens import pin_place, token_place
 from shared.store.pool import Connection
-from shared.store.tokens import pin_place, token_place
 
 #: A batch's bounds; its last row may go past the second.
 MAX_STEP = 500

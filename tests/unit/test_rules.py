@@ -5,29 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.reading import ROOT, files, imported, parsed, prints, secret_comparisons, shown
+from tests.support.source import ROOT, files, imported, parsed, prints, secret_comparisons, shown
 
 SHIPPED = ("services", "shared")
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES = 400
 
 #: What each part of `shared` may import of ours, beside itself.
-FOUNDATION = {"domain", "settings", "telemetry", "messages"}
+FOUNDATION = {"domain", "settings", "process", "messages"}
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
     "messages": set(),
-    "telemetry": set(),
-    "lifecycle": {"telemetry"},
-    "crash": set(),
-    "http": set(),
-    "forms": {"crash"},
-    "settings": {"lifecycle", "forms"},
-    "health": {"lifecycle"},
+    "process": set(),
+    "settings": {"process"},
     "crypto": FOUNDATION,
-    "store": FOUNDATION | {"lifecycle", "health", "crypto"},
-    "broker": FOUNDATION | {"lifecycle", "health", "crypto"},
-    "graph": FOUNDATION | {"lifecycle", "health", "crypto"},
-    "cache": FOUNDATION | {"lifecycle", "health", "crypto"},
+    "store": FOUNDATION | {"crypto"},
+    "broker": FOUNDATION | {"crypto"},
+    "graph": FOUNDATION | {"crypto"},
+    "cache": FOUNDATION | {"crypto"},
 }
 #: Use cases that two services need: may import all of shared.
 UNBOUND = {"actions"}
@@ -70,13 +65,13 @@ def test_every_part_of_shared_has_its_rule() -> None:
 @pytest.mark.parametrize(
     ("place", "code"),
     [
-        ("shared/domain/splitting.py", "from shared import telemetry"),
+        ("shared/domain/splitting.py", "from shared.process import telemetry"),
         ("shared/domain/splitting.py", "import shared.messages"),
-        ("shared/store/pool.py", "from shared.broker.link import connect"),
+        ("shared/store/pool.py", "from shared.broker.connect import connect"),
         ("shared/store/pool.py", "from shared.actions import replay"),
-        ("shared/broker/link.py", "def late():\n    from shared.store import pool"),
+        ("shared/broker/connect.py", "def late():\n    from shared.store import pool"),
         ("shared/crypto.py", "from services.ingress import app"),
-        ("shared/health.py", "from deploy.local import servers"),
+        ("shared/process/health.py", "from deploy.local import servers"),
         ("services/ingress/app.py", "from services.processor.group import split_webhook"),
         ("services/ingress/app.py", "from services import processor"),
         ("services/ingress/app.py", "import tests.broker"),

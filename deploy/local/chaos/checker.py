@@ -11,7 +11,7 @@ import orjson
 
 from deploy.local.chaos.effects import check_effects
 from deploy.local.chaos.ledger import Ledger
-from shared.domain.account import Untellable, tell
+from shared.domain.account_changes import Untellable, tell
 from shared.domain.facts import Fact, merge
 from shared.domain.splitting import Change, Unparsable, split
 from shared.store.pool import Connection

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.local.chaos.ledger import Ledger
 from shared.domain.facts import Standing, standing
-from shared.store import facts
+from shared.store.connections import facts
 from shared.store.pool import Connection
 
 

@@ -13,7 +13,7 @@ import asyncpg
 import psutil
 
 from deploy.local.simulated_meta.sender import Sent
-from deploy.local.stack import STACK_FILE
+from deploy.local.stack.stack import STACK_FILE
 
 VICTIMS = ("ingress", "processor", "rabbitmq", "postgresql", "redis")
 #: Between two blows; and how long a victim stays frozen: past every deadline of ours but the

@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 
 from deploy.local.simulated_meta.sender import Sent
-from deploy.local.stack import STACK_FILE
+from deploy.local.stack.stack import STACK_FILE
 
 BEFORE_SECONDS = 5
 BROKER_AWAY_SECONDS = 60

@@ -19,10 +19,10 @@ from deploy.local.chaos.ledger import Ledger
 from deploy.local.simulated_meta.sender import Sender, Sent
 from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
-from shared.actions import settling
+from shared.actions import connection_state
 from shared.broker.topology import EVENTS
-from shared.store import onboardings, organizations
-from shared.store.onboardings import Start
+from shared.store.connections import onboardings, organizations
+from shared.store.connections.onboardings import Start
 
 WEBHOOKS_PER_SECOND = 100
 WABAS = [str(710_000_000_000_000 + n) for n in range(10)]
@@ -107,7 +107,7 @@ async def _prepare(facts: dict[str, Any]) -> None:
                 until = datetime.now(UTC) + timedelta(days=1)
                 await onboardings.start(database, Start(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-                await settling.prove(database, waba_id, waba_id, None, long_ago)
+                await connection_state.prove(database, waba_id, waba_id, None, long_ago)
     finally:
         await database.close()
 

@@ -11,7 +11,7 @@ import aiohttp
 import asyncpg
 from redis.asyncio import Redis
 
-from deploy.local.stack import ENV_FILE, LOGS
+from deploy.local.stack.stack import ENV_FILE, LOGS
 from shared.store.pool import Connection
 
 #: Settings whose values are secrets, by the ends of their names.

@@ -216,11 +216,11 @@ async def _look(company: Company) -> None:
 
 
 async def _lookups(company: Company) -> dict[str, float]:
-    """`cache_lookups_total` by outcome."""
+    """`porteiro_cache_lookups_total` by outcome."""
     counts = {"hit": 0.0, "miss": 0.0, "down": 0.0}
     async with company.http.get(f"{company.facts['health']['console']}/metrics") as answer:
         for line in (await answer.text()).splitlines():
-            if line.startswith("cache_lookups_total{"):
+            if line.startswith("porteiro_cache_lookups_total{"):
                 outcome = line.partition('outcome="')[2].partition('"')[0]
                 counts[outcome] += float(line.rpartition(" ")[2])
     return counts

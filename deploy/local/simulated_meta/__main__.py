@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr
 from deploy.local.simulated_meta.app import create_app
 from deploy.local.simulated_meta.sender import Sender
 from deploy.local.simulated_meta.world import MetaApp
-from shared.lifecycle import Stop, run
-from shared.settings import Port, Settings, load
+from shared.process.lifecycle import Stop, run
+from shared.settings.groups import Port, Settings, load
 
 
 class SimulatedMetaSettings(Settings):

@@ -8,9 +8,9 @@ import pytest
 from aio_pika.abc import AbstractConnection
 
 from shared.broker import topology
-from shared.broker.link import connect
-from shared.lifecycle import Refusal
-from tests import servers
+from shared.broker.connect import connect
+from shared.process.lifecycle import Refusal
+from tests.support import servers
 
 
 @pytest.fixture

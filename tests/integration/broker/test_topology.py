@@ -11,10 +11,10 @@ import pytest
 from aio_pika.abc import AbstractConnection
 
 from shared.broker import topology
-from shared.broker.link import connect
-from shared.lifecycle import Refusal
-from tests import servers
-from tests.broker import Broker
+from shared.broker.connect import connect
+from shared.process.lifecycle import Refusal
+from tests.support import servers
+from tests.support.broker import Broker
 
 
 @pytest.fixture

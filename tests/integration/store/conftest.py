@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import servers
+from tests.support import servers
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.domain.splitting import Change
 from shared.messages import Webhook
-from shared.store import changes, webhooks
+from shared.store.intake import changes, webhooks
 from shared.store.pool import Connection
-from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
+from tests.support.samples import make_arrival, make_change, make_webhook, of
 
 
 async def kept(conn: Connection, ring: KeyRing, count: int = 1) -> list[Webhook]:

@@ -6,11 +6,13 @@ from uuid import UUID
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store import changes, due, follow_ups, webhooks
+from shared.store import due
+from shared.store.connections import follow_ups
 from shared.store.due import LEASE, MAX_TOGETHER, Claim, Kind
+from shared.store.intake import changes, webhooks
+from shared.store.intake.webhooks import State
 from shared.store.pool import Connection, Pool, transaction
-from shared.store.webhooks import State
-from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
+from tests.support.samples import make_arrival, make_change, make_webhook, of
 
 LAPSE = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
 

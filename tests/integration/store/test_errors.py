@@ -5,10 +5,10 @@ import asyncio
 import asyncpg
 import pytest
 
-from deploy.local.servers import LOOPBACK, free_port
+from deploy.local.stack.servers import LOOPBACK, free_port
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Connection, Pool, open_pool, transaction
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ADD = "INSERT INTO organizations (id) VALUES ($1)"
 LOCK = "SELECT pg_advisory_xact_lock($1)"

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from shared.store import due, follow_ups
+from shared.store import due
+from shared.store.connections import follow_ups
 from shared.store.pool import Connection, Pool, transaction
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Connection) -> None:

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store import partitions, webhooks
+from shared.store.intake import partitions, webhooks
 from shared.store.migrate import migrate, newest_revision
 from shared.store.pool import REQUIRED_REVISION, Connection
-from tests.integration.store.samples import make_arrival, make_webhook
-from tests.waiting import eventually
+from tests.support.samples import make_arrival, make_webhook
+from tests.support.waiting import eventually
 
 OBJECTS = """
     SELECT relkind::text || ' ' || relname FROM pg_class
@@ -100,7 +100,7 @@ async def test_every_state_is_an_enum(conn: Connection) -> None:
             JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type ON pg_type.oid = atttypid
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
             AND (attname LIKE '%state'
-                OR attname IN ('kind', 'lane', 'road', 'blame', 'outcome'))
+                OR attname IN ('kind', 'lane', 'stored_via', 'blame', 'outcome'))
         """
     )
     assert {record["name"]: record["typtype"] for record in kinds} == {
@@ -113,7 +113,7 @@ async def test_every_state_is_an_enum(conn: Connection) -> None:
         "webhook_changes.state": "e",
         "webhook_log.kind": "e",
         "webhook_log.lane": "e",
-        "webhook_log.road": "e",
+        "webhook_log.stored_via": "e",
         "webhook_log.state": "e",
         "whatsapp_connections.state": "e",
         "whatsapp_connections.token_state": "e",
@@ -230,5 +230,54 @@ async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
         await migrate(empty_database_url, "0004")
         found = [record[0] for record in await connection.fetch(owners)]
         assert found == ["owner_business", "tracking_code"]
+    finally:
+        await connection.close()
+
+
+async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url, "0005")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO webhook_log (id, received_at, digest, kind, lane, road, state)
+            SELECT gen_random_uuid(), now(), '', 'whatsapp', 'fast', road, 'split'
+            FROM unnest(enum_range(NULL::road)) AS road;
+            INSERT INTO webhook_changes (id, webhook_id, received_at, key, state)
+            SELECT gen_random_uuid(), id, now(), convert_to(road::text, 'UTF8'), 'dead'
+            FROM webhook_log;
+            INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
+                                      attempts, first_failed_at)
+            SELECT gen_random_uuid(), 'change', id, webhook_id, 'ours', 'failed: E in shared.x',
+                   'f', 4, now() FROM webhook_changes;
+            INSERT INTO replays (id, outcome, died_until, rate, actor, reason, total, kept)
+            VALUES (gen_random_uuid(), 'replayed', now(), 50, 'ana', 'r', 3, 2);
+            INSERT INTO organizations (id) VALUES ('bakery');
+            INSERT INTO whatsapp_onboarding
+                (id, organization_id, tracking_code, expires_at, claimed_waba_id)
+            VALUES (gen_random_uuid(), 'bakery', 'c', now(), '71');
+            INSERT INTO connection_facts (waba_id, digits, name, value, at, is_takedown)
+            SELECT '71', '', name, 'webhook', now(), false FROM unnest('{heard,ban}'::text[]) name;
+            """
+        )
+        await migrate(empty_database_url, "0006")
+        via = "SELECT stored_via::text FROM webhook_log"
+        assert await values(connection, via) == {"broker", "database"}
+        assert await values(connection, "SELECT skipped FROM replays") == {2}
+        assert await values(connection, "SELECT session_waba_id FROM whatsapp_onboarding") == {"71"}
+        names = "SELECT name FROM connection_facts"
+        assert await values(connection, names) == {"webhook_received", "ban"}
+        open_letters = "SELECT count(*) FROM dead_letters WHERE closed_at IS NULL"
+        assert await values(connection, open_letters) == {2}
+
+        await migrate(empty_database_url, "0005")
+        roads = "SELECT road::text FROM webhook_log"
+        assert await values(connection, roads) == {"broker", "database"}
+        assert await values(connection, "SELECT kept FROM replays") == {2}
+        assert await values(connection, "SELECT claimed_waba_id FROM whatsapp_onboarding") == {"71"}
+        assert await values(connection, names) == {"heard", "ban"}
+        assert await values(connection, open_letters) == {2}
     finally:
         await connection.close()

@@ -10,36 +10,31 @@ import asyncpg
 import pytest
 
 from shared.crypto import KeyRing
-from shared.domain.account import Number
+from shared.domain.account_changes import Number
 from shared.domain.facts import Standing, live
 from shared.domain.provisioning import Step
-from shared.store import (
-    api_keys,
-    changes,
+from shared.store import api_keys, due, events
+from shared.store.connections import (
     codes,
     connections,
-    dead_letters,
-    due,
-    events,
     facts,
     follow_ups,
     numbers,
     onboardings,
     organizations,
     proofs,
-    replays,
     tokens,
     views,
-    webhooks,
 )
-from shared.store.connections import Held
-from shared.store.dead_letters import Letter
+from shared.store.connections.connections import Held
+from shared.store.connections.follow_ups import FollowUp
 from shared.store.due import Claim, Claimed
-from shared.store.follow_ups import FollowUp
+from shared.store.intake import changes, dead_letters, replays, webhooks
+from shared.store.intake.dead_letters import Letter
+from shared.store.intake.replays import Replay, Selection
 from shared.store.pool import Connection
-from shared.store.replays import Replay, Selection
-from tests import servers
-from tests.integration.store.samples import make_arrival, make_change, make_webhook, of
+from tests.support import servers
+from tests.support.samples import make_arrival, make_change, make_webhook, of
 
 ROWS = 100_000
 ONE = UUID(int=1)
@@ -87,7 +82,8 @@ INSERT INTO phone_numbers (waba_id, digits)
     SELECT '7' || n, '1555' || n FROM generate_series(1, {ROWS}) n;
 UPDATE whatsapp_onboarding SET waba_id = '7' || substr(tracking_code, 6), state = 'completed'
     WHERE tracking_code NOT LIKE '%7';
-INSERT INTO webhook_log (id, received_at, digest, kind, lane, road, state, processed, attempts)
+INSERT INTO webhook_log
+    (id, received_at, digest, kind, lane, stored_via, state, processed, attempts)
     SELECT lpad(to_hex(n), 32, '0')::uuid, now() - n * interval '1 second', '\\x00', 'whatsapp',
            'fast', 'broker', CASE WHEN n % 500 = 0 THEN 'unsplit' ELSE 'split' END::webhook_state,
            n % 500 <> 0, n % 1000 / 500 FROM generate_series(1, {ROWS}) n;

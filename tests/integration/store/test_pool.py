@@ -7,10 +7,10 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from shared.lifecycle import Refusal
+from shared.process.lifecycle import Refusal
 from shared.store.migrate import migrate
 from shared.store.pool import REQUIRED_REVISION, Pool, look, open_pool, transaction
-from tests.proxy import Proxy, open_proxy
+from tests.support.proxy import Proxy, open_proxy
 
 #: Far past what a prompt return takes, far below asyncpg's own patience of 30 s.
 GENEROUS_SECONDS = 10

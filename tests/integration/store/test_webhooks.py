@@ -3,9 +3,9 @@
 import pytest
 
 from shared.crypto import KeyRing, Undecryptable
-from shared.store import webhooks
+from shared.store.intake import webhooks
 from shared.store.pool import Connection
-from tests.integration.store.samples import SIGNATURE, make_arrival, make_webhook
+from tests.support.samples import SIGNATURE, make_arrival, make_webhook
 
 EVERYTHING = (
     "SELECT webhook_log::text, webhook_bodies::text FROM webhook_log JOIN webhook_bodies USING (id)"

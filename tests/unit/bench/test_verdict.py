@@ -16,7 +16,9 @@ def test_what_is_recorded_is_the_median_and_how_far_runs_were_apart() -> None:
     [(100.0, False, False), (102.9, False, False), (103.1, True, False), (96.9, False, True)],
 )
 def test_only_a_change_past_the_resolution_is_a_verdict(
-    now: float, is_dearer: bool, is_cheaper: bool
+    now: float,
+    is_dearer: bool,  # noqa: FBT001
+    is_cheaper: bool,  # noqa: FBT001
 ) -> None:
     one = Compared("cpu", Recorded(100.0, 0.02), now)
 

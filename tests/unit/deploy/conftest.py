@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.simulated import SimulatedMeta, simulated_meta
+from tests.support.simulated import SimulatedMeta, simulated_meta
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.environment import APP_SECRET
-from tests.simulated import (
+from tests.support.environment import APP_SECRET
+from tests.support.simulated import (
     BUSINESS,
     COEXISTING,
     NUMBER,

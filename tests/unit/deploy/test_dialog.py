@@ -6,8 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.environment import APP_ID
-from tests.simulated import NUMBER, WABA, Json, SimulatedMeta, coexisting, number
+from tests.support.environment import APP_ID
+from tests.support.simulated import NUMBER, WABA, Json, SimulatedMeta, coexisting, number
 
 URI = "https://app.example.org/callback?tenant=1"
 STATE = 'a b&c="<é>'

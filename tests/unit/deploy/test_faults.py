@@ -6,8 +6,8 @@ import time
 import aiohttp
 import pytest
 
-from tests.environment import APP_SECRET, SYSTEM_TOKEN
-from tests.simulated import BUSINESS, NUMBER, WABA, SimulatedMeta, coexisting, number
+from tests.support.environment import APP_SECRET, SYSTEM_TOKEN
+from tests.support.simulated import BUSINESS, NUMBER, WABA, SimulatedMeta, coexisting, number
 
 APPS = f"{WABA}/subscribed_apps"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.environment import APP_ID
-from tests.simulated import BUSINESS, COEXISTING, WABA, SimulatedMeta, coexisting, number
+from tests.support.environment import APP_ID
+from tests.support.simulated import BUSINESS, COEXISTING, WABA, SimulatedMeta, coexisting, number
 
 PARTNER = "710000000000001"
 INFO = {"waba_id": WABA, "owner_business_id": BUSINESS}

@@ -4,8 +4,16 @@ import json
 
 import pytest
 
-from tests.environment import APP_ID
-from tests.simulated import COEXISTING, NUMBER, WABA, Json, SimulatedMeta, coexisting, number
+from tests.support.environment import APP_ID
+from tests.support.simulated import (
+    COEXISTING,
+    NUMBER,
+    WABA,
+    Json,
+    SimulatedMeta,
+    coexisting,
+    number,
+)
 
 OVERRIDE = "https://elsewhere.example.org/hook"
 SET = {"override_callback_uri": OVERRIDE, "verify_token": "verify-me"}

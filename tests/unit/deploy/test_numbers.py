@@ -1,6 +1,6 @@
 """One-shot rules of numbers: registration and its PIN, the two syncs of coexistence."""
 
-from tests.simulated import (
+from tests.support.simulated import (
     COEXISTING,
     NUMBER,
     WABA,

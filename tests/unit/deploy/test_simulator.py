@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from tests.simulated import WABA, SimulatedMeta, number
+from tests.support.simulated import WABA, SimulatedMeta, number
 
 BODY = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": []}]}
 

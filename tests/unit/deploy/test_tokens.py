@@ -3,8 +3,8 @@
 import pytest
 
 from deploy.local.simulated_meta.access import proof_of
-from tests.environment import APP_ID, APP_SECRET, SYSTEM_TOKEN
-from tests.simulated import BUSINESS, NUMBER, WABA, Json, SimulatedMeta, number
+from tests.support.environment import APP_ID, APP_SECRET, SYSTEM_TOKEN
+from tests.support.simulated import BUSINESS, NUMBER, WABA, Json, SimulatedMeta, number
 
 BOTH = ["whatsapp_business_management", "whatsapp_business_messaging"]
 OTHER_WABA, OTHER_NUMBER = "720000000000011", "740000000000070"

@@ -2,7 +2,7 @@
 
 import faulthandler
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -13,11 +13,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 from pytest import CaptureFixture
 
-from shared import telemetry
-from shared.health import Health
-
-CANARY = "canary-58213"
-Logged = Callable[[], list[dict[str, Any]]]
+from shared.process import telemetry
+from shared.process.health import Health
+from tests.support.logs import CANARY, Logged
 
 
 @pytest.fixture

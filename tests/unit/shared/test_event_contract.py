@@ -16,8 +16,8 @@ from shared.domain.attribution import Why
 from shared.domain.facts import State
 from shared.domain.splitting import split
 from shared.messages import Event, encode_event
-from tests.sending import WABA, message
-from tests.unit.reading import ROOT
+from tests.support.sending import WABA, message
+from tests.support.source import ROOT
 
 CONTRACT = yaml.safe_load((ROOT / "docs/events.asyncapi.yaml").read_text())
 _NOW = datetime.now(UTC)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.ingress.road import Road
-from tests.unit.services.ingress.ferry import Ferry, road_of
+from services.ingress.batching_sink import Road
+from tests.support.fake_sink import Ferry, road_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from shared.domain.splitting import Change, as_id, split
-from tests.unit.payloads import names, payload
+from tests.support.payloads import names, payload
 
 WABA, OTHER_WABA = "731400000000011", "731400000000022"
 PARTNER = "620500000000001"

@@ -1,7 +1,7 @@
 """What a change carries with it: enough to handle it alone, and no more."""
 
-from tests.unit.payloads import payload
-from tests.unit.shared.domain.splits import contents, with_value
+from tests.support.payloads import payload
+from tests.support.splits import contents, with_value
 
 ANA, RUI = "5511955550111", "5511955550122"
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.splitting import split
-from tests.unit.payloads import names, payload
-from tests.unit.shared.domain.rewriting import rewritten
+from tests.support.payloads import names, payload
+from tests.support.rewriting import rewritten
 
 NUMBER = {"phone_number_id": "5093"}
 MESSAGE = {"id": "wamid.1", "from": "5511", "timestamp": "1793", "type": "text"}

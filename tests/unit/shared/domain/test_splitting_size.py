@@ -5,7 +5,7 @@ import sys
 import orjson
 
 from shared.domain.splitting import split
-from tests.unit.shared.domain.splits import with_value
+from tests.support.splits import with_value
 
 
 def batch(size: int) -> bytes:

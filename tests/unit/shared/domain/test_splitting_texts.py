@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from shared.domain.splitting import NAME, PERSON
-from tests.unit.payloads import payload
-from tests.unit.shared.domain.splits import contents, split_one
+from tests.support.payloads import payload
+from tests.support.splits import contents, split_one
 
 
 def test_only_a_test_webhooks_tracking_code_is_read() -> None:

@@ -1,0 +1,228 @@
+"""The whole product on one machine: private servers, the services, a simulated Meta."""
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from deploy.local.stack import servers
+from deploy.local.stack.servers import LOOPBACK, Program, free_port
+from deploy.local.stack.supervisor import Supervisor
+from services.ingress.app import PATH
+from shared.store import api_keys
+
+#: What people and tests read to find the stack; written whole or not at all.
+LOCAL = Path.cwd() / ".local"
+STACK_FILE = LOCAL / "stack.json"
+#: The services' settings, to run `porteiro` by hand: it holds keys, so nobody else may read it.
+ENV_FILE = LOCAL / "porteiro.env"
+LOGS = LOCAL / "logs"
+#: The servers' files live outside the repository: PostgreSQL runs as another user under root, who
+#: could not reach a folder below a private one.
+DATA = Path(tempfile.gettempdir()) / (
+    f"porteiro-{os.geteuid()}-{hashlib.sha256(str(LOCAL).encode()).hexdigest()[:8]}"
+)
+CHECK_SECONDS = 0.2
+#: Ids that Meta has not given to anybody; the simulated Meta takes them for ours.
+META_APP_ID = "750000000000001"
+META_CONFIG_ID = "760000000000001"
+#: Servers of one's own, instead of private ones.
+SERVER_URLS = {"DATABASE_URL": "database", "REDIS_URL": "redis", "RABBITMQ_URL": "rabbitmq"}
+
+
+class Stack:
+    def __init__(self) -> None:
+        self._facts: dict[str, Any] = dict.fromkeys(
+            ("ingress", "console", "simulated_meta", "database", "redis", "rabbitmq",
+             "rabbitmq_management", "prometheus", "api_key", "operator")
+        )  # fmt: skip
+        self._pids: dict[str, int] = {}
+        self._is_complete = False
+        self._supervisor = Supervisor(str(LOCAL), LOGS, self._on_pids)
+        self._env: dict[str, str] = {}
+        self._meta_port = 0
+
+    def run(self) -> None:
+        """Start everything, keep it running until SIGTERM, stop it, and leave nothing behind."""
+        stopped = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        try:
+            self._start()
+            while not stopped.wait(CHECK_SECONDS):
+                self._supervisor.check()
+        finally:
+            STACK_FILE.unlink(missing_ok=True)
+            ENV_FILE.unlink(missing_ok=True)
+            self._supervisor.stop()
+            shutil.rmtree(DATA, ignore_errors=True)
+
+    def _start(self) -> None:
+        shutil.rmtree(DATA, ignore_errors=True)
+        DATA.mkdir(mode=0o711)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._start_servers()
+        self._env = self._environment()
+        for job in ("migrate", "topology"):
+            self._run_job(job)
+        self._reserve_simulated_meta()
+        for name in ("processor", "ingress", "console"):
+            self._start_service(name)
+        self._make_api_key()
+        self._start_simulated_meta()
+        self._write_env()
+        self._is_complete = True
+        self._write()
+
+    def _start_servers(self) -> None:
+        """A server whose URL is in the environment is used as it is, and never stopped."""
+        given = {fact: os.environ.get(name) for name, fact in SERVER_URLS.items()}
+        management = free_port()
+        if not given["rabbitmq"]:
+            self._facts["rabbitmq_management"] = f"http://{LOOPBACK}:{management}"
+            for program in servers.rabbitmq(DATA, management_port=management):
+                self._supervisor.start(program)
+            given["rabbitmq"] = program.url
+        if not given["redis"]:
+            given["redis"] = self._start_program(servers.redis(DATA))
+        if not given["database"]:
+            url = self._start_program(servers.postgresql(DATA, fsync=True))
+            given["database"] = asyncio.run(_create_database(url))
+        self._facts |= given
+
+    def _start_program(self, program: Program) -> str:
+        self._supervisor.start(program)
+        return program.url
+
+    def _environment(self) -> dict[str, str]:
+        self._facts["app_secret"] = secrets.token_hex(16)
+        self._facts["verify_token"] = secrets.token_hex(16)
+        return {
+            "ENVIRONMENT": "local",
+            "HOST": LOOPBACK,
+            "DATABASE_URL": self._facts["database"],
+            "REDIS_URL": self._facts["redis"],
+            "RABBITMQ_URL": self._facts["rabbitmq"],
+            "META_APP_SECRET": self._facts["app_secret"],
+            "META_WEBHOOK_VERIFY_TOKEN": self._facts["verify_token"],
+            "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+            "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+            "META_APP_ID": META_APP_ID,
+            "META_CONFIG_ID": META_CONFIG_ID,
+            "META_APP_ACCESS_TOKEN": f"{META_APP_ID}|{self._facts['app_secret']}",
+            "META_SYSTEM_USER_TOKEN": secrets.token_urlsafe(48),
+        }
+
+    def _run_job(self, job: str) -> None:
+        with (LOGS / f"{job}.log").open("ab") as log:
+            subprocess.run(
+                [sys.executable, "-m", "services.scheduler", job],
+                env={**os.environ, **self._env},
+                stdout=log,
+                stderr=log,
+                check=True,
+            )
+
+    def _start_service(self, name: str) -> None:
+        port, health_port = free_port(), free_port()
+        own = {"PORT": str(port), "HEALTH_PORT": str(health_port)}
+        if name == "console":
+            own["CONSOLE_URL"] = f"http://{LOOPBACK}:{port}"
+        self._supervisor.start(
+            Program(
+                name,
+                [sys.executable, "-m", f"services.{name}"],
+                partial(_answers, f"http://{LOOPBACK}:{health_port}/readyz"),
+                env=self._env | own,
+            )
+        )
+        if name in self._facts:
+            self._facts[name] = f"http://{LOOPBACK}:{port}"
+        self._facts.setdefault("health", {})[name] = f"http://{LOOPBACK}:{health_port}"
+
+    def _reserve_simulated_meta(self) -> None:
+        """Its address, for the services that call it; it starts last, for it calls the ingress."""
+        self._meta_port = free_port()
+        url = f"http://{LOOPBACK}:{self._meta_port}"
+        self._facts["simulated_meta"] = url
+        self._env |= {
+            "META_GRAPH_URL": url,
+            "META_DIALOG_URL": url,
+            "META_SDK_URL": f"{url}/sdk.js",
+        }
+
+    def _make_api_key(self) -> None:
+        self._facts["api_key"] = asyncio.run(_create_api_key(self._facts["database"]))
+
+    def _start_simulated_meta(self) -> None:
+        url = self._facts["simulated_meta"]
+        self._supervisor.start(
+            Program(
+                "simulated_meta",
+                [sys.executable, "-m", "deploy.local.simulated_meta"],
+                partial(_answers, f"{url}/simulator/webhooks"),
+                env=self._env
+                | {
+                    "PORT": str(self._meta_port),
+                    "CALLBACK_URL": f"{self._facts['ingress']}{PATH}",
+                },
+            )
+        )
+
+    def _write_env(self) -> None:
+        ENV_FILE.touch(mode=0o600)
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in self._env.items())
+        ENV_FILE.write_text("".join(lines))
+
+    def _on_pids(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+        if self._is_complete:
+            self._write()
+
+    def _write(self) -> None:
+        LOCAL.mkdir(exist_ok=True)
+        draft = STACK_FILE.with_suffix(".draft")
+        draft.touch(mode=0o600)  # it holds secrets, if only of this machine's stack
+        draft.write_text(json.dumps(self._facts | {"pids": self._pids}, indent=2) + "\n")
+        draft.replace(STACK_FILE)
+
+
+async def _create_database(server_url: str) -> str:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute("CREATE DATABASE porteiro")
+    finally:
+        await connection.close()
+    return server_url.rpartition("/")[0] + "/porteiro"
+
+
+async def _create_api_key(database_url: str) -> str:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return await api_keys.create(connection, "local stack", None)
+    finally:
+        await connection.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http URL
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False

@@ -1,0 +1,244 @@
+"""The connections API: how each stands, and what can be done about it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from services.console.api.onboarding import OrganizationId, RemedyAnswer, told
+from services.console.follow_up_nudges import Nudges
+from services.console.http.endpoints import Call, Endpoint, Model, Problem
+from shared.actions import disconnection
+from shared.crypto import KeyRing
+from shared.domain.facts import LIVE, State
+from shared.store.connections import connections, follow_ups, numbers, tokens, views
+from shared.store.connections.tokens import TokenState
+from shared.store.connections.views import View
+from shared.store.pool import Connection, Pool, transaction
+
+BASE = "/api/v1/whatsapp/connections"
+ONE = BASE + "/{waba_id}"
+MAX_LISTED = 100
+
+MetaId = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+#: The last WABA of the page before; empty: from the first.
+After = Annotated[str, Field(pattern=r"^[0-9]{0,20}$")]
+
+
+class WabaPath(Model):
+    waba_id: MetaId
+
+
+class NumberPath(WabaPath):
+    phone_number_id: MetaId
+
+
+class ListQuery(Model):
+    organization_id: OrganizationId | None = None
+    state: State | None = None
+    after: After = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
+
+
+class PinBody(Model):
+    pin: Annotated[str, Field(pattern=r"^[0-9]{6}$")]
+
+
+class DisconnectBody(Model):
+    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+
+
+class ConnectionAnswer(BaseModel):
+    """`reason` says what keeps it from being active, `next_attempt_at` when it goes on by itself;
+    `left_behind` what stays at Meta."""
+
+    waba_id: str
+    organization_id: str | None
+    attribution: str
+    state: State
+    reason: str | None
+    remedy: RemedyAnswer | None
+    next_attempt_at: datetime | None
+    token_state: TokenState
+    token_expires_at: datetime | None
+    token_checked_at: datetime | None
+    owner_business_id: str | None
+    owned_since: datetime | None
+    is_coexistence: bool
+    left_behind: list[str]
+
+
+class NumberAnswer(BaseModel):
+    phone_number_id: str
+    digits: str
+    is_coexistence: bool
+    is_registered: bool
+
+
+class ConnectionsAnswer(BaseModel):
+    """What follows: the same request with `after` the last WABA."""
+
+    connections: list[ConnectionAnswer]
+
+
+class OneAnswer(ConnectionAnswer):
+    numbers: list[NumberAnswer]
+
+
+class AcceptedAnswer(BaseModel):
+    """It is under way; the connection tells how it goes."""
+
+    status: Literal["accepted"] = "accepted"
+
+
+class ConnectionsApi:
+    def __init__(self, pool: Pool, ring: KeyRing, nudges: Nudges) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._nudges = nudges
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        accepted = {202: AcceptedAnswer}
+        return (
+            Endpoint(
+                "GET", BASE, "listConnections", "Connections that have an owner", self.list,
+                {200: ConnectionsAnswer}, refuses=(403,), query=ListQuery,
+            ),
+            Endpoint(
+                "GET", ONE, "getConnection", "One connection, with its numbers", self.show,
+                {200: OneAnswer}, refuses=(404,), path_model=WabaPath,
+            ),
+            Endpoint(
+                "POST", f"{ONE}/provision", "provisionConnection",
+                "Try to bring it to work once more", self.provision, accepted,
+                refuses=(403, 404, 409), path_model=WabaPath,
+            ),
+            Endpoint(
+                "POST", ONE + "/numbers/{phone_number_id}/pin", "setPin",
+                "The two-step verification PIN a number has", self.set_pin, accepted,
+                refuses=(403, 404), path_model=NumberPath, body=PinBody,
+            ),
+            Endpoint(
+                "POST", f"{ONE}/disconnect", "disconnectConnection",
+                "Disconnect from our side: deregister, unsubscribe, forget the token",
+                self.disconnect, accepted, refuses=(403, 404), path_model=WabaPath,
+                body=DisconnectBody,
+            ),
+        )  # fmt: skip
+
+    async def list(self, call: Call) -> tuple[int, ConnectionsAnswer]:
+        query: ListQuery = call.query
+        async with transaction(self._pool) as connection:
+            found = await views.connections(
+                connection,
+                organization_id=call.known.scope(query.organization_id),
+                state=query.state,
+                after=query.after,
+                limit=query.limit,
+            )
+        return 200, ConnectionsAnswer(connections=[answer(view) for view in found])
+
+    async def show(self, call: Call) -> tuple[int, OneAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find(connection, call)
+            # A provisional owner is told of the connection's state, and of nothing inside.
+            found = await numbers.current(connection, view.waba_id) if _is_proven(view) else []
+        told_of = [
+            NumberAnswer(
+                phone_number_id=one.phone_number_id,
+                digits=one.digits,
+                is_coexistence=one.is_coexistence,
+                is_registered=one.is_registered,
+            )
+            for one in found
+        ]
+        return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
+
+    async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find_proven(connection, call)
+            if view.state not in LIVE:
+                raise Problem(
+                    409, "not_live", f"It is {view.state}: its customer must connect again."
+                )
+            await follow_ups.add(connection, "provision", [view.waba_id])
+        return await self._accepted()
+
+    async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find_proven(connection, call)
+            if not await tokens.set_pin(
+                connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
+            ):
+                raise Problem(404, "no_such_number", "This connection has no such number.")
+            await follow_ups.add(connection, "provision", [view.waba_id])
+        return await self._accepted()
+
+    async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
+        """The customer's own word, for all of the connection's numbers that are not registered."""
+        async with transaction(self._pool) as connection:
+            await connections.lock(connection, [waba_id])
+            view = await views.connection(connection, waba_id, organization_id=organization_id)
+            if view is None or not _is_proven(view):
+                return
+            for number in await numbers.current(connection, waba_id):
+                if not number.is_registered:
+                    await tokens.set_pin(
+                        connection, self._ring, waba_id, number.phone_number_id, pin
+                    )
+            await follow_ups.add(connection, "provision", [waba_id])
+        await self._nudges.send()
+
+    async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        async with transaction(self._pool) as connection:
+            view = await self._find_proven(connection, call)
+            await disconnection.ask(
+                connection, view.waba_id, actor=call.known.actor, reason=call.body.reason
+            )
+        return await self._accepted()
+
+    async def _accepted(self) -> tuple[int, AcceptedAnswer]:
+        await self._nudges.send()
+        return 202, AcceptedAnswer()
+
+    async def _find(self, connection: Connection, call: Call) -> View:
+        view = await views.connection(
+            connection, call.path.waba_id, organization_id=call.known.organization_id
+        )
+        if view is None or view.organization_id is None:
+            raise Problem(404, "no_such_connection", "There is no such connection.")
+        return view
+
+    async def _find_proven(self, connection: Connection, call: Call) -> View:
+        """Locked before it is looked at: else another's proof may come between."""
+        await connections.lock(connection, [call.path.waba_id])
+        view = await self._find(connection, call)
+        if not _is_proven(view):
+            raise Problem(
+                403, "proof_needed", "No proof that it is this organization's stands: connect it."
+            )
+        return view
+
+
+def _is_proven(view: View) -> bool:
+    return view.attribution == "tracking_code"
+
+
+def answer(view: View) -> ConnectionAnswer:
+    return ConnectionAnswer(
+        waba_id=view.waba_id,
+        organization_id=view.organization_id,
+        attribution=view.attribution,
+        state=view.state,
+        reason=view.why,
+        remedy=told(view.remedy),
+        next_attempt_at=view.goes_on_at,
+        token_state=view.token_state,
+        token_expires_at=view.token_expires_at,
+        token_checked_at=view.token_checked_at,
+        owner_business_id=view.owner_business_id,
+        owned_since=view.owned_since,
+        is_coexistence=view.is_coexistence,
+        left_behind=list(view.left_behind),
+    )

@@ -1,0 +1,116 @@
+"""The orphans API: WABAs nobody owns yet, for the company alone."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from services.console.api.connections import AcceptedAnswer, After, WabaPath
+from services.console.api.onboarding import OrganizationId
+from services.console.follow_up_nudges import Nudges
+from services.console.http.endpoints import Call, Caller, Endpoint, Model, Problem
+from shared.actions import orphan_claims
+from shared.cache import Cache
+from shared.domain.facts import State
+from shared.store.connections import views
+from shared.store.pool import Pool, transaction
+
+BASE = "/api/v1/whatsapp/orphans"
+MAX_LISTED = 100
+
+
+class OrphansQuery(Model):
+    after: After = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
+
+
+class ClaimBody(Model):
+    """`actor` is who decided, `reason` why: both go into the audit log."""
+
+    organization_id: OrganizationId
+    actor: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+
+
+class OrphanAnswer(BaseModel):
+    """`candidates` own its business; `waiting_changes` is counted to 1,000."""
+
+    waba_id: str
+    state: State
+    attribution: str
+    owner_business_id: str | None
+    since: datetime
+    waiting_changes: int
+    candidates: list[str]
+
+
+class OrphansAnswer(BaseModel):
+    orphans: list[OrphanAnswer]
+
+
+class OrphansApi:
+    def __init__(self, pool: Pool, cache: Cache, nudges: Nudges) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._nudges = nudges
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return (
+            Endpoint(
+                "GET", BASE, "listOrphans", "WABAs that nobody owns, with what is known of them",
+                self.list, {200: OrphansAnswer}, refuses=(403,), query=OrphansQuery,
+            ),
+            Endpoint(
+                "POST", BASE + "/{waba_id}/claim", "claimOrphan", "Give one to an organization",
+                self.claim, {202: AcceptedAnswer}, refuses=(403, 404, 409), path_model=WabaPath,
+                body=ClaimBody,
+            ),
+        )  # fmt: skip
+
+    async def list(self, call: Call) -> tuple[int, OrphansAnswer]:
+        _only_the_company(call.known)
+        async with transaction(self._pool) as connection:
+            found = await views.orphans(connection, after=call.query.after, limit=call.query.limit)
+        return 200, OrphansAnswer(
+            orphans=[
+                OrphanAnswer(
+                    waba_id=one.waba_id,
+                    state=one.state,
+                    attribution=one.attribution,
+                    owner_business_id=one.owner_business_id,
+                    since=one.since,
+                    waiting_changes=one.waiting_changes,
+                    candidates=list(one.candidates),
+                )
+                for one in found
+            ]
+        )
+
+    async def claim(self, call: Call) -> tuple[int, AcceptedAnswer]:
+        _only_the_company(call.known)
+        body: ClaimBody = call.body
+        async with transaction(self._pool) as connection:
+            refused = await orphan_claims.claim(
+                connection,
+                call.path.waba_id,
+                body.organization_id,
+                actor=f"{body.actor} by {call.known.actor}",
+                reason=body.reason,
+            )
+        if refused == "no_such_waba":
+            raise Problem(404, "no_such_waba", "Nothing is known of this WABA.")
+        if refused is not None:
+            raise Problem(409, refused, "It is another organization's: only a proof changes that.")
+        await self._cache.forget("waba", call.path.waba_id)
+        await self._nudges.send()
+        return 202, AcceptedAnswer()
+
+
+def _only_the_company(caller: Caller) -> None:
+    if caller.organization_id is not None:
+        raise Problem(
+            403,
+            "proof_needed",
+            "An organization claims a WABA by proving it: start an onboarding and log in at Meta.",
+        )

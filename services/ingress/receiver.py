@@ -1,0 +1,61 @@
+"""From verified bytes to a durable webhook: an id, a lane, and the first road that carries it."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from uuid_utils.compat import uuid7
+
+from services.ingress.batching_sink import Road, RoadFailed
+from services.ingress.lanes import Lanes
+from services.ingress.metrics import IngressMetrics
+from shared.messages import Kind, Webhook
+from shared.process.crash_points import crash_point
+
+#: Bodies being read or not yet durable. Past this the door is full and Meta shall come again.
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+
+
+class NoRoad(Exception):
+    """No road made the webhook durable in time: it is not ours yet, Meta must send it again."""
+
+
+class Door:
+    """`roads` in the order they are tried; each has its own deadline, the last one's under 1 s."""
+
+    def __init__(self, roads: Sequence[Road], lanes: Lanes, metrics: IngressMetrics) -> None:
+        self._roads = roads
+        self._lanes = lanes
+        self._metrics = metrics
+        self._bytes = 0
+        self._loop = asyncio.get_running_loop()
+        metrics.bytes_in_flight.set_function(lambda: self._bytes)
+
+    def enter(self, size: int) -> bool:
+        """Reserve room for a body of `size` bytes before it is read; False if there is none."""
+        if self._bytes + size > MAX_BYTES_IN_FLIGHT:
+            return False
+        self._bytes += size
+        return True
+
+    def leave(self, size: int) -> None:
+        self._bytes -= size
+
+    async def accept(self, kind: Kind, signature: str, body: bytes) -> None:
+        """Return once the webhook is durable. Raises NoRoad."""
+        since = self._loop.time()
+        webhook = Webhook(uuid7(), datetime.now(UTC), kind, signature, body)
+        lane = self._lanes.lane_of(body)
+        crash_point("webhook.minted")
+        for road in self._roads:
+            if not road.is_open():
+                continue
+            try:
+                await road.carry(webhook, lane, since=since)
+            except RoadFailed:
+                continue
+            crash_point("webhook.durable")
+            self._metrics.accepted.labels(road.name, lane).inc()
+            self._metrics.answer_seconds.observe(self._loop.time() - since)
+            return
+        raise NoRoad

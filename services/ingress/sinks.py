@@ -1,0 +1,43 @@
+"""The two roads a webhook can take from the door: the broker, and PostgreSQL when that fails."""
+
+from collections.abc import Sequence
+
+from services.ingress.batching_sink import Passenger
+from shared.broker.publisher import Publisher
+from shared.broker.topology import RAW, RAW_SLOW
+from shared.crypto import KeyRing
+from shared.messages import encode_webhook, join_bundle
+from shared.process.crash_points import crash_point
+from shared.store.intake import webhooks
+from shared.store.pool import Pool, transaction
+
+QUEUES: dict[webhooks.Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
+
+
+class BrokerRoad:
+    """Durable means: confirmed by RabbitMQ and not returned."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
+        for lane, queue in QUEUES.items():
+            items = [encode_webhook(p.webhook) for p in passengers if p.lane == lane]
+            if items:
+                await self._publisher.publish(queue, join_bundle(items), timeout=seconds)
+                crash_point("bundle.published")
+
+
+class DatabaseRoad:
+    """Durable means: committed, unsplit; the processor finds it there."""
+
+    def __init__(self, pool: Pool, ring: KeyRing) -> None:
+        self._pool = pool
+        self._ring = ring
+
+    async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
+        arrivals = [webhooks.Arrival(p.webhook, p.lane, "database", "unsplit") for p in passengers]
+        async with transaction(self._pool, wait=seconds) as connection:
+            await webhooks.insert(connection, self._ring, arrivals)
+            crash_point("bundle.storing")
+        crash_point("bundle.stored")

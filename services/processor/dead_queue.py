@@ -1,0 +1,50 @@
+"""The queue `dead`: what the broker itself gave up on becomes rows, bytes unread."""
+
+import re
+from typing import Any
+
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+
+from shared.actions.metrics import WorkMetrics
+from shared.broker.topology import WORK_QUEUES
+from shared.crypto import KeyRing
+from shared.domain.retries import Blame
+from shared.process.crash_points import crash_point
+from shared.store.intake import dead_letters
+from shared.store.pool import Pool, transaction
+
+log = structlog.get_logger()
+
+_REASON = re.compile(r"[a-z_]{1,32}")
+
+
+class Fuse:
+    def __init__(self, pool: Pool, ring: KeyRing, metrics: WorkMetrics) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._metrics = metrics
+
+    async def keep(self, message: AbstractIncomingMessage) -> None:
+        """A dead letter for the message; idempotent."""
+        reason, queue = _death(message.headers.get("x-death"))
+        blame: Blame = "poison" if reason == "delivery_limit" else "ours"
+        async with transaction(self._pool) as connection:
+            is_new = await dead_letters.add_envelope(
+                connection, self._ring, message.body, f"given up: {reason} in {queue}", blame
+            )
+        crash_point("fuse.kept")
+        if is_new:
+            self._metrics.dead_letters.labels("envelope", blame).inc()
+        log.error("envelope.dead", queue=queue, reason=reason)
+
+
+def _death(header: Any) -> tuple[str, str]:
+    """Why and from which queue, as the broker tells it; a publisher could have written anything."""
+    first = header[0] if isinstance(header, list) and header else {}
+    told = first if isinstance(first, dict) else {}
+    reason, queue = str(told.get("reason")), str(told.get("queue"))
+    return (
+        reason if _REASON.fullmatch(reason) else "unknown",
+        queue if queue in WORK_QUEUES else "unknown",
+    )

@@ -1,0 +1,96 @@
+"""Events out: from their rows to the exchange `whatsapp.events`, at least once each."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from services.processor.metrics import ProcessorMetrics
+from shared.broker.publisher import NotPublished, Publisher, Unrouted
+from shared.broker.topology import EVENTS
+from shared.cache import Cache
+from shared.crypto import KeyRing, Undecryptable
+from shared.messages import encode_event
+from shared.process.crash_points import crash_point
+from shared.store import events
+from shared.store.events import Due
+from shared.store.pool import Pool, transaction
+
+log = structlog.get_logger()
+
+#: A third of a claim's lease.
+PUBLISH_SECONDS = 10.0
+#: What the broker would not take, and what cannot be read until somebody mends the keys, rests so
+#: long, and holds up nothing else.
+RESTS = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
+
+
+class Relay:
+    def __init__(
+        self,
+        pool: Pool,
+        ring: KeyRing,
+        publisher: Publisher,
+        cache: Cache,
+        metrics: ProcessorMetrics,
+    ) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._publisher = publisher
+        self._cache = cache
+        self._metrics = metrics
+
+    async def work_once(self) -> bool:
+        """Whether there is more, and the broker takes it."""
+        return self._publisher.is_up and await self._relay_once()
+
+    async def _relay_once(self) -> bool:
+        async with transaction(self._pool) as connection:
+            claimed = await events.claim(connection)
+        if not claimed:
+            return False
+        crash_point("events.claimed")
+        ends = await asyncio.gather(*map(self._publish, claimed))
+        crash_point("events.published")
+        await self._keep(claimed, ends)
+        crash_point("events.marked")
+        for end in ends:
+            self._metrics.events.labels(end).inc()
+        return "failed" not in ends
+
+    async def _publish(self, due: Due) -> str:
+        if due.revision is not None and due.waba_id is not None:
+            await self._cache.forget(
+                "waba", due.waba_id
+            )  # a connection changed, and it is committed
+        try:
+            event = events.opened(due, self._ring)
+            await self._publisher.publish(
+                event.type,
+                encode_event(event),
+                exchange=EVENTS,
+                message_id=str(event.id),
+                timeout=PUBLISH_SECONDS,
+            )
+        except Undecryptable:
+            log.error("event.undecryptable", event_id=due.id)
+            return "undecryptable"
+        except Unrouted:
+            return "unrouted"
+        except NotPublished:
+            return "failed"
+        return "routed"
+
+    async def _keep(self, claimed: Sequence[Due], ends: Sequence[str]) -> None:
+        ids: defaultdict[str, list[UUID]] = defaultdict(list)
+        for event, end in zip(claimed, ends, strict=True):
+            ids[end].append(event.id)
+        async with transaction(self._pool) as connection:
+            await events.mark_published(
+                connection, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
+            )
+            for end, rest in RESTS.items():
+                await events.put_off(connection, ids[end], rest)

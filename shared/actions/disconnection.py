@@ -1,0 +1,104 @@
+"""Disconnecting a connection from our side, a call at a time, and what is left behind at Meta."""
+
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+
+from shared.actions.connection_state import learn
+from shared.actions.follow_up_context import Means, Outcome, Settled
+from shared.domain.facts import Fact
+from shared.domain.graph_errors import CustomerMustAct, MetaRefused
+from shared.domain.provisioning import Step
+from shared.process.crash_points import crash_point
+from shared.store import audit
+from shared.store.connections import connections, follow_ups, numbers, proofs, tokens
+from shared.store.connections.follow_ups import FollowUp
+from shared.store.pool import Connection, transaction
+
+#: Only the customer can take our app out of their business (App installation, 2025).
+APP = "the app stays installed in the customer's business until they remove it"
+SUBSCRIPTION = "our subscription to the account's webhooks stays"
+UNSUBSCRIBE = Step("unsubscribe")
+#: The reason of a connection that we disconnected.
+BY_US = "disconnected_by_us"
+
+
+async def ask(connection: Connection, waba_id: str, *, actor: str, reason: str) -> None:
+    """Have it disconnected, whatever Meta says to it, and nothing else done to it; audited.
+
+    Idempotent. A proof that comes before it is done takes it back.
+    """
+    held = await connections.lock(connection, [waba_id])
+    if any(one.standing.reason == BY_US for one in held):
+        return
+    if not await follow_ups.is_open(connection, "disconnect", waba_id):
+        await audit.add(
+            connection, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
+        )
+        await connections.forget_left_behind(connection, waba_id)
+        await follow_ups.close(connection, ["provision", "read"], waba_id)
+    await follow_ups.add(connection, "disconnect", [waba_id])
+
+
+async def disconnect(means: Means, one: FollowUp) -> Outcome:
+    """The next call: deregister a number where allowed, then unsubscribe (which clears a callback
+    override); at last forget the token. What Meta refuses is left behind and said."""
+    async with transaction(means.pool) as connection:
+        token = await tokens.read(connection, means.ring, one.subject)
+        known = await numbers.current(connection, one.subject)
+        is_coexistence = await connections.is_coexistence(connection, one.subject)
+        done = await follow_ups.done_steps(connection, one, proven_at=datetime.now(UTC))
+        perhaps = await follow_ups.half_registered(connection, one.subject)
+    linked = [number for number in known if is_coexistence or number.is_coexistence]
+    left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
+    if token is None:
+        return await _end(means, one, [APP, *left, SUBSCRIPTION])
+    for number in known:
+        step = Step("deregister", number.phone_number_id)
+        is_registered = number.is_registered or number.phone_number_id in perhaps
+        if is_registered and number not in linked and step not in done:
+            call = means.graph.deregister(one.subject, number.phone_number_id, token.text)
+            kept = f"number {number.phone_number_id} stays registered"
+            return await _take(means, one, step, call, or_else=kept)
+    if UNSUBSCRIBE not in done:
+        call = means.graph.unsubscribe(one.subject, token.text)
+        return await _take(means, one, UNSUBSCRIBE, call, or_else=SUBSCRIPTION)
+    return await _end(means, one, [APP, *left])
+
+
+async def _take(
+    means: Means, one: FollowUp, step: Step, call: Awaitable[None], *, or_else: str
+) -> Outcome:
+    """Make the call; `or_else` is left behind where Meta refuses it for good."""
+    left = []
+    try:
+        await call
+    except (MetaRefused, CustomerMustAct) as error:
+        if error.reason != "never_registered":
+            left = [or_else]
+    crash_point("connection.disconnecting")
+    async with transaction(means.pool) as connection:
+        await connections.lock(connection, [one.subject])
+        await follow_ups.hold(connection, one)
+        if step.name == "deregister" and not left:
+            await numbers.mark_registered(
+                connection, one.subject, step.phone_number_id, is_registered=False
+            )
+        await connections.leave_behind(connection, one.subject, left)
+        await follow_ups.begin_step(connection, one, step)
+        await follow_ups.end_step(connection, one, step)
+        await follow_ups.advance(connection, one)
+    return Settled(step.name)
+
+
+async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
+    async with transaction(means.pool) as connection:
+        [held] = await connections.lock(connection, [one.subject])
+        if held.owner is not None:
+            await proofs.withdraw(connection, one.subject, held.owner.organization_id)
+            await connections.withdraw(connection, one.subject)
+        await tokens.drop(connection, one.subject)
+        await connections.leave_behind(connection, one.subject, left)
+        await learn(connection, one.subject, [Fact("app", BY_US, datetime.now(UTC))])
+        await follow_ups.hold(connection, one)
+        await follow_ups.end(connection, one)
+    return Settled("disconnected")

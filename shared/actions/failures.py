@@ -1,0 +1,104 @@
+"""A try failed for its own sake: its row is tried again later, or dead with a letter."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from shared.actions.metrics import WorkMetrics
+from shared.domain.retries import Blame, Die, decide, describe
+from shared.messages import Nudge
+from shared.store.due import Claim
+from shared.store.intake import changes, dead_letters, webhooks
+from shared.store.pool import Connection
+
+log = structlog.get_logger()
+
+#: What killed whoever tried it left no error of its own.
+_NEVER_FINISHED = "never finished: it ends whoever tries it"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed try as its row says. `after` is the seconds until the next; None where it died."""
+
+    kind: Literal["change", "webhook"]
+    id: UUID
+    attempt: int
+    reason: str
+    after: int | None
+    blame: Blame | None
+    error: Exception | None = None
+
+
+class Failing:
+    """`delays`: the seconds before each retry. What a method returns is to be told after commit."""
+
+    def __init__(self, delays: Sequence[int], metrics: WorkMetrics) -> None:
+        self._delays = delays
+        self._metrics = metrics
+
+    def is_exhausted(self, claim: Claim) -> bool:
+        """Whether every try it has was begun before this claim, and the last never finished."""
+        return claim.attempts > len(self._delays) + 1
+
+    async def fail_change(self, connection: Connection, claim: Claim, error: Exception) -> Failure:
+        """The claimed change is locked by the caller's transaction."""
+        after, blame = self._verdict(error, claim)
+        await changes.fail(connection, claim, describe(error), _timedelta(after))
+        if blame is not None:
+            await dead_letters.add_changes(connection, [claim.id], blame)
+        return Failure("change", claim.id, claim.attempts, describe(error), after, blame, error)
+
+    async def fail_webhook(
+        self, connection: Connection, claim: Claim, error: Exception
+    ) -> list[Failure]:
+        """Empty, and nothing is done, where the claim is void."""
+        after, blame = self._verdict(error, claim)
+        if not await webhooks.fail(connection, claim, describe(error), _timedelta(after)):
+            return []
+        if blame is not None:
+            await dead_letters.add_webhooks(connection, [claim.id], blame)
+        return [Failure("webhook", claim.id, claim.attempts, describe(error), after, blame, error)]
+
+    async def bury_change(self, connection: Connection, last: Claim) -> list[Failure]:
+        """Give up a change whose last try never finished, if it is still as that try left it."""
+        if await changes.load(connection, last) is None:
+            return []
+        await changes.fail(connection, last, _NEVER_FINISHED, None)
+        await dead_letters.add_changes(connection, [last.id], "poison")
+        return [Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
+
+    async def bury_webhook(self, connection: Connection, last: Claim) -> list[Failure]:
+        """Likewise for a webhook."""
+        if not await webhooks.fail(connection, last, _NEVER_FINISHED, None):
+            return []
+        await dead_letters.add_webhooks(connection, [last.id], "poison")
+        return [Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
+
+    def tell(self, failures: Iterable[Failure]) -> list[Nudge]:
+        """Log and count what is committed; the nudges to send."""
+        nudges = []
+        for one in failures:
+            self._metrics.failures.labels(one.kind, "dead" if one.after is None else "retry").inc()
+            told = {f"{one.kind}_id": one.id, "attempt": one.attempt, "reason": one.reason}
+            if one.after is None:
+                self._metrics.dead_letters.labels(one.kind, one.blame).inc()
+                log.error("attempt.failed_for_good", exc_info=one.error, **told)
+            else:
+                log.warning("attempt.failed", exc_info=one.error, **told)
+                nudges.append(Nudge(one.id, one.attempt + 1, one.after))
+        return nudges
+
+    def _verdict(self, error: Exception, claim: Claim) -> tuple[int | None, Blame | None]:
+        verdict = decide(error, claim.attempts, self._delays)
+        if isinstance(verdict, Die):
+            return None, verdict.blame
+        return verdict.after_seconds, None
+
+
+def _timedelta(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,127 @@
+"""Follow-ups: claimed one at a time, tried against Meta, and what becomes of each try."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from shared.actions.connection_reads import read
+from shared.actions.disconnection import disconnect
+from shared.actions.follow_up_context import Means, Outcome, Settled, Waits
+from shared.actions.metrics import FollowUpMetrics
+from shared.actions.onboarding_proof import note_blocked_proof, prove
+from shared.actions.provisioning import AWAITING, note_blocked_setup, provision
+from shared.crypto import Undecryptable
+from shared.domain.graph_errors import GraphError
+from shared.domain.provisioning import Again, Blocked, after_failure
+from shared.process.crash_points import crash_point
+from shared.store import due
+from shared.store.connections import connections, follow_ups
+from shared.store.connections.follow_ups import FollowUp, Kind
+from shared.store.due import Claimed
+from shared.store.errors import is_infrastructure
+from shared.store.pool import Connection, transaction
+
+log = structlog.get_logger()
+
+_RUNS: Mapping[Kind, Callable[[Means, FollowUp], Awaitable[Outcome]]] = {
+    "prove": prove, "provision": provision, "read": read, "disconnect": disconnect,
+}  # fmt: skip
+#: Tells the onboarding or the connection why its follow-up is blocked.
+_NOTES: Mapping[Kind, Callable[[Connection, str, str], Awaitable[None]]] = {
+    "prove": note_blocked_proof, "provision": note_blocked_setup,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUps:
+    """Safe to be worked by many processes at once: each follow-up is claimed by one of them."""
+
+    means: Means
+    delays: Sequence[int]
+    metrics: FollowUpMetrics
+
+    async def work_once(self, *, overdue: timedelta = timedelta(0)) -> bool:
+        """Take one that is due a step further; False: nothing is due.
+
+        Raises PostgreSQL's own errors, and then hands the claim back if it can: an outage is no
+        try. Where the process ends before, the lease lapses and the try counts.
+        """
+        async with transaction(self.means.pool) as connection:
+            claimed = await due.claim(connection, "follow_up", overdue=overdue)
+        if not claimed.claims:
+            return False
+        crash_point("follow_up.claimed")
+        try:
+            await self._work(claimed)
+        except follow_ups.Void:
+            log.info("follow_up.void", count=len(claimed.claims))
+        except (Exception, asyncio.CancelledError) as error:
+            is_told_to_stop = isinstance(error, asyncio.CancelledError)
+            if not is_told_to_stop and not is_infrastructure(error):
+                # A fault of ours: the claim lapses and counts, so it ends as `never_finished`.
+                log.error("follow_up.lapses", count=len(claimed.claims), exc_info=error)
+                return True
+            with suppress(Exception):
+                async with transaction(self.means.pool) as connection:
+                    await due.hand_back(connection, claimed)
+            raise
+        return True
+
+    async def _work(self, claimed: Claimed) -> None:
+        async with transaction(self.means.pool) as connection:
+            one = await follow_ups.load(connection, claimed.claims[0])
+        if one is None:
+            return
+        outcome = await self._try(one)
+        names = {"follow_up_id": str(one.id)}
+        if one.kind != "prove":  # whose subject, a tracking code, is a secret
+            names["waba_id"] = one.subject
+        if isinstance(outcome, Settled):
+            self.metrics.ends.labels(one.kind, "settled").inc()
+            log.info("follow_up.settled", kind=one.kind, outcome=outcome.what, **names)
+            return
+        end = await self._keep(one, outcome)
+        self.metrics.ends.labels(one.kind, end).inc()
+        level = logging.INFO if outcome.reason == AWAITING else logging.WARNING
+        names |= {"kind": one.kind, "outcome": end, "reason": outcome.reason}
+        log.log(level, "follow_up.waits", **names)
+
+    async def _try(self, one: FollowUp) -> Outcome:
+        if one.attempts > len(self.delays) + 1:
+            return Blocked("never_finished")
+        try:
+            return await _RUNS[one.kind](self.means, one)
+        except Undecryptable:
+            return Blocked("undecryptable")
+        except follow_ups.Void:
+            raise
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            reason = error.reason if isinstance(error, GraphError) else "failed"
+            if reason == "failed":
+                log.error("follow_up.failed", kind=one.kind, exc_info=error)
+            age = datetime.now(UTC) - one.asked_at
+            after = after_failure(error, one.attempts, self.delays, age=age)
+            if isinstance(after, Again):
+                return Waits(after.after_seconds, reason, is_try=after.is_try)
+            return after
+
+    async def _keep(self, one: FollowUp, outcome: Waits | Blocked) -> str:
+        async with transaction(self.means.pool) as connection:
+            if one.kind != "prove":  # the locks' order: connection, onboarding, follow-up
+                await connections.lock(connection, [one.subject])
+            if isinstance(outcome, Blocked) and one.kind in _NOTES:
+                await _NOTES[one.kind](connection, one.subject, outcome.reason)
+            await follow_ups.hold(connection, one)
+            if isinstance(outcome, Blocked):
+                await follow_ups.block(connection, one, outcome.reason)
+                return "blocked"
+            after = timedelta(seconds=outcome.after_seconds)
+            await follow_ups.put_off(connection, one, after, outcome.reason, is_try=outcome.is_try)
+            return "put_off"

@@ -1,0 +1,96 @@
+"""Replaying dead letters, or discarding them: one, many, or all of one cause."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from uuid import UUID
+
+from shared.crypto import KeyRing, Undecryptable
+from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
+from shared.process.crash_points import crash_point
+from shared.store import audit
+from shared.store.intake import dead_letters, replays, webhooks
+from shared.store.intake.dead_letters import Letter
+from shared.store.intake.replays import Outcome, Replay, Selection
+from shared.store.intake.webhooks import Arrival
+from shared.store.pool import Connection, Pool, transaction
+
+#: Letters closed in one transaction.
+MAX_STEP = 100
+
+
+async def start(
+    connection: Connection, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
+    reason: str,
+) -> UUID:  # fmt: skip
+    """Record what is wanted, who wants it and why; `run` does it."""
+    replay_id = await replays.add(
+        connection, selection, outcome, rate=rate, actor=actor, reason=reason
+    )
+    await audit.add(
+        connection,
+        actor=actor,
+        action=f"dead_letters.{outcome}",
+        subject=str(replay_id),
+        reason=reason,
+    )
+    return replay_id
+
+
+async def run(
+    pool: Pool, ring: KeyRing, replay_id: UUID, progress: Callable[[Replay], None]
+) -> None:
+    """Go on until the replay is finished, at most its rate of letters a second.
+
+    May be ended at any moment and run again, and by several at once: a letter is closed once.
+    """
+    while True:
+        async with transaction(pool) as connection:
+            replay = await replays.get(connection, replay_id)
+            if replay is None or replay.finished_at is not None:
+                break
+            taken = await _step(connection, ring, replay)
+            crash_point("replay.stepping")
+        progress(replay)
+        await asyncio.sleep(taken / replay.rate)
+    if replay is not None:
+        progress(replay)
+
+
+async def _step(connection: Connection, ring: KeyRing, replay: Replay) -> int:
+    letters = await replays.next_letters(connection, replay, limit=min(MAX_STEP, replay.rate))
+    closing = []
+    for letter in letters:
+        is_replay = replay.outcome == "replayed"
+        if (
+            letter.kind == "envelope"
+            and is_replay
+            and not await _lay_down(connection, ring, letter)
+        ):
+            continue
+        closing.append(letter)
+    await dead_letters.close(connection, closing, outcome=replay.outcome, replay_id=replay.id)
+    if replay.outcome == "discarded":
+        discarded = (one.webhook_id for one in closing if one.kind == "change" and one.webhook_id)
+        await webhooks.settle(connection, Counter(discarded))
+    await replays.advance(
+        connection,
+        replay.id,
+        reached=letters[-1].id if letters else None,
+        done=len(closing),
+        skipped=len(letters) - len(closing),
+    )
+    return len(letters)
+
+
+async def _lay_down(connection: Connection, ring: KeyRing, letter: Letter) -> bool:
+    """The webhooks of an envelope, to be split; False if it is no bundle that we can read."""
+    try:
+        body = await dead_letters.envelope(connection, ring, letter.id)
+        found: list[Webhook] = decode_bundle(body or b"")
+    except (Undecryptable, BrokenEnvelope, UnknownVersion):
+        return False
+    await webhooks.insert(
+        connection, ring, [Arrival(w, "fast", "broker", "unsplit") for w in found]
+    )
+    return True

@@ -1,0 +1,218 @@
+"""A group of webhooks becomes rows in one transaction; what fails for its content fails alone."""
+
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from shared.actions.change_effects import make_effects
+from shared.actions.failures import Failing, Failure
+from shared.actions.metrics import WorkMetrics
+from shared.crypto import KeyRing
+from shared.domain.splitting import Change, split
+from shared.messages import Nudge, Webhook
+from shared.process.crash_points import crash_point
+from shared.store import events
+from shared.store.due import Claim
+from shared.store.errors import is_held_up, is_infrastructure
+from shared.store.intake import changes, webhooks
+from shared.store.intake.webhooks import Arrival, Lane
+from shared.store.pool import Connection, Pool, transaction
+
+log = structlog.get_logger()
+
+#: Bodies that are split together: parsed they take some ten times as much.
+MAX_GROUP_BYTES = 8_000_000
+#: How long rows that others wait behind wait for a lock; what it holds up is handed back.
+IMPATIENT = "SET LOCAL lock_timeout = '200ms'"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a group's changes, and of the webhooks that could not be split."""
+
+    failures: Sequence[Failure]
+    new: int = 0
+    known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A webhook and what it holds; `error` is why it could not be split at the `attempt`-th try."""
+
+    webhook: Webhook
+    lane: Lane
+    changes: Sequence[Change] = ()
+    error: Exception | None = None
+    attempt: int = 1
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.webhook.id, self.attempt)
+
+
+def split_webhook(webhook: Webhook, lane: Lane, attempt: int = 1) -> Split:
+    """Total: a body that cannot be split, for whatever reason, is a result too."""
+    try:
+        found = split(webhook.body, is_test=webhook.kind == "test")
+        return Split(webhook, lane, found, attempt=attempt)
+    except Exception as error:
+        return Split(webhook, lane, error=error, attempt=attempt)
+
+
+def _groups(claims: Sequence[Claim], sizes: Mapping[UUID, int]) -> Iterator[list[Claim]]:
+    """In their order, each of at most MAX_GROUP_BYTES of bodies, or of one webhook."""
+    group: list[Claim] = []
+    room = MAX_GROUP_BYTES
+    for claim in claims:
+        size = sizes.get(claim.id, 0)
+        if group and size > room:
+            yield group
+            group, room = [], MAX_GROUP_BYTES
+        group.append(claim)
+        room -= size
+    if group:
+        yield group
+
+
+async def _each(tries: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
+    """One after the other; at last raises for one that was held up, if any was."""
+    nudges: list[Nudge] = []
+    held_up: Exception | None = None
+    for one in tries:
+        try:
+            nudges += await one
+        except Exception as error:
+            if not is_held_up(error):
+                raise
+            held_up = error
+    if held_up is not None:
+        raise held_up
+    return nudges
+
+
+class Groups:
+    """Stores groups of webhooks. Every method is idempotent and may raise infrastructure errors.
+
+    The nudges a method returns are to be sent, if anybody can.
+    """
+
+    def __init__(self, pool: Pool, ring: KeyRing, failing: Failing, metrics: WorkMetrics) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._failing = failing
+        self._metrics = metrics
+
+    async def store(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """First deliveries from the broker: rows, bodies and changes at once."""
+        splits = [split_webhook(*one) for one in arrived]
+        try:
+            return await self._store(splits)
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            log.warning("group.failed", count=len(splits), exc_info=error)
+            return [nudge for one in splits for nudge in await self._store_alone(one)]
+
+    async def lay_down(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """Redelivered: somebody may have died of them, so they are only kept, to be tried later."""
+        async with transaction(self._pool) as connection:
+            await webhooks.insert(
+                connection,
+                self._ring,
+                [Arrival(w, lane, "broker", "unsplit") for w, lane in arrived],
+            )
+            crash_point("group.laying_down")
+        return []
+
+    async def split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
+        """Split webhooks that are claimed: together, as many as memory bears, or, if that fails,
+        each alone.
+
+        Raises an infrastructure error, see `is_held_up`, for those that somebody's lock holds up;
+        the others are split by then.
+        """
+        async with transaction(self._pool) as connection:
+            sizes = await webhooks.sizes(connection, [claim.id for claim in claims])
+        return await _each(map(self._split_group, _groups(claims, sizes)))
+
+    async def _split_group(self, claims: Sequence[Claim]) -> list[Nudge]:
+        try:
+            return await self._split_laid_down(claims)
+        except Exception as error:
+            if is_infrastructure(error) and not (is_held_up(error) and len(claims) > 1):
+                raise
+            log.warning("group.failed", count=len(claims), exc_info=error)
+            return await _each(map(self._split_alone, claims))
+
+    async def _store(self, splits: Sequence[Split]) -> list[Nudge]:
+        arrivals = [
+            Arrival(s.webhook, s.lane, "broker", "unsplit" if s.error else "split") for s in splits
+        ]
+        async with transaction(self._pool) as connection:
+            new = await webhooks.insert(connection, self._ring, arrivals)
+            splits = [s for s in splits if s.webhook.id in new]
+            kept = await self._keep(connection, splits)
+            crash_point("group.storing")
+        return self._tell(splits, kept)
+
+    async def _store_alone(self, one: Split) -> list[Nudge]:
+        try:
+            return await self._store([one])
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            return await self._store([Split(one.webhook, one.lane, error=error)])
+
+    async def _split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
+        attempts = {claim.id: claim.attempts for claim in claims}
+        async with transaction(self._pool) as connection:
+            await connection.execute(IMPATIENT)
+            loaded = await webhooks.load_unsplit(connection, self._ring, list(attempts))
+            splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
+            await webhooks.mark_split(connection, [s.webhook.id for s in splits if not s.error])
+            kept = await self._keep(connection, splits)
+            crash_point("group.splitting")
+        return self._tell(splits, kept)
+
+    async def _split_alone(self, claim: Claim) -> list[Nudge]:
+        try:
+            return await self._split_laid_down([claim])
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            async with transaction(self._pool) as connection:
+                failures = await self._failing.fail_webhook(connection, claim, error)
+            return self._failing.tell(failures)
+
+    async def _keep(self, connection: Connection, splits: Sequence[Split]) -> Kept:
+        """The changes of what was split, their effects and events; a failure of what was not."""
+        failures = [
+            failure
+            for s in splits
+            if s.error
+            for failure in await self._failing.fail_webhook(connection, s.claim, s.error)
+        ]
+        rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
+        if not rows:
+            return Kept(failures)
+        new = await changes.insert(connection, self._ring, rows)
+        failures += (failed := await make_effects(connection, new, self._failing))
+        failed_ids = {one.id for one in failed}
+        owned = [n.id for n in new if n.organization_id and n.id not in failed_ids]
+        if owned:
+            await events.add_of_changes(connection, owned)
+        return Kept(failures, new=len(new), known=len(rows) - len(new))
+
+    def _tell(self, splits: Sequence[Split], kept: Kept) -> list[Nudge]:
+        """After the commit."""
+        now = datetime.now(UTC)
+        self._metrics.changes.labels("new").inc(kept.new)
+        self._metrics.changes.labels("known").inc(kept.known)
+        self._metrics.group_webhooks.observe(len(splits))
+        self._metrics.webhooks.inc(sum(1 for one in splits if not one.error))
+        for one in splits:
+            self._metrics.rest_seconds.observe((now - one.webhook.received_at).total_seconds())
+        return self._failing.tell(kept.failures)

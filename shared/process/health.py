@@ -1,0 +1,111 @@
+"""What a process depends on and whether that is up: /healthz, /readyz and /metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from shared.process.lifecycle import Refusal
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at a dependency, and the deadline of each.
+LOOK_SECONDS = 2.0
+LOOK_DEADLINE_SECONDS = 2.0
+
+
+class Dependency:
+    """A server this process uses; `seen` is set once the first look at it has ended, either way."""
+
+    def __init__(self, name: str, gauge: Gauge) -> None:
+        self.name = name
+        self.up = False
+        self.seen = asyncio.Event()
+        self._gauge = gauge.labels(name)
+
+    def mark(self, *, up: bool, error: BaseException | None = None) -> None:
+        """Note what was seen; only a change is logged."""
+        if up and not self.up:
+            log.info("dependency.up", dependency=self.name)
+        elif not up and (self.up or not self.seen.is_set()):
+            log.warning("dependency.down", dependency=self.name, exc_info=error)
+        self.up = up
+        self._gauge.set(up)
+        self.seen.set()
+
+    async def watch(
+        self, look: Callable[[], Awaitable[object]], *, every_seconds: float = LOOK_SECONDS
+    ) -> None:
+        """Look again and again, for ever; a Refusal is raised, any other failure means down."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_DEADLINE_SECONDS):
+                    await look()
+            except Refusal:
+                raise
+            except Exception as error:  # whatever a driver raises, the server is not usable
+                self.mark(up=False, error=error)
+            else:
+                self.mark(up=True)
+            await asyncio.sleep(every_seconds)
+
+
+class Health:
+    """Ready means: not stopping, and at least one dependency of every group in `needs` is up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stopping = False
+        self.needs: list[list[Dependency]] = []
+        self._dependencies: list[Dependency] = []
+        self._gauge = Gauge(
+            "porteiro_dependency_up",
+            "1 while the server answers",
+            ["dependency"],
+            registry=registry,
+        )
+
+    def dependency(self, name: str) -> Dependency:
+        self._dependencies.append(Dependency(name, self._gauge))
+        return self._dependencies[-1]
+
+    @property
+    def ready(self) -> bool:
+        return not self.stopping and all(any(d.up for d in group) for group in self.needs)
+
+    def report(self) -> dict[str, object]:
+        states = {d.name: "up" if d.up else "down" for d in self._dependencies}
+        return {"ready": self.ready, "stopping": self.stopping, "dependencies": states}
+
+
+@asynccontextmanager
+async def serve_health(
+    health: Health, registry: CollectorRegistry, *, host: str, port: int
+) -> AsyncIterator[None]:
+    """Answer Kubernetes and Prometheus while the block runs; `stopping` is set as it is left."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="alive")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.json_response(health.report(), status=200 if health.ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        health.stopping = True
+        await runner.cleanup()

@@ -1,0 +1,119 @@
+"""Structured logs that can hold no secret: only known keys pass, and only plain short values."""
+
+import logging
+import sys
+from types import TracebackType
+from typing import Any
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor
+
+#: The only keys whose values reach a log. Ids, numbers and words of ours; never a body, a token, a
+#: signature or the text of somebody else's exception.
+ALLOWED_KEYS = frozenset(
+    """
+    event level timestamp logger service error where sqlstate fault
+    webhook_id change_id waba_id organization_id tracking_code kind field lane stored_via
+    state reason dependency queue attempt attempts count changes seconds port environment
+    revision pid
+    replay_id event_id fingerprint outcome done skipped total key_id newest
+    onboarding_id follow_up_id
+    """.split()
+)
+MAX_VALUE_CHARS = 300
+REDACTED = "[redacted]"
+
+
+def configure(service: str) -> None:
+    """Send every log line, our own and the libraries', to stdout as one JSON object; to a person at
+    a terminal, as text."""
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            pass_foreign_args=True,
+            processors=[
+                _describe_exception,
+                _quote_template,
+                _add_service(service),
+                redact,
+                structlog.dev.ConsoleRenderer() if sys.stdout.isatty() else _render,
+            ],
+        )
+    )
+    logging.raiseExceptions = False  # else a line that cannot be written is shown, secrets and all
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for chatty in ("aio_pika", "aiormq"):  # a lost broker is logged by us, once, as a transition
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def redact(_: Any, __: str, event: EventDict) -> EventDict:
+    """Let known keys with plain values pass; everything else becomes `[redacted]`."""
+    return {key: _plain(value) if key in ALLOWED_KEYS else REDACTED for key, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value)[:MAX_VALUE_CHARS]
+
+
+def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
+    """An exception's type and where it was raised; its text may quote what must stay secret."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["error"] = f"{type(error).__module__}.{type(error).__qualname__}"
+        event["where"] = _frames(error.__traceback__)
+        event["sqlstate"] = getattr(error, "sqlstate", None)
+    return event
+
+
+def _frames(traceback: TracebackType | None, most: int = 12) -> list[str]:
+    frames = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        frames.append(f"{code.co_filename}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return frames[-most:]
+
+
+def _quote_template(_: Any, __: str, event: EventDict) -> EventDict:
+    """A library's line keeps its format string, if it has one, and loses what filled it."""
+    record: logging.LogRecord = event.pop("_record")
+    from_structlog = event.pop("_from_structlog")
+    filled = event.pop("positional_args", None)
+    if not from_structlog:
+        event["event"] = str(record.msg) if filled else "library.logged"
+        event.setdefault("where", f"{record.pathname}:{record.lineno}")
+    return event
+
+
+def _add_service(service: str) -> Processor:
+    def add(_: Any, __: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    return add
+
+
+def _render(_: Any, __: str, event: EventDict) -> str:
+    return orjson.dumps(event, default=str).decode()

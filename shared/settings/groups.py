@@ -1,0 +1,216 @@
+"""What a process may ask of its environment: a field a variable, its name in lower case."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.process.lifecycle import Refusal
+from shared.settings.validators import (
+    COMMA_SEPARATED,
+    crash_place,
+    rising,
+    same_id,
+    secret,
+    strong_key,
+    url,
+)
+
+PLACEHOLDER = re.compile(
+    r"change.?me|example|placeholder|your[-_ ]|x{6}|^test|dummy", re.IGNORECASE
+)
+
+
+#: Where the Graph API lives.
+META_GRAPH_URL = "https://graph.facebook.com"
+
+
+class Environment(StrEnum):
+    PRODUCTION = "production"
+    STAGING = "staging"
+    LOCAL = "local"
+
+
+AppSecret = Annotated[SecretStr, secret(r"[\x21-\x2b\x2d-\x7e]{16,128}")]
+Key = Annotated[SecretStr, AfterValidator(strong_key)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What every process reads; the groups below are mixed in by the services that use them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    environment: Environment = Field(
+        Environment.PRODUCTION, description="production, staging or local"
+    )
+    crash_at: Annotated[str, AfterValidator(crash_place)] | None = Field(
+        None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
+    )
+
+
+class ProcessSettings(Settings):
+    """Every long-running process answers its probes on a port of its own."""
+
+    host: str = Field("0.0.0.0", description="the address to listen on")
+    health_port: Port = Field(9090, description="a port for /healthz, /readyz and /metrics")
+
+
+class DatabaseSettings(Settings):
+    database_url: Annotated[SecretStr, url("postgresql", "postgres")] = Field(
+        description="postgresql://user:password@host:port/database"  # pragma: allowlist secret
+    )
+
+
+class RedisSettings(Settings):
+    redis_url: Annotated[SecretStr, url("redis", "rediss")] = Field(
+        description="redis://[:password@]host:port/db, or rediss:// for TLS"
+    )
+
+
+class BrokerSettings(Settings):
+    rabbitmq_url: Annotated[SecretStr, url("amqp", "amqps")] = Field(
+        description="amqp[s]://user:password@host:port/vhost"  # pragma: allowlist secret
+    )
+
+
+class RetrySettings(Settings):
+    retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(rising)] = Field(
+        (30, 300, 1800), description="rising delays in whole seconds, comma-separated"
+    )
+
+
+class TopologySettings(BrokerSettings, RetrySettings):
+    pass
+
+
+class BodyKeySettings(Settings):
+    body_encryption_key: Key = Field(
+        description="64 hex characters from a random source: openssl rand -hex 32"
+    )
+    body_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated keys of 64 hex characters that may still be read"
+    )
+
+
+class TokenKeySettings(Settings):
+    token_encryption_key: Key = Field(
+        description="64 hex characters from a random source: openssl rand -hex 32"
+    )
+    token_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated keys of 64 hex characters that may still be read"
+    )
+
+
+class AppSecretSettings(Settings):
+    meta_app_secret: AppSecret = Field(
+        description="the app secret from Meta's dashboard: 16 to 128 printable characters"
+    )
+
+
+class GraphSettings(AppSecretSettings):
+    """What is needed to call Meta. The public alias must not contradict."""
+
+    next_public_meta_app_id: str = Field("", description="unset, or the same as META_APP_ID")
+    meta_app_id: str = Field(
+        "",
+        validate_default=True,
+        description="the app's id from Meta's dashboard, digits; NEXT_PUBLIC_META_APP_ID must be"
+        " unset or the same",
+    )
+    meta_app_access_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,512}")] = Field(
+        description="the app's own token: the app's id, a bar, and its secret"
+    )
+    meta_system_user_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,1024}")] | None = Field(
+        None, description="your system user's token, to fetch customers' tokens again without them"
+    )
+    meta_graph_url: str = Field(
+        META_GRAPH_URL,
+        description=f"{META_GRAPH_URL}, and nothing else in production",
+    )
+    meta_graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]{2}\.0$")] = Field(
+        "v25.0", description="a version of the Graph API, as v25.0"
+    )
+
+    @field_validator("meta_app_id")
+    @classmethod
+    def _same_app_id(cls, value: str, info: ValidationInfo) -> str:
+        return same_id(value, info.data.get("next_public_meta_app_id"))
+
+    @field_validator("meta_graph_url")
+    @classmethod
+    def _metas_own(cls, value: str, info: ValidationInfo) -> str:
+        """Nothing but the configuration chooses the host, and in production not even that."""
+        parts = urlsplit(value)
+        is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+        is_production = info.data.get("environment") is Environment.PRODUCTION
+        if value != META_GRAPH_URL and (is_production or not (is_local or parts.scheme == "https")):
+            raise ValueError
+        return value
+
+
+class MetaAppSettings(AppSecretSettings):
+    meta_app_secret_previous: Annotated[tuple[AppSecret, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated app secrets that are still accepted"
+    )
+    meta_webhook_verify_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,256}")] = Field(
+        description="the verify token typed into Meta's dashboard: 8 to 256 printable characters"
+    )
+
+
+def hex_bytes(*keys: SecretStr) -> list[bytes]:
+    """Keys as the bytes their hex stands for."""
+    return [bytes.fromhex(key.get_secret_value()) for key in keys]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """Read `settings` from the environment.
+
+    Raises Refusal with one fault for every missing, malformed or placeholder variable: its name
+    and what is expected, never its value.
+    """
+    try:
+        loaded = settings()
+    except ValidationError as error:
+        raise Refusal(
+            sorted({_fault(settings, e["loc"], e["type"]) for e in error.errors()})
+        ) from None
+    if loaded.environment is Environment.PRODUCTION:
+        _refuse_in_production(loaded)
+    return loaded
+
+
+def _fault(settings: type[Settings], loc: tuple[int | str, ...], kind: str) -> str:
+    field = str(loc[0])
+    found = "is missing" if kind == "missing" else "is malformed"
+    return f"{field.upper()} {found}: expected {settings.model_fields[field].description}"
+
+
+def _refuse_in_production(settings: Settings) -> None:
+    faults = []
+    if settings.crash_at:
+        faults.append("CRASH_AT is set: production must not crash on purpose")
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        secrets = value if isinstance(value, tuple) else (value,)
+        texts = [s.get_secret_value() for s in secrets if isinstance(s, SecretStr)]
+        if any(PLACEHOLDER.search(text) for text in texts):
+            faults.append(f"{field.upper()} is a placeholder: production needs the real value")
+    if faults:
+        raise Refusal(faults)

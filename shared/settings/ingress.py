@@ -1,0 +1,24 @@
+"""What the ingress needs; facing the internet, it never holds TOKEN_ENCRYPTION_KEY."""
+
+from pydantic import Field
+
+from shared.settings.groups import (
+    BodyKeySettings,
+    BrokerSettings,
+    DatabaseSettings,
+    MetaAppSettings,
+    Port,
+    ProcessSettings,
+    RedisSettings,
+)
+
+
+class IngressSettings(
+    ProcessSettings,
+    MetaAppSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    RedisSettings,
+    BodyKeySettings,
+):
+    port: Port = Field(8080, description="a port for Meta's webhooks")

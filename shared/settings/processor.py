@@ -1,0 +1,23 @@
+"""What the processor needs."""
+
+from shared.settings.groups import (
+    BodyKeySettings,
+    DatabaseSettings,
+    GraphSettings,
+    ProcessSettings,
+    RedisSettings,
+    TokenKeySettings,
+    TopologySettings,
+)
+
+
+class ProcessorSettings(
+    ProcessSettings,
+    TopologySettings,
+    DatabaseSettings,
+    RedisSettings,
+    BodyKeySettings,
+    TokenKeySettings,
+    GraphSettings,
+):
+    pass

@@ -1,0 +1,228 @@
+"""Onboardings: one organization's tries to connect, and what the browser and its token said."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.store.pool import Connection
+
+#: How long an exchange takes at most; who is silent since then has died of it.
+EXCHANGE = timedelta(seconds=60)
+
+Flow = Literal["popup", "redirect", "claim"]
+
+#: Messages of Meta's dialog that end it without a result.
+CANCEL, ERROR = "CANCEL", "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new onboarding, as its organization asks for it."""
+
+    organization_id: str
+    tracking_code: str
+    expires_at: datetime
+    flow: Flow = "popup"
+    is_coexistence: bool = False
+    redirect_uri: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Onboarding:
+    """What is known of one; `session_event` and `session_waba_id` are the browser's words, `reason`
+    what its code or its proof came to. `waits_for`: why its proof takes its time, and
+    `next_attempt_at` until when."""
+
+    id: UUID
+    organization_id: str
+    tracking_code: str
+    flow: Flow
+    is_coexistence: bool
+    redirect_uri: str | None
+    state: str
+    reason: str | None
+    session_event: str | None
+    session_waba_id: str | None
+    waba_id: str | None
+    code_hash: bytes | None
+    code_at: datetime | None
+    has_token: bool
+    created_at: datetime
+    expires_at: datetime
+    proven_at: datetime | None
+    waits_for: str | None
+    next_attempt_at: datetime | None
+
+    def why(self, now: datetime) -> str | None:
+        """Why it is not completed yet, or None while it waits for the customer's next step."""
+        if self.state == "expired":
+            return "expired"
+        if self.reason is not None or self.proven_at is not None:
+            return self.reason
+        if self.has_token:
+            return self.waits_for or "proving"
+        if self.code_hash is not None and self.code_at is not None:
+            return "exchanging" if now < self.code_at + EXCHANGE else "code_lost"
+        return {CANCEL: "cancelled", ERROR: "error_reported"}.get(self.session_event or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a message of the browser's comes to: `is_news` where it tells that the customer got no
+    further, and nothing is under way all the same."""
+
+    has_token: bool
+    is_news: bool
+
+
+_SELECT = """
+    SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
+           CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END,
+           reason, session_event, session_waba_id, waba_id, code_hash, code_at,
+           token IS NOT NULL, created_at, expires_at, proven_at, waits_for, next_attempt_at
+    FROM whatsapp_onboarding LEFT JOIN LATERAL (
+        SELECT follow_ups.reason AS waits_for,
+               CASE WHEN follow_ups.reason IS NOT NULL THEN due_at END AS next_attempt_at
+        FROM follow_ups
+        WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending'
+    ) AS waiting ON true
+"""
+
+
+async def start(connection: Connection, one: Start) -> UUID | None:
+    """The new onboarding's id; None if its tracking code or idempotency key is taken."""
+    onboarding_id: UUID | None = await connection.fetchval(
+        """
+        INSERT INTO whatsapp_onboarding
+            (id, organization_id, tracking_code, expires_at, flow, is_coexistence, redirect_uri,
+             idempotency_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+        """,
+        uuid7(),
+        one.organization_id,
+        one.tracking_code,
+        one.expires_at,
+        one.flow,
+        one.is_coexistence,
+        one.redirect_uri,
+        one.idempotency_key,
+    )
+    return onboarding_id
+
+
+async def find(
+    connection: Connection, tracking_code: str, *, organization_id: str | None
+) -> Onboarding | None:
+    """That onboarding, if it is the organization's; None as organization: whosever it is."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)",
+        tracking_code,
+        organization_id,
+    )
+    return None if record is None else Onboarding(*record)
+
+
+async def started_as(
+    connection: Connection, organization_id: str, idempotency_key: str
+) -> Onboarding | None:
+    """The organization's onboarding that was started under this key."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE organization_id = $1 AND idempotency_key = $2",
+        organization_id,
+        idempotency_key,
+    )
+    return None if record is None else Onboarding(*record)
+
+
+async def unfinished(connection: Connection, *, limit: int) -> list[Onboarding]:
+    """Those that are open and got somewhere: a message, a code or a reason; the newest first."""
+    records = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE state = 'open' AND expires_at > now()
+            AND (session_event IS NOT NULL OR code_at IS NOT NULL OR reason IS NOT NULL)
+        ORDER BY expires_at DESC LIMIT $1
+        """,
+        limit,
+    )
+    return [Onboarding(*record) for record in records]
+
+
+async def take_session(
+    connection: Connection,
+    tracking_code: str,
+    *,
+    event: str,
+    session_waba_id: str | None,
+) -> Heard | None:
+    """Keep what the browser says; None where it changes nothing any more: proven or ended.
+
+    A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
+    an earlier finish. What a code or a proof came to, `reason`, is not the browser's to say.
+    """
+    record = await connection.fetchrow(
+        """
+        WITH before AS (
+            SELECT id, session_event FROM whatsapp_onboarding
+            WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+            FOR UPDATE
+        )
+        UPDATE whatsapp_onboarding AS held SET
+            session_event = CASE
+                WHEN $4 OR held.session_event IS NULL OR held.session_event !~ '^FINISH'
+                THEN $2 ELSE held.session_event END,
+            session_waba_id = coalesce($3, session_waba_id)
+        FROM before WHERE held.id = before.id
+        RETURNING token IS NOT NULL,
+            NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
+                AND held.session_event IS DISTINCT FROM before.session_event
+        """,
+        tracking_code,
+        event,
+        session_waba_id,
+        event not in (CANCEL, ERROR),
+    )
+    return None if record is None else Heard(*record)
+
+
+async def note(connection: Connection, one: Onboarding, reason: str | None) -> None:
+    """Why it is stuck; None: it is not."""
+    await connection.execute(
+        "UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason
+    )
+
+
+async def cancel(connection: Connection, tracking_code: str, organization_id: str | None) -> bool:
+    """Close an open onboarding for good, and drop what it held; False where there is none."""
+    status = await connection.execute(
+        """
+        UPDATE whatsapp_onboarding
+        SET state = 'cancelled', reason = 'link_closed', token = NULL, token_expires_at = NULL
+        WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)
+            AND state = 'open' AND proven_at IS NULL
+        """,
+        tracking_code,
+        organization_id,
+    )
+    return status == "UPDATE 1"
+
+
+async def open_for(connection: Connection, waba_ids: Collection[str]) -> set[str]:
+    """Organizations with an open onboarding that may yet name one of these WABAs.
+
+    At most two: more would change no decision, which asks for one that is not the owner.
+    """
+    records = await connection.fetch(
+        """
+        SELECT DISTINCT organization_id FROM whatsapp_onboarding
+        WHERE state = 'open' AND expires_at > now() AND (waba_id IS NULL OR waba_id = ANY($1))
+        LIMIT 2
+        """,
+        list(waba_ids),
+    )
+    return {record["organization_id"] for record in records}

@@ -1,0 +1,148 @@
+"""Connections and orphans as people and programs look at them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.domain.facts import State
+from shared.domain.remedies import Remedy, remedy
+from shared.store.connections.tokens import TokenState
+from shared.store.pool import Connection
+
+_OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A connection; `waits_for` is what a follow-up of it is blocked on or waits for, and
+    `next_attempt_at` when that is tried again: None where it is blocked."""
+
+    waba_id: str
+    organization_id: str | None
+    attribution: str
+    state: State
+    reason: str | None
+    has_token: bool
+    token_state: TokenState
+    token_expires_at: datetime | None
+    token_checked_at: datetime | None
+    owner_business_id: str | None
+    owned_since: datetime | None
+    is_coexistence: bool
+    left_behind: Sequence[str]
+    waits_for: str | None
+    next_attempt_at: datetime | None
+
+    @property
+    def goes_on_at(self) -> datetime | None:
+        """When what keeps it from working is tried again by itself, if it is."""
+        return self.next_attempt_at if self.why == self.waits_for else None
+
+    @property
+    def remedy(self) -> Remedy | None:
+        return remedy(self.why, goes_on=self.goes_on_at is not None)
+
+    @property
+    def why(self) -> str | None:
+        """What keeps it from working, in one word; None where nothing is amiss."""
+        if self.state == "provisioning" and self.next_attempt_at is not None:
+            return self.waits_for
+        if self.state == "active" and self.token_state in _OF_TOKEN:
+            return _OF_TOKEN[self.token_state]
+        told = self.reason or self.waits_for
+        if self.state == "provisioning" and not self.has_token:
+            return told or "no_token"
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A WABA shared with us that nobody owns, with what is known of it."""
+
+    waba_id: str
+    state: State
+    attribution: str
+    owner_business_id: str | None
+    since: datetime
+    waiting_changes: int
+    candidates: Sequence[str]
+
+
+#: Waiting changes are counted to here.
+MAX_COUNTED = 1000
+
+_SELECT = """
+    SELECT waba_id, organization_id, attribution, state, reason, token IS NOT NULL,
+           CASE WHEN token_state IN ('valid', 'expiring') AND token_expires_at <= now()
+                THEN 'expired' ELSE token_state::text END,
+           token_expires_at, token_checked_at, owner_business_id, owned_since, is_coexistence,
+           left_behind, waits_for, next_attempt_at
+    FROM whatsapp_connections LEFT JOIN LATERAL (
+        SELECT follow_ups.reason AS waits_for,
+               CASE WHEN follow_ups.state = 'pending' THEN due_at END AS next_attempt_at
+        FROM follow_ups
+        WHERE subject = waba_id AND follow_ups.state <> 'done' AND kind <> 'prove'
+            AND follow_ups.reason IS NOT NULL
+        ORDER BY kind LIMIT 1
+    ) AS waiting ON true
+"""
+
+
+async def connections(
+    connection: Connection,
+    *,
+    organization_id: str | None,
+    state: str | None = None,
+    after: str = "",
+    limit: int = 100,
+) -> list[View]:
+    """The organization's (None: everybody's that have an owner), by WABA, behind `after`."""
+    records = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE organization_id IS NOT NULL AND ($1::text IS NULL OR organization_id = $1)
+            AND ($2::text IS NULL OR state::text = $2) AND waba_id > $3
+        ORDER BY waba_id LIMIT $4
+        """,
+        organization_id,
+        state,
+        after,
+        limit,
+    )
+    return [View(*record) for record in records]
+
+
+async def connection(
+    connection: Connection, waba_id: str, *, organization_id: str | None
+) -> View | None:
+    """That connection, if it is the organization's; None as organization: whosever it is."""
+    record = await connection.fetchrow(
+        f"{_SELECT} WHERE waba_id = $1 AND ($2::text IS NULL OR organization_id = $2)",
+        waba_id,
+        organization_id,
+    )
+    return None if record is None else View(*record)
+
+
+async def orphans(connection: Connection, *, after: str = "", limit: int = 100) -> list[Orphan]:
+    """Those without an owner, by WABA, behind `after`."""
+    records = await connection.fetch(
+        """
+        SELECT waba_id, state, attribution, owner_business_id, created_at,
+               (SELECT count(*) FROM (
+                   SELECT FROM webhook_changes
+                   WHERE webhook_changes.waba_id = whatsapp_connections.waba_id
+                       AND webhook_changes.organization_id IS NULL
+                   LIMIT $3
+               ) AS waiting),
+               ARRAY(SELECT organization_businesses.organization_id FROM organization_businesses
+                     WHERE business_id = owner_business_id ORDER BY 1)
+        FROM whatsapp_connections
+        WHERE organization_id IS NULL AND waba_id > $1
+        ORDER BY waba_id LIMIT $2
+        """,
+        after,
+        limit,
+        MAX_COUNTED,
+    )
+    return [Orphan(*record) for record in records]

@@ -1,0 +1,215 @@
+"""Dead letters: what was given up, why, and until somebody replays or discards it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.crypto import KeyRing, associated_data
+from shared.domain.retries import Blame
+from shared.store.pool import Connection
+
+Kind = Literal["change", "webhook", "envelope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """`field`, `event`, `waba_id` and `organization_id` are a change's, else None."""
+
+    id: UUID
+    kind: Kind
+    subject_id: UUID
+    webhook_id: UUID | None
+    blame: Blame
+    error: str
+    fingerprint: str
+    attempts: int
+    first_failed_at: datetime
+    died_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    field: str | None
+    event: str | None
+    waba_id: str | None
+    organization_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Open letters of one cause."""
+
+    fingerprint: str
+    kind: Kind
+    blame: Blame
+    error: str
+    count: int
+    first_failed_at: datetime
+    died_at: datetime
+
+
+async def add_webhooks(connection: Connection, ids: Collection[UUID], blame: Blame) -> None:
+    """Letters for dead webhooks, in the transaction that marks them dead. Idempotent."""
+    await connection.execute(
+        """
+        INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
+                                  attempts, first_failed_at)
+        SELECT letter.id, 'webhook', log.id, log.id, $3, last_error,
+               left(encode(sha256(convert_to('webhook|' || last_error, 'UTF8')), 'hex'), 12),
+               attempts, coalesce(first_failed_at, now())
+        FROM unnest($1::uuid[], $2::uuid[]) AS letter (id, webhook_id)
+            JOIN webhook_log AS log ON log.id = letter.webhook_id
+        WHERE log.state = 'dead'
+        ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+        """,
+        [uuid7() for _ in ids],
+        list(ids),
+        blame,
+    )
+
+
+async def add_changes(connection: Connection, ids: Collection[UUID], blame: Blame) -> None:
+    """Letters for dead changes, in the transaction that marks them dead. Idempotent."""
+    await connection.execute(
+        """
+        INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
+                                  attempts, first_failed_at)
+        SELECT letter.id, 'change', change.id, webhook_id, $3, last_error,
+               left(encode(sha256(convert_to(
+                   concat_ws('|', 'change', field, event, last_error), 'UTF8')), 'hex'), 12),
+               attempts, coalesce(first_failed_at, now())
+        FROM unnest($1::uuid[], $2::uuid[]) AS letter (id, change_id)
+            JOIN webhook_changes AS change ON change.id = letter.change_id
+        WHERE change.state = 'dead'
+        ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+        """,
+        [uuid7() for _ in ids],
+        list(ids),
+        blame,
+    )
+
+
+async def add_envelope(
+    connection: Connection, ring: KeyRing, body: bytes, error: str, blame: Blame
+) -> bool:
+    """A letter for a message the broker gave up on, its bytes unread; False if there is one of
+    these bytes already."""
+    digest = sha256(body).digest()
+    id_ = uuid7()
+    status = await connection.execute(
+        """
+        INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
+                                  first_failed_at, body)
+        VALUES ($1, 'envelope', $2, $3, $4, $5, 1, now(), $6)
+        ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+        """,
+        id_,
+        UUID(bytes=digest[:16]),
+        blame,
+        error,
+        sha256(f"envelope|{error}".encode()).hexdigest()[:12],
+        ring.seal(body, _place(id_)),
+    )
+    return status == "INSERT 0 1"
+
+
+async def fingerprints(connection: Connection) -> list[Fingerprint]:
+    """Open letters by their cause, the most numerous first."""
+    records = await connection.fetch(
+        """
+        SELECT fingerprint, min(kind) AS kind, min(blame) AS blame, min(error) AS error,
+               count(*) AS count, min(first_failed_at) AS first_failed_at,
+               max(died_at) AS died_at
+        FROM dead_letters WHERE closed_at IS NULL
+        GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint
+        """
+    )
+    return [Fingerprint(*record) for record in records]
+
+
+async def listed(
+    connection: Connection, *, fingerprint: str | None, after: UUID | None, limit: int
+) -> list[Letter]:
+    """Open letters behind `after`, oldest first."""
+    records = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE dead_letters.closed_at IS NULL AND ($1::text IS NULL OR fingerprint = $1)
+            AND ($2::uuid IS NULL OR dead_letters.id > $2)
+        ORDER BY dead_letters.id LIMIT $3
+        """,
+        fingerprint,
+        after,
+        limit,
+    )
+    return [Letter(*record) for record in records]
+
+
+async def by_ids(connection: Connection, ids: Collection[UUID]) -> list[Letter]:
+    """Letters, open or closed."""
+    records = await connection.fetch(
+        f"{_SELECT} WHERE dead_letters.id = ANY($1) ORDER BY dead_letters.id", list(ids)
+    )
+    return [Letter(*record) for record in records]
+
+
+_SELECT = """
+    SELECT dead_letters.id, kind, subject_id, dead_letters.webhook_id, blame, error, fingerprint,
+           dead_letters.attempts, dead_letters.first_failed_at, died_at, closed_at, outcome,
+           field, event, waba_id, organization_id
+    FROM dead_letters LEFT JOIN webhook_changes
+        ON kind = 'change' AND webhook_changes.id = subject_id
+"""
+
+
+async def envelope(connection: Connection, ring: KeyRing, letter_id: UUID) -> bytes | None:
+    """An envelope's bytes. Raises Undecryptable."""
+    body = await connection.fetchval("SELECT body FROM dead_letters WHERE id = $1", letter_id)
+    return None if body is None else ring.open(body, _place(letter_id))
+
+
+async def close(
+    connection: Connection, letters: Sequence[Letter], *, outcome: str, replay_id: UUID
+) -> None:
+    """Close locked letters: their rows become pending again, or discarded."""
+    by_kind: dict[Kind, list[UUID]] = {"change": [], "webhook": []}
+    for letter in letters:
+        by_kind.setdefault(letter.kind, []).append(letter.subject_id)
+    is_replay = outcome == "replayed"
+    await connection.execute(
+        """
+        UPDATE webhook_changes
+        SET state = $2::change_state, attempts = 0, first_failed_at = NULL,
+            lease_until = '-infinity',
+            next_attempt_at = CASE WHEN $2::change_state = 'pending' THEN now() END
+        WHERE id = ANY($1) AND state = 'dead'
+        """,
+        by_kind["change"],
+        "pending" if is_replay else "discarded",
+    )
+    await connection.execute(
+        """
+        UPDATE webhook_log
+        SET state = $2::webhook_state, attempts = 0, first_failed_at = NULL,
+            lease_until = '-infinity', processed = $2::webhook_state = 'discarded'
+        WHERE id = ANY($1) AND state = 'dead'
+        """,
+        by_kind["webhook"],
+        "unsplit" if is_replay else "discarded",
+    )
+    await connection.execute(
+        """
+        UPDATE dead_letters SET closed_at = now(), outcome = $2, replay_id = $3
+        WHERE id = ANY($1) AND closed_at IS NULL
+        """,
+        [letter.id for letter in letters],
+        outcome,
+        replay_id,
+    )
+
+
+def _place(letter_id: UUID) -> bytes:
+    return associated_data("dead_letters", letter_id.bytes, "body")

@@ -1,0 +1,185 @@
+"""The log of webhooks and their bodies: one row each, under the id it got at the door."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Literal
+from uuid import UUID
+
+from asyncpg import Record
+
+from shared.crypto import KeyRing, associated_data
+from shared.messages import Kind, Webhook
+from shared.store.due import Claim
+from shared.store.pool import Connection
+
+Lane = Literal["fast", "slow"]
+StoredVia = Literal["broker", "database"]
+State = Literal["unsplit", "split", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A webhook as it is about to be stored."""
+
+    webhook: Webhook
+    lane: Lane
+    stored_via: StoredVia
+    state: State
+
+
+async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arrival]) -> set[UUID]:
+    """Store webhooks and their bodies; the ids that were new. Idempotent by id.
+
+    `processed` is true at once for a split webhook: nothing of it is left to do.
+    """
+    arrivals = sorted(arrivals, key=lambda a: a.webhook.id.int)  # one lock order for everybody
+    webhooks = [a.webhook for a in arrivals]
+    new = await connection.fetch(
+        """
+        INSERT INTO webhook_log
+            (id, received_at, digest, kind, lane, stored_via, state, processed)
+        SELECT *, state = 'split'
+        FROM unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::webhook_kind[], $5::lane[],
+                    $6::stored_via[], $7::webhook_state[])
+             AS row (id, received_at, digest, kind, lane, stored_via, state)
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+        """,
+        [w.id for w in webhooks],
+        [w.received_at for w in webhooks],
+        [sha256(w.body).digest() for w in webhooks],
+        [w.kind for w in webhooks],
+        [a.lane for a in arrivals],
+        [a.stored_via for a in arrivals],
+        [a.state for a in arrivals],
+    )
+    ids = {record["id"] for record in new}
+    await _insert_bodies(connection, ring, [w for w in webhooks if w.id in ids])
+    return ids
+
+
+async def _insert_bodies(
+    connection: Connection, ring: KeyRing, webhooks: Sequence[Webhook]
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO webhook_bodies (id, received_at, signature, body)
+        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::bytea[])
+        ON CONFLICT DO NOTHING
+        """,
+        [w.id for w in webhooks],
+        [w.received_at for w in webhooks],
+        [bytes.fromhex(w.signature.removeprefix("sha256=")) or None for w in webhooks],
+        [ring.seal(w.body, _place(w.id)) for w in webhooks],
+    )
+
+
+async def sizes(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+    """How many bytes their sealed bodies have, unread."""
+    records = await connection.fetch(
+        """
+        SELECT id, octet_length(body) FROM webhook_log JOIN webhook_bodies USING (id, received_at)
+        WHERE id = ANY($1)
+        """,
+        list(ids),
+    )
+    return dict(map(tuple, records))
+
+
+async def load_unsplit(
+    connection: Connection, ring: KeyRing, ids: Collection[UUID]
+) -> list[tuple[Webhook, Lane]]:
+    """The named webhooks that are still unsplit, locked until the transaction ends."""
+    records = await connection.fetch(
+        """
+        SELECT id, received_at, kind, lane, signature, body
+        FROM webhook_log JOIN webhook_bodies USING (id, received_at)
+        WHERE id = ANY($1) AND state = 'unsplit'
+        ORDER BY id FOR UPDATE OF webhook_log
+        """,
+        list(ids),
+    )
+    return [(_webhook(record, ring), record["lane"]) for record in records]
+
+
+async def mark_split(connection: Connection, ids: Collection[UUID]) -> None:
+    await connection.execute(
+        """
+        UPDATE webhook_log
+        SET state = 'split', processed = changes_left = 0, last_error = NULL
+        WHERE id = ANY($1) AND state = 'unsplit'
+        """,
+        list(ids),
+    )
+
+
+async def fail(connection: Connection, claim: Claim, error: str, after: timedelta | None) -> bool:
+    """A try failed: it is tried again `after` that, or dead; False if the claim is void."""
+    status = await connection.execute(
+        """
+        UPDATE webhook_log
+        SET state = CASE WHEN $4::interval IS NULL THEN 'dead' ELSE 'unsplit' END::webhook_state,
+            attempts = $2, last_error = $3, lease_until = coalesce(now() + $4, '-infinity'),
+            first_failed_at = coalesce(first_failed_at, now())
+        WHERE id = $1 AND state = 'unsplit' AND attempts <= $2
+        """,
+        claim.id,
+        claim.attempts,
+        error,
+        after,
+    )
+    return status == "UPDATE 1"
+
+
+async def unsettle(connection: Connection, webhook_id: UUID) -> None:
+    """One more of its changes is unsettled."""
+    await connection.execute(
+        """
+        UPDATE webhook_log SET processed = false, changes_left = changes_left + 1 WHERE id = $1
+        """,
+        webhook_id,
+    )
+
+
+async def settle(connection: Connection, settled: Mapping[UUID, int]) -> None:
+    """So many of their changes are settled; processed are those that have none left."""
+    await connection.execute(
+        """
+        UPDATE webhook_log
+        SET changes_left = changes_left - settled.count,
+            processed = changes_left - settled.count = 0
+        FROM unnest($1::uuid[], $2::integer[]) AS settled (id, count)
+        WHERE webhook_log.id = settled.id
+        """,
+        list(settled),
+        list(settled.values()),
+    )
+
+
+async def read_body(connection: Connection, ring: KeyRing, webhook_id: UUID) -> bytes | None:
+    """The exact bytes Meta sent; None once they were dropped. Raises Undecryptable."""
+    envelope = await connection.fetchval(
+        """
+        SELECT body FROM webhook_log JOIN webhook_bodies USING (id, received_at) WHERE id = $1
+        """,
+        webhook_id,
+    )
+    return None if envelope is None else ring.open(envelope, _place(webhook_id))
+
+
+def _webhook(record: Record, ring: KeyRing) -> Webhook:
+    signature = record["signature"]
+    kind: Kind = record["kind"]
+    return Webhook(
+        id=record["id"],
+        received_at=record["received_at"],
+        kind=kind,
+        signature="" if signature is None else f"sha256={signature.hex()}",
+        body=ring.open(record["body"], _place(record["id"])),
+    )
+
+
+def _place(webhook_id: UUID) -> bytes:
+    return associated_data("webhook_bodies", webhook_id.bytes, "body")

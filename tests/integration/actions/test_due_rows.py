@@ -1,0 +1,124 @@
+"""What is claimed and not worked is handed back, at once or as soon as that can be done."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pytest import MonkeyPatch
+
+from deploy.local.simulated_meta.writing import write
+from shared.actions import webhook_groups
+from shared.actions.due_rows import Work
+from shared.actions.failures import Failing
+from shared.actions.metrics import WorkMetrics
+from shared.actions.webhook_groups import Groups
+from shared.crypto import KeyRing
+from shared.store.connections import connections
+from shared.store.due import Claim
+from shared.store.intake import webhooks
+from shared.store.pool import Connection, Pool, open_pool
+from tests.support.proxy import Proxy, open_proxy
+from tests.support.samples import make_arrival, make_webhook
+from tests.support.sending import WABA, account_update, message
+
+REST_OVER = "UPDATE webhook_log SET lease_until = now() - interval '1 s'"
+
+
+@pytest.mark.parametrize("database", ["answers", "away"])
+async def test_a_try_the_servers_ended_is_not_counted(
+    database: str, database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    is_away = database == "away"
+    await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
+    async with open_proxy(database_url) as proxy, open_pool(proxy.url, name="t", size=1) as pool:
+        work, groups = _work(pool, ring)
+        with monkeypatch.context() as patched:
+            patched.setattr(groups, "split_laid_down", _interrupted(proxy, is_away=is_away))
+            with pytest.raises(OSError, match="interrupted"):
+                await work.work_once()
+        await proxy.heal()
+        tries = await conn.fetchval("SELECT sum(attempts) FROM webhook_log")
+        assert tries == (3 if is_away else 0)
+        assert await work.work_once() == (0, [])
+        assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
+        await conn.execute(REST_OVER)
+        assert await work.work_once() == (3, [])
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 3
+
+
+async def test_being_told_to_stop_is_no_try(
+    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
+    work, groups = _work(pool, ring)
+    has_begun = asyncio.Event()
+
+    async def split(_: Sequence[Claim]) -> None:
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(groups, "split_laid_down", split)
+    working = asyncio.create_task(work.work_once())
+    await asyncio.wait_for(has_begun.wait(), 10)
+    assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 3
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
+
+
+async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
+    database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
+    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
+    await connections.ensure(conn, [WABA])
+    async with open_pool(database_url, name="t", size=2) as pool:
+        work, _ = _work(pool, ring)
+        async with conn.transaction():
+            await connections.lock(conn, [WABA])
+            async with asyncio.timeout(20):
+                assert await work.work_once() == (6, [])
+            rows = await conn.fetch("SELECT state::text, attempts FROM webhook_log ORDER BY id")
+            assert [tuple(row) for row in rows] == [("unsplit", 0), *[("split", 1)] * 5]
+        await conn.execute(REST_OVER)
+        assert await work.work_once() == (1, [])
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
+
+
+async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
+    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_groups, "MAX_GROUP_BYTES", 5_000)
+    bodies = [write(message(n, "x" * size)) for n, size in enumerate((2000, 2000, 2000, 9000, 10))]
+    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
+    work, _ = _work(pool, ring)
+    counts: list[int] = []
+    load = webhooks.load_unsplit
+
+    async def loading(connection: Connection, ring: KeyRing, ids: list[UUID]) -> object:
+        counts.append(len(ids))
+        return await load(connection, ring, ids)
+
+    monkeypatch.setattr(webhooks, "load_unsplit", loading)
+    assert await work.work_once() == (5, [])
+    assert counts == [2, 1, 1, 1]
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
+
+
+def _work(pool: Pool, ring: KeyRing) -> tuple[Work, Groups]:
+    metrics = WorkMetrics(CollectorRegistry())
+    failing = Failing((30, 300, 1800), metrics)
+    groups = Groups(pool, ring, failing, metrics)
+    return Work(pool, ring, groups, failing), groups
+
+
+def _interrupted(proxy: Proxy, *, is_away: bool) -> Callable[[Sequence[Claim]], Awaitable[None]]:
+    async def split(_: Sequence[Claim]) -> None:
+        if is_away:
+            await proxy.cut()
+        raise OSError("interrupted")
+
+    return split

@@ -1,0 +1,50 @@
+"""The staging route: a short form for testers, which production does not have."""
+
+from pytest import MonkeyPatch
+
+from services.ingress.app import PATH
+from shared.broker.topology import RAW
+from shared.domain.splitting import split
+from shared.messages import decode_bundle
+from tests.support import running
+from tests.support.broker import Broker
+
+FORM = {"type": "partner-added", "trackingCode": "test-123"}
+
+
+async def test_the_short_form_becomes_a_webhook_with_its_tracking_code(
+    environment: dict[str, str], broker: Broker
+) -> None:
+    async with running.ingress(environment) as client:
+        async with client.post(f"{PATH}/test", json=FORM) as answer:
+            assert answer.status == 200
+    [webhook] = decode_bundle(await broker.take(RAW))
+    [change] = split(webhook.body, is_test=True)
+    assert webhook.kind == "test"
+    assert change.event == "PARTNER_ADDED"
+    assert b'"tracking_code":"test-123"' in change.content
+
+
+async def test_a_malformed_form_is_told_what_is_wrong(environment: dict[str, str]) -> None:
+    async with running.ingress(environment) as client:
+        async with client.post(f"{PATH}/test", json={"type": "partner-added"}) as answer:
+            assert answer.status == 400
+            assert "trackingCode" in (await answer.json())["error"]
+
+
+async def test_production_has_no_such_route(
+    environment: dict[str, str], monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    async with running.ingress(environment) as client:
+        async with client.post(f"{PATH}/test", json=FORM) as answer:
+            assert answer.status == 404
+
+
+async def test_nor_has_an_environment_that_says_nothing(
+    environment: dict[str, str], monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENVIRONMENT")
+    async with running.ingress(environment) as client:
+        async with client.post(f"{PATH}/test", json=FORM) as answer:
+            assert answer.status == 404

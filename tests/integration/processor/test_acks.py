@@ -1,0 +1,39 @@
+"""An acknowledgement is for one delivery: what another group has not committed comes again."""
+
+from deploy.local.simulated_meta.writing import write
+from shared.broker.topology import RAW
+from shared.store.connections import connections
+from shared.store.pool import Connection, Pool, transaction
+from tests.support.broker import Broker
+from tests.support.bundles import bundle, until_states
+from tests.support.processes import service
+from tests.support.sending import WABA, account_update, message
+from tests.support.waiting import eventually
+
+
+async def test_a_group_that_waits_is_not_acknowledged_by_one_that_overtook_it(
+    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool
+) -> None:
+    await connections.ensure(conn, [WABA])
+    async with service("processor", environment) as doomed:
+        async with transaction(pool) as holding:
+            await connections.lock(holding, [WABA])
+            await broker.put(RAW, bundle(write(account_update("ACCOUNT_OFFBOARDED"))))
+
+            async def waits() -> bool:
+                return bool(
+                    await conn.fetchval(
+                        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                        " AND application_name = 'processor' AND datname = current_database()"
+                    )
+                )
+
+            await eventually(waits)
+            for number in range(5):
+                await broker.put(RAW, bundle(write(message(number))))
+                await until_states(conn, split=number + 1)
+            doomed.kill()
+            await doomed.wait()
+    async with service("processor", environment):
+        await until_states(conn, split=6)
+    assert await conn.fetchval("SELECT state FROM whatsapp_connections") == "offboarded"

@@ -1,0 +1,154 @@
+"""What the company's backend is told, at least once and under ids that stay."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from pytest import MonkeyPatch
+
+from deploy.local.simulated_meta.writing import write
+from shared.actions import connection_state
+from shared.broker.topology import EVENTS, RAW
+from shared.store.connections import onboardings, organizations
+from shared.store.connections.onboardings import Start
+from shared.store.pool import Connection, Pool, transaction
+from tests.support import running
+from tests.support.broker import Broker
+from tests.support.bundles import bundle, until_states
+from tests.support.command_line import porteiro
+from tests.support.proxy import open_proxy
+from tests.support.sending import WABA, account_update, message
+from tests.support.waiting import eventually
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def owned(pool: Pool) -> None:
+    """The WABA is proven to be the bakery's."""
+    async with transaction(pool) as connection:
+        await organizations.add(connection, "bakery")
+        until = NOW + timedelta(hours=1)
+        await onboardings.start(connection, Start("bakery", "code-1", until))
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        assert await connection_state.prove(connection, "code-1", WABA, None, at)
+
+
+class Backend:
+    """A queue bound to every event."""
+
+    def __init__(self, queue: AbstractQueue) -> None:
+        self._queue = queue
+
+    async def take(self) -> tuple[AbstractIncomingMessage, dict[str, Any]]:
+        told = await eventually(lambda: self._queue.get(fail=False))
+        await told.ack()
+        return told, orjson.loads(told.body)
+
+    async def is_empty(self) -> bool:
+        return await self._queue.get(fail=False) is None
+
+
+@pytest.fixture
+async def backend(broker: Broker) -> AsyncIterator[Backend]:
+    async with broker.connection.channel() as channel:
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(EVENTS, "#")
+        yield Backend(queue)
+
+
+async def test_the_owner_is_told_of_transitions_and_of_every_change(
+    owned: None, environment: dict[str, str], broker: Broker, conn: Connection, backend: Backend
+) -> None:
+    hello = write(message(1))
+    async with running.processor(environment):
+        first, connected = await backend.take()
+        assert (connected["type"], connected["data"]["state"]) == (
+            "connection.provisioning", "provisioning",
+        )  # fmt: skip
+        await broker.put(RAW, bundle(hello))
+        told, change = await backend.take()
+        # A copy of Meta's, and a fact that changes nothing: no event of a transition.
+        await broker.put(RAW, bundle(hello, write(account_update("ACCOUNT_RECONNECTED"))))
+        _, other = await backend.take()
+        await broker.put(
+            RAW, bundle(write(account_update("ACCOUNT_OFFBOARDED", time=1_795_000_000)))
+        )
+        rest = [(await backend.take())[1] for _ in range(2)]
+        await until_states(conn, split=4)
+    assert await backend.is_empty()
+    assert told.routing_key == change["type"] == "change.messages"
+    assert told.message_id == change["id"]
+    assert (change["organization_id"], change["waba_id"]) == ("bakery", WABA)
+    assert change["data"]["value"]["messages"][0]["text"] == {"body": "oi"}
+    assert change["revision"] is None
+    assert connected["revision"] == 2
+    assert connected["webhook_id"] is None
+    assert other["type"] == "change.account_update"
+    assert {one["type"] for one in rest} == {"connection.offboarded", "change.account_update"}
+    assert first.message_id == connected["id"]
+
+
+async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
+    owned: None,
+    environment: dict[str, str],
+    broker: Broker,
+    conn: Connection,
+) -> None:
+    async with running.processor(environment):
+        await broker.put(RAW, bundle(write(message(1))))
+        await eventually(lambda: conn.fetchval("SELECT count(*) = 2 FROM events WHERE is_unrouted"))
+        async with broker.connection.channel() as channel:
+            queue = await channel.declare_queue(exclusive=True)
+            await queue.bind(EVENTS, "change.*")
+            code, log = await porteiro(
+                "events", "replay", "--since", "2026-01-01T00:00:00", "--unrouted", "--rate", "2"
+            )
+            assert code == 0
+            assert '"count":2,"seconds":1' in log
+            _, again = await Backend(queue).take()
+    assert again["type"] == "change.messages"
+    assert str(await conn.fetchval("SELECT id FROM webhook_changes")) == again["id"]
+    unrouted = await conn.fetch("SELECT type FROM events WHERE is_unrouted")
+    assert [row["type"] for row in unrouted] == ["connection.provisioning"]
+
+
+async def test_what_came_before_the_owner_is_told_once_there_is_one(
+    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool, backend: Backend
+) -> None:
+    async with running.processor(environment):
+        await broker.put(RAW, bundle(*(write(message(n)) for n in range(10))))
+        await until_states(conn, split=10)
+        assert await backend.is_empty()
+        async with transaction(pool) as connection:
+            await organizations.add(connection, "bakery")
+            until = NOW + timedelta(hours=1)
+            await onboardings.start(connection, Start("bakery", "code-1", until))
+            assert await connection_state.prove(connection, "code-1", WABA, None, NOW)
+        types = [(await backend.take())[1]["type"] for _ in range(11)]
+    assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]
+
+
+async def test_events_wait_for_the_broker(
+    owned: None,
+    environment: dict[str, str],
+    broker: Broker,
+    conn: Connection,
+    backend: Backend,
+    monkeypatch: MonkeyPatch,
+) -> None:
+    async with open_proxy(broker.url) as proxy:
+        await proxy.cut()
+        monkeypatch.setenv("RABBITMQ_URL", proxy.url)
+        async with running.processor(environment):
+            await asyncio.sleep(0)
+            assert (
+                await conn.fetchval("SELECT count(*) FROM events WHERE published_at IS NULL") == 1
+            )
+            await proxy.heal()
+            _, told = await backend.take()
+    assert told["type"] == "connection.provisioning"

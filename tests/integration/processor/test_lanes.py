@@ -1,0 +1,71 @@
+"""Two lanes share a group: a busy fast one keeps its pace, and the slow one is not forgotten."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from deploy.local.simulated_meta.writing import write
+from services.processor import delivery_queue
+from services.processor.delivery_queue import MAX_GROUP_WEBHOOKS, PREFETCH, SLOW_SHARE, Intake
+from services.processor.metrics import ProcessorMetrics
+from shared.broker.topology import RAW, RAW_SLOW
+from shared.process.health import Health
+from tests.support.broker import Broker
+from tests.support.bundles import bundle
+from tests.support.sending import message
+from tests.support.waiting import eventually
+
+
+@pytest.mark.parametrize(("fast", "slow"), [(10, 30), (45, 50), (60, 40), (90, 30), (1, 1)])
+async def test_a_busy_fast_lane_leaves_the_slow_one_its_share(
+    broker: Broker, fast: int, slow: int
+) -> None:
+    for _ in range(2 * PREFETCH["fast"]):
+        await broker.put(RAW, _of(fast))
+    await broker.put(RAW_SLOW, _of(slow))
+    taking, serving = await _serving(broker)
+    group = await taking.take()
+    counts = {lane: sum(len(d.webhooks) for d in group if d.lane == lane) for lane in PREFETCH}
+    assert counts["slow"] == slow
+    assert counts["fast"] <= MAX_GROUP_WEBHOOKS - SLOW_SHARE
+    assert counts["fast"] >= min(MAX_GROUP_WEBHOOKS - SLOW_SHARE - fast, PREFETCH["fast"] * fast)
+    serving.cancel()
+
+
+async def test_an_idle_fast_lane_leaves_the_slow_one_everything(broker: Broker) -> None:
+    for _ in range(4):
+        await broker.put(RAW_SLOW, _of(50))
+    taking, serving = await _serving(broker)
+    assert sum(len(d.webhooks) for d in await taking.take()) == MAX_GROUP_WEBHOOKS
+    serving.cancel()
+
+
+async def test_a_group_holds_so_many_bytes(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = _of(1)
+    monkeypatch.setattr(delivery_queue, "MAX_LANE_BYTES", 2 * len(one) + 100)
+    for _ in range(5):
+        await broker.put(RAW, one)
+    taking, serving = await _serving(broker)
+    assert [len(await taking.take()) for _ in range(3)] == [2, 2, 1]
+    serving.cancel()
+
+
+def _of(count: int) -> bytes:
+    return bundle(*(write(message(number)) for number in range(count)))
+
+
+async def _serving(broker: Broker) -> tuple[Intake, asyncio.Task[None]]:
+    """An intake whose lanes hold all that the prefetch lets through."""
+    registry = CollectorRegistry()
+    dependency = Health(registry).dependency("broker")
+    taking = Intake(dependency, ProcessorMetrics(registry))
+    ready = {"fast": await broker.count(RAW), "slow": await broker.count(RAW_SLOW)}
+    serving = asyncio.create_task(taking.serve(broker.connection))
+
+    async def is_full() -> bool:
+        waiting = taking._lanes
+        return all(len(waiting[lane]) == min(ready[lane], PREFETCH[lane]) for lane in waiting)
+
+    await eventually(is_full)
+    return taking, serving

@@ -1,0 +1,185 @@
+"""A change that fails: tried again with rising delays, then dead, visible and replayable."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from pytest import MonkeyPatch
+from uuid_utils.compat import uuid7
+
+from deploy.local.simulated_meta.writing import write
+from services.processor.metrics import ProcessorMetrics
+from services.processor.retry_nudges import Nudges
+from shared.actions import letter_replays
+from shared.broker.publisher import Publisher
+from shared.broker.topology import CHANGES, RAW
+from shared.crypto import KeyRing
+from shared.messages import Nudge
+from shared.process.health import Health
+from shared.store.intake import replays
+from shared.store.intake.replays import Selection
+from shared.store.pool import Connection, Pool, transaction
+from tests.support import running, servers
+from tests.support.broker import Broker, open_broker
+from tests.support.bundles import bundle
+from tests.support.refusing import refusing
+from tests.support.sending import account_update
+from tests.support.waiting import eventually
+
+DELAYS = (1, 2, 3)
+VIOLATION = write(account_update("ACCOUNT_VIOLATION", violation_info={"violation_type": "ADULT"}))
+REFUSED = "database_P0001"
+
+
+@pytest.fixture
+async def quick(
+    environment: dict[str, str], worker: str, monkeypatch: MonkeyPatch
+) -> AsyncIterator[Broker]:
+    """A virtual host whose delays are short."""
+    url = await servers.create_vhost(f"quick_{worker}", retry_seconds=DELAYS)
+    monkeypatch.setenv("RABBITMQ_URL", url)
+    monkeypatch.setenv("RETRY_SECONDS", ",".join(map(str, DELAYS)))
+    async with open_broker(url) as broker:
+        yield broker
+    await servers.delete_vhost(f"quick_{worker}")
+
+
+@asynccontextmanager
+async def noting_tries(conn: Connection) -> AsyncIterator[None]:
+    """When each try of a change began, in the table `tries`; of the first, when it failed."""
+    await conn.execute(
+        """
+        CREATE TABLE tries (attempts smallint PRIMARY KEY, at timestamptz NOT NULL);
+        CREATE FUNCTION note_try() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO tries VALUES (NEW.attempts, clock_timestamp()) ON CONFLICT DO NOTHING;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER note_try AFTER UPDATE OF attempts ON webhook_changes
+            FOR EACH ROW WHEN (NEW.attempts > OLD.attempts) EXECUTE FUNCTION note_try();
+        """
+    )
+    try:
+        yield
+    finally:
+        await conn.execute(
+            "DROP TRIGGER note_try ON webhook_changes; DROP FUNCTION note_try; DROP TABLE tries"
+        )
+
+
+async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_mends_it(
+    environment: dict[str, str], quick: Broker, conn: Connection, pool: Pool, ring: KeyRing
+) -> None:
+    async with running.processor(environment), noting_tries(conn):
+        async with refusing(conn, "violation"):
+            await quick.put(RAW, bundle(VIOLATION))
+            [letter] = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
+        assert (letter["kind"], letter["blame"], letter["attempts"]) == ("change", "ours", 4)
+        assert letter["error"] == REFUSED
+        times = [row["at"] for row in await conn.fetch("SELECT at FROM tries ORDER BY attempts")]
+        assert len(times) == 4
+        for delay, (one, next_) in zip(DELAYS, pairwise(times), strict=True):
+            assert next_ - one >= timedelta(seconds=delay)
+        row = await conn.fetchrow(
+            "SELECT log.processed, changes_left, webhook_changes.state, webhook_changes.attempts"
+            " FROM webhook_log AS log JOIN webhook_changes ON webhook_id = log.id"
+        )
+        assert row is not None
+        assert tuple(row) == (False, 1, "dead", 4)
+
+        everything = Selection(None, letter["fingerprint"], datetime.now(UTC))
+        clicks = []
+        for actor in ("one", "two"):
+            async with transaction(pool) as connection:
+                clicks.append(
+                    await letter_replays.start(
+                        connection, everything, "replayed", rate=10, actor=actor, reason="mended"
+                    )
+                )
+        for replay_id in clicks:
+            await letter_replays.run(pool, ring, replay_id, lambda _: None)
+        await eventually(lambda: conn.fetchval("SELECT processed FROM webhook_log"))
+    done = await conn.fetch("SELECT actor, total, done, kept FROM replays ORDER BY id")
+    assert [tuple(one) for one in done] == [("one", 1, 1, 0), ("two", 1, 0, 0)]
+    row = await conn.fetchrow("SELECT state::text, attempts, last_error FROM webhook_changes")
+    assert row is not None
+    assert tuple(row) == ("processed", 1, None)
+    audited = await conn.fetch("SELECT actor, action, reason FROM audit_log ORDER BY id")
+    assert [tuple(one) for one in audited] == [
+        ("one", "dead_letters.replayed", "mended"), ("two", "dead_letters.replayed", "mended"),
+    ]  # fmt: skip
+
+
+async def test_a_nudge_rests_in_its_delay_queue_and_comes_home_with_its_attempt(
+    quick: Broker,
+) -> None:
+    publisher = Publisher(Health(CollectorRegistry()).dependency("publisher"))
+    nudge = Nudge(uuid7(), 2, DELAYS[0])
+    serving = asyncio.ensure_future(publisher.serve(quick.connection))
+    try:
+        await eventually(lambda: asyncio.sleep(0, publisher.is_up))
+        await Nudges(publisher, ProcessorMetrics(CollectorRegistry())).send([nudge])
+        async with quick.connection.channel() as channel:
+            queue = await channel.get_queue(CHANGES)
+            home = await eventually(lambda: queue.get(fail=False))
+            await home.ack()
+    finally:
+        serving.cancel()
+    assert home.headers["attempt"] == 2
+    assert orjson.loads(home.body) == {"version": 1, "id": str(nudge.id), "attempt": 2}
+    assert f"retry.{DELAYS[0]}" in str(home.headers["x-death"])
+
+
+async def test_a_retry_needs_no_broker(
+    environment: dict[str, str], broker: Broker, conn: Connection
+) -> None:
+    """Its nudge is lost: the loop finds the row."""
+    async with running.processor(environment):
+        async with refusing(conn, "violation"):
+            await broker.put(RAW, bundle(VIOLATION))
+            await eventually(
+                lambda: conn.fetchval("SELECT 1 FROM webhook_changes WHERE state = 'failed'")
+            )
+        await conn.execute("UPDATE webhook_changes SET next_attempt_at = now()")
+        await eventually(lambda: conn.fetchval("SELECT processed FROM webhook_log"))
+    assert await conn.fetchval("SELECT attempts FROM webhook_changes") == 2
+    assert await conn.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_discarded_is_settled(
+    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool, ring: KeyRing
+) -> None:
+    untellable = write(account_update("PARTNER_ADDED", waba_info={"waba_id": "none"}))
+    broken = b"{"
+    async with running.processor(environment):
+        await broker.put(RAW, bundle(untellable, broken))
+        letters = await eventually(
+            lambda: conn.fetch(
+                "SELECT * FROM dead_letters WHERE (SELECT count(*) FROM dead_letters) = 2"
+            )
+        )
+    assert {(one["kind"], one["blame"], one["attempts"]) for one in letters} == {
+        ("change", "meta", 1), ("webhook", "meta", 1),
+    }  # fmt: skip
+    async with transaction(pool) as connection:
+        replay_id = await letter_replays.start(
+            connection,
+            Selection([one["id"] for one in letters], None, datetime.now(UTC)),
+            "discarded",
+            rate=10,
+            actor="operator",
+            reason="nobody misses them",
+        )
+    await letter_replays.run(pool, ring, replay_id, lambda _: None)
+    assert await conn.fetchval("SELECT bool_and(processed) FROM webhook_log")
+    assert await conn.fetchval("SELECT state FROM webhook_changes") == "discarded"
+    found = await conn.fetch("SELECT state::text FROM webhook_log ORDER BY 1")
+    assert [row[0] for row in found] == ["discarded", "split"]
+    async with transaction(pool) as connection:
+        replay = await replays.get(connection, replay_id)
+    assert replay is not None
+    assert (replay.done, replay.total) == (2, 2)

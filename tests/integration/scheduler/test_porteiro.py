@@ -1,0 +1,118 @@
+"""The `porteiro` command's administration of organizations and onboardings."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from deploy.local.simulated_meta.writing import write
+from shared.crypto import KeyRing
+from shared.process.lifecycle import EXIT_REFUSED
+from shared.store.due import Claim
+from shared.store.intake import dead_letters, webhooks
+from shared.store.pool import Connection
+from tests.support.command_line import porteiro
+from tests.support.samples import make_arrival, make_webhook
+from tests.support.sending import message
+
+WABA = "210000000000010"
+
+
+async def test_an_onboarding_is_opened_and_proven_by_hand(
+    environment: dict[str, str], conn: Connection
+) -> None:
+    assert (await porteiro("organizations", "add", "ana", "--business", "55"))[0] == 0
+    code, log = await porteiro("onboardings", "start", "ana", "--code", "test-123")
+    assert code == 0
+    assert '"tracking_code":"test-123"' in log
+    assert (await porteiro("onboardings", "prove", "test-123", WABA, "--business", "66"))[0] == 0
+
+    owner = await conn.fetchrow("SELECT organization_id, attribution FROM whatsapp_connections")
+    assert owner is not None
+    assert tuple(owner) == ("ana", "tracking_code")
+    businesses = await conn.fetch("SELECT business_id FROM organization_businesses ORDER BY 1")
+    assert [record["business_id"] for record in businesses] == ["55", "66"]
+
+
+async def test_what_cannot_be_done_is_refused_by_name(
+    environment: dict[str, str], conn: Connection
+) -> None:
+    for arguments, fault in (
+        (("organizations", "add", "an organization"), "ORGANIZATION_ID must match"),
+        (("organizations", "add", "ana", "--business", "x"), "--business must be 1 to 20 digits"),
+        (("onboardings", "prove", "nobody's", WABA), "CODE is no onboarding"),
+        (("onboardings", "prove", "test-123", "x"), "WABA_ID must be 1 to 20 digits"),
+    ):
+        code, log = await porteiro(*arguments)
+        assert (code, fault in log) == (EXIT_REFUSED, True), log
+    assert await conn.fetchval("SELECT count(*) FROM organization_businesses") == 0
+
+
+async def test_a_tracking_code_is_given_once(environment: dict[str, str], conn: Connection) -> None:
+    assert (await porteiro("onboardings", "start", "ana", "--code", "test-123"))[0] == 0
+    code, log = await porteiro("onboardings", "start", "bia", "--code", "test-123")
+    assert (code, "--code is taken" in log) == (EXIT_REFUSED, True)
+
+
+async def test_only_a_local_stack_takes_a_proof_by_hand(
+    environment: dict[str, str], conn: Connection
+) -> None:
+    code, log = await porteiro("onboardings", "prove", "test-123", WABA, ENVIRONMENT="staging")
+    assert (code, "only where ENVIRONMENT is local" in log) == (EXIT_REFUSED, True)
+
+
+async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
+    environment: dict[str, str], conn: Connection, ring: KeyRing
+) -> None:
+    webhook = make_webhook(b'{"broken')
+    await webhooks.insert(conn, ring, [make_arrival(webhook)])
+    await webhooks.fail(conn, Claim(webhook.id, 1), "unparsable: not valid JSON", None)
+    await dead_letters.add_webhooks(conn, [webhook.id], "meta")
+    [letter] = await conn.fetch("SELECT id::text, fingerprint FROM dead_letters")
+
+    code, shown = await porteiro("dead-letters", "list", COLUMNS="160")
+    assert code == 0
+    assert letter["fingerprint"] in shown
+    assert "unparsable: not valid JSON" in shown
+    code, shown = await porteiro(
+        "dead-letters", "list", "--fingerprint", letter["fingerprint"], COLUMNS="160"
+    )
+    assert letter["id"] in shown
+    code, shown = await porteiro("dead-letters", "show", letter["id"], COLUMNS="160")
+    assert str(webhook.id) in shown
+    assert "broken" not in shown
+    asked = ("show", letter["id"], "--content", "--actor", "eva")
+    code, shown = await porteiro("dead-letters", *asked, COLUMNS="160")
+    assert '{"broken' in shown
+
+    choice = ("--fingerprint", letter["fingerprint"], "--reason", "Meta mended it")
+    code, log = await porteiro("dead-letters", "replay", *choice, "--dry-run")
+    assert (code, '"count":1' in log) == (0, True)
+    assert await conn.fetchval("SELECT state FROM webhook_log") == "dead"
+    code, log = await porteiro("dead-letters", "replay", *choice, "--actor", "ana")
+    assert (code, '"event":"replay.finished"' in log) == (0, True)
+    assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
+    audited = await conn.fetch("SELECT actor, action FROM audit_log ORDER BY id")
+    assert [tuple(one) for one in audited] == [
+        ("eva", "dead_letters.read"), ("ana", "dead_letters.replayed"),
+    ]  # fmt: skip
+
+    code, log = await porteiro("dead-letters", "replay", "--reason", "no choice")
+    assert code == 2
+    assert "--fingerprint" in log
+    code, log = await porteiro("dead-letters", "replay", letter["id"], "--reason", "once more")
+    assert (code, "none of these is an open dead letter" in log) == (EXIT_REFUSED, True)
+    code, log = await porteiro("dead-letters", "resume", str(webhook.id))
+    assert (code, "there is no replay" in log) == (EXIT_REFUSED, True)
+
+
+async def test_the_sweep_works_what_is_overdue_and_leaves_the_rest(
+    environment: dict[str, str], conn: Connection, ring: KeyRing
+) -> None:
+    old = datetime.now(UTC) - timedelta(minutes=6)
+    overdue = [make_webhook(write(message(n)), at=old) for n in range(3)]
+    fresh = make_webhook(write(message(9)))
+    await webhooks.insert(conn, ring, [make_arrival(one) for one in (*overdue, fresh)])
+    ends = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
+    assert [code for code, _ in ends] == [0, 0]
+    left = await conn.fetch("SELECT id FROM webhook_log WHERE NOT processed")
+    assert [row["id"] for row in left] == [fresh.id]
+    assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

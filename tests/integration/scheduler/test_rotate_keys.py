@@ -1,0 +1,168 @@
+"""Tokens and PINs: sealed each to its row, rotated while they are used."""
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.crypto import KeyRing, Undecryptable
+from shared.domain.provisioning import Number
+from shared.process.lifecycle import EXIT_REFUSED
+from shared.store.connections import codes, connections, numbers, onboardings, organizations, tokens
+from shared.store.connections.onboardings import Start
+from shared.store.pool import Connection, Pool, transaction
+from shared.store.rotation import MAX_STEP
+from tests.support.command_line import porteiro
+from tests.support.environment import TOKEN_KEY
+
+TOKEN = "EAAcustomer-4711"
+NEW_KEY = (
+    "b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfef"  # pragma: allowlist secret
+)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def vault() -> KeyRing:
+    return KeyRing([bytes.fromhex(TOKEN_KEY)])
+
+
+async def keep(conn: Connection, ring: KeyRing, *wabas: str) -> None:
+    async with conn.transaction():
+        await connections.ensure(conn, wabas)
+        for waba in wabas:
+            await tokens.keep(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
+
+
+async def test_a_token_opens_in_its_own_row_alone(conn: Connection, vault: KeyRing) -> None:
+    await keep(conn, vault, "71", "72")
+    held = await tokens.read(conn, vault, "71")
+    assert held is not None
+    assert held.text == f"{TOKEN}-71"
+    assert TOKEN not in repr(held)
+    await conn.execute(
+        "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_connections"
+        " WHERE waba_id = '72') WHERE waba_id = '71'"
+    )
+    with pytest.raises(Undecryptable):
+        await tokens.read(conn, vault, "71")
+
+
+async def test_every_flipped_byte_is_refused(conn: Connection, vault: KeyRing) -> None:
+    await keep(conn, vault, "71")
+    sealed = await conn.fetchval("SELECT token FROM whatsapp_connections")
+    for place in range(len(sealed)):
+        broken = bytearray(sealed)
+        broken[place] ^= 1
+        await conn.execute("UPDATE whatsapp_connections SET token = $1", bytes(broken))
+        with pytest.raises(Undecryptable):
+            await tokens.read(conn, vault, "71")
+
+
+async def test_an_unproven_token_does_not_open_as_a_connections(
+    conn: Connection, vault: KeyRing
+) -> None:
+    await organizations.add(conn, "ana")
+    await onboardings.start(conn, Start("ana", "code-1", LATER))
+    one = await onboardings.find(conn, "code-1", organization_id="ana")
+    assert one is not None
+    assert await codes.take(conn, "code-1", b"hash")
+    assert await codes.keep_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
+    assert await codes.read_token(conn, vault, one) == (TOKEN, None)
+    await keep(conn, vault, "71")
+    await conn.execute(
+        "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_onboarding)"
+    )
+    with pytest.raises(Undecryptable):
+        await tokens.read(conn, vault, "71")
+
+
+async def test_a_pin_is_made_once_and_sealed(conn: Connection, vault: KeyRing) -> None:
+    await numbers.save(
+        conn, "71", [Number("61", "1555", is_coexistence=False, is_registered=False)]
+    )
+    assert await tokens.ensure_pin(conn, vault, "71", "61", "314159") == "314159"
+    assert await tokens.ensure_pin(conn, vault, "71", "61", "271828") == "314159"
+    assert b"314159" not in await conn.fetchval("SELECT pin FROM phone_numbers")
+
+
+async def test_keys_are_rotated_under_traffic_through_a_crash(
+    environment: dict[str, str], pool: Pool, conn: Connection, vault: KeyRing
+) -> None:
+    wabas = [str(7_000_000 + n) for n in range(3 * MAX_STEP)]
+    await keep(conn, vault, *wabas)
+    both = KeyRing([bytes.fromhex(NEW_KEY), bytes.fromhex(TOKEN_KEY)])
+    keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
+    is_over = asyncio.Event()
+
+    async def traffic() -> int:
+        """Reads all the time, and now and then a token is replaced."""
+        reads = 0
+        while not is_over.is_set():
+            for waba in wabas[:: MAX_STEP // 10]:
+                async with transaction(pool) as connection:
+                    held = await tokens.read(connection, both, waba)
+                    assert held is not None
+                    assert held.text.startswith(TOKEN)
+                    if reads % 7 == 0:
+                        fresh = f"{TOKEN}-{waba}-again"
+                        await tokens.keep(connection, both, waba, fresh, expires_at=None)
+                reads += 1
+        return reads
+
+    reading = asyncio.create_task(traffic())
+    code, _ = await porteiro("rotate-keys", CRASH_AT="keys.resealing:2", **keys)
+    assert code == -signal.SIGKILL
+    old = both_ids(vault)
+    counted = await _counts(conn)
+    assert 0 < counted[old] < len(wabas)
+    code, log = await porteiro("rotate-keys", **keys)
+    is_over.set()
+    assert (code, await reading > 0) == (0, True), log
+    assert await _counts(conn) == {both_ids(both): len(wabas)}
+    assert f'"count":{len(wabas)}' in log
+    only_new = KeyRing([bytes.fromhex(NEW_KEY)])
+    for waba in wabas[::100]:
+        held = await tokens.read(conn, only_new, waba)
+        assert held is not None
+        assert held.text.startswith(f"{TOKEN}-{waba}")
+
+
+def both_ids(ring: KeyRing) -> str:
+    return ring.write_id.hex()
+
+
+async def _counts(conn: Connection) -> dict[str, int]:
+    rows = await conn.fetch(
+        "SELECT encode(substring(token FROM 2 FOR 4), 'hex') AS id, count(*)"
+        " FROM whatsapp_connections GROUP BY 1"
+    )
+    return {row["id"]: row["count"] for row in rows}
+
+
+async def test_what_no_key_opens_is_left_and_said(
+    environment: dict[str, str], conn: Connection, vault: KeyRing
+) -> None:
+    await keep(conn, vault, "71", "72")
+    await conn.execute(
+        "UPDATE whatsapp_connections SET token = set_byte(token, 40, get_byte(token, 40) # 1)"
+        " WHERE waba_id = '71'"
+    )
+    keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
+    code, log = await porteiro("rotate-keys", **keys)
+    assert (code, "1 rows are sealed under no key of the ring" in log) == (EXIT_REFUSED, True)
+    assert len(await _counts(conn)) == 2
+
+
+async def test_a_dry_run_counts_and_changes_nothing(
+    environment: dict[str, str], conn: Connection, vault: KeyRing
+) -> None:
+    await keep(conn, vault, "71", "72")
+    before = await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id")
+    keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
+    code, log = await porteiro("rotate-keys", "--dry-run", **keys)
+    assert (code, '"count":2' in log, '"newest":false' in log) == (0, True, True)
+    assert await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id") == before
+    assert os.environ["TOKEN_ENCRYPTION_KEY"] == TOKEN_KEY

@@ -1,0 +1,52 @@
+"""RabbitMQ as a test sees it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from shared.broker.connect import connect
+from shared.broker.topology import WORK
+from tests.support.waiting import eventually
+
+
+class Broker:
+    def __init__(self, url: str, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        self.url = url
+        self.connection = connection
+        self._channel = channel
+
+    async def purge(self, *queues: str) -> None:
+        for name in queues:
+            await (await self._channel.get_queue(name, ensure=False)).purge()
+
+    async def count(self, queue: str) -> int:
+        """Messages ready for delivery."""
+        declared = await self._channel.declare_queue(queue, passive=True)
+        return int(declared.declaration_result.message_count or 0)
+
+    async def take(self, queue: str) -> bytes:
+        """The next message's body, acknowledged."""
+
+        async def one() -> bytes | None:
+            message = await (await self._channel.get_queue(queue)).get(fail=False)
+            if message is None:
+                return None
+            await message.ack()
+            return message.body
+
+        return await eventually(one)
+
+    async def put(self, queue: str, body: bytes) -> None:
+        exchange = await self._channel.get_exchange(WORK, ensure=False)
+        await exchange.publish(aio_pika.Message(body), queue, timeout=5)
+
+
+@asynccontextmanager
+async def open_broker(url: str) -> AsyncIterator[Broker]:
+    async with asyncio.timeout(10):
+        connection = await connect(url, "test")
+    async with connection, connection.channel(on_return_raises=True) as channel:
+        yield Broker(url, connection, channel)

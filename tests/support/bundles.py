@@ -1,0 +1,36 @@
+"""Bundles as the ingress publishes them, and how far the processor is with them."""
+
+from datetime import UTC, datetime
+
+from uuid_utils.compat import uuid7
+
+from shared.messages import Webhook, encode_webhook, join_bundle
+from shared.store.pool import Connection
+from tests.support.broker import Broker
+from tests.support.waiting import eventually
+
+
+def bundle(*bodies: bytes) -> bytes:
+    now = datetime.now(UTC)
+    return join_bundle(
+        [encode_webhook(Webhook(uuid7(), now, "whatsapp", "", body)) for body in bodies]
+    )
+
+
+async def states(conn: Connection) -> dict[str, int]:
+    rows = await conn.fetch("SELECT state::text, count(*) AS n FROM webhook_log GROUP BY state")
+    return {row["state"]: row["n"] for row in rows}
+
+
+async def until_states(conn: Connection, **wanted: int) -> None:
+    async def look() -> bool:
+        return await states(conn) == wanted
+
+    await eventually(look)
+
+
+async def hand_back_once(broker: Broker, queue: str) -> None:
+    """Take the next message and return it, as a consumer that died would."""
+    async with broker.connection.channel() as channel:
+        taken = await (await channel.get_queue(queue)).get(timeout=5)
+        await taken.reject(requeue=True)

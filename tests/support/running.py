@@ -1,0 +1,70 @@
+"""The real services, composed by their own `__main__`, running in the test's event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+from pytest import MonkeyPatch
+from yarl import URL
+
+from deploy.local.stack.servers import free_port
+from services.console.__main__ import main as console_main
+from services.ingress.__main__ import main as ingress_main
+from services.processor.__main__ import main as processor_main
+from shared.process.lifecycle import Stop
+from tests.support.waiting import eventually
+
+
+@asynccontextmanager
+async def _service(main: Callable[[Stop], Awaitable[None]], health: str) -> AsyncIterator[None]:
+    stop = Stop()
+    task = asyncio.ensure_future(main(stop))
+
+    async def ready() -> bool:
+        if task.done():
+            task.result()
+        try:
+            async with session.get(f"{health}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async with aiohttp.ClientSession() as session:
+        await eventually(ready)
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+@asynccontextmanager
+async def ingress(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the running ingress."""
+    health = f"http://{environment['HOST']}:{environment['HEALTH_PORT']}"
+    base = f"http://{environment['HOST']}:{environment['PORT']}"
+    async with _service(ingress_main, health), aiohttp.ClientSession(base) as client:
+        yield client
+
+
+@asynccontextmanager
+async def processor(environment: dict[str, str]) -> AsyncIterator[None]:
+    """On a health port of its own: the ingress of the same test has the environment's."""
+    port = free_port()
+    with MonkeyPatch.context() as patch:
+        patch.setenv("HEALTH_PORT", str(port))
+        async with _service(processor_main, f"http://{environment['HOST']}:{port}"):
+            yield
+
+
+@asynccontextmanager
+async def console(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the running console, on ports of its own."""
+    base, health_port = environment["CONSOLE_URL"], free_port()
+    with MonkeyPatch.context() as patch:
+        patch.setenv("PORT", str(URL(base).port))
+        patch.setenv("HEALTH_PORT", str(health_port))
+        health = f"http://{environment['HOST']}:{health_port}"
+        async with _service(console_main, health), aiohttp.ClientSession(base) as client:
+            yield client

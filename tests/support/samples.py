@@ -1,0 +1,38 @@
+"""Rows as the store's tests need them."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.domain.splitting import Change
+from shared.messages import Webhook
+from shared.store.intake.webhooks import Arrival, State
+
+SIGNATURE = "sha256=" + "5a" * 32
+
+
+def make_webhook(body: bytes = b'{"entry":[]}', *, at: datetime | None = None) -> Webhook:
+    return Webhook(uuid7(), at or datetime.now(UTC), "whatsapp", SIGNATURE, body)
+
+
+def make_arrival(webhook: Webhook | None = None, *, state: State = "unsplit") -> Arrival:
+    return Arrival(webhook or make_webhook(), "fast", "database", state)
+
+
+def make_change(number: int, *, content: bytes = b"{}") -> Change:
+    """A change of its own for each `number`."""
+    return Change(
+        key=number.to_bytes(32),
+        field="messages",
+        event="text",
+        waba_id="210000000000010",
+        phone_number_id="230000000000060",
+        subject="15550004444",
+        content=content,
+    )
+
+
+def of(webhook: Webhook, *changes: Change) -> list[tuple[UUID, datetime, Change]]:
+    """`changes` as the webhook's."""
+    return [(webhook.id, webhook.received_at, change) for change in changes]

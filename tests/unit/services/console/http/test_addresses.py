@@ -1,0 +1,32 @@
+"""Whose request it is: what a stranger says of himself is not believed."""
+
+from ipaddress import ip_network
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from services.console.http.addresses import Addresses
+
+PROXY, OTHER_PROXY, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "expected"),
+    [
+        (CLIENT, None, CLIENT),
+        (CLIENT, "198.51.100.1", CLIENT),
+        (PROXY, CLIENT, CLIENT),
+        (PROXY, f"198.51.100.1, {CLIENT}", CLIENT),
+        (PROXY, f"{CLIENT}, {OTHER_PROXY}", CLIENT),
+        (PROXY, None, PROXY),
+        (PROXY, "unknown", PROXY),
+        (PROXY, f"unknown, {OTHER_PROXY}", OTHER_PROXY),
+        (PROXY, "", PROXY),
+    ],
+)
+def test_the_last_address_before_the_trusted_proxies(
+    remote: str, forwarded: str | None, expected: str
+) -> None:
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    request = make_mocked_request("GET", "/", headers=headers).clone(remote=remote)
+    assert Addresses([ip_network("10.0.0.0/8")]).of(request) == expected

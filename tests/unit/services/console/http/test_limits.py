@@ -1,0 +1,49 @@
+"""A sliding minute, and room for so many at once."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.console.http import limits
+from services.console.http.limits import AT_ONCE, WINDOW_SECONDS, AtOnce, Window
+
+#: Whole seconds: other fractions round one way in the test and the other in the window.
+SECONDS = st.integers(0, 150).map(float)
+
+
+@given(st.lists(SECONDS, max_size=60).map(sorted), st.integers(1, 5))
+def test_no_minute_holds_more_than_the_limit(times: list[float], most: int) -> None:
+    window = Window(most)
+    taken = [at for at in times if window.seconds_left("ana", at) == 0]
+    for at in taken:
+        assert len([t for t in taken if at - WINDOW_SECONDS < t <= at]) <= most
+
+
+def test_who_waits_as_long_as_told_is_let_in() -> None:
+    window = Window(2)
+    assert [window.seconds_left("ana", at) for at in (0.0, 10.0)] == [0, 0]
+    left = window.seconds_left("ana", 30.0)
+    assert left == 30
+    assert window.seconds_left("ana", 30.0 + left) == 0
+    assert window.seconds_left("ana", 65.0) == 5  # the one at 10 still counts, the one at 0 not
+    assert window.seconds_left("ana", 71.0) == 0
+    assert window.seconds_left("bia", 31.0) == 0
+
+
+def test_what_is_known_is_bounded() -> None:
+    window = Window(1)
+    for n in range(limits.MAX_KNOWN + 1):
+        window.seconds_left(str(n), 0.0)
+    assert window.seconds_left("0", 1.0) == 0  # forgotten
+    assert window.seconds_left(str(limits.MAX_KNOWN), 1.0) > 0
+
+
+def test_so_many_at_once_and_no_more() -> None:
+    at_once = AtOnce()
+    rooms = [at_once.room("ana") for _ in range(AT_ONCE + 1)]
+    assert [room.__enter__() for room in rooms] == [True] * AT_ONCE + [False]
+    with at_once.room("bia") as has_room:
+        assert has_room
+    rooms[-1].__exit__(None, None, None)
+    rooms[0].__exit__(None, None, None)
+    with at_once.room("ana") as has_room:
+        assert has_room

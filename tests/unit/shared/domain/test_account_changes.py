@@ -1,0 +1,230 @@
+"""What account webhooks tell, as tolerantly as Meta writes them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from shared.domain.account_changes import Telling, Untellable, tell
+from shared.domain.splitting import split
+from tests.support.payloads import payload
+
+RECEIVED = datetime(2027, 1, 1, tzinfo=UTC)
+SENT = datetime.fromtimestamp(1_790_000_000, UTC)
+WABA = "900000000000010"
+INFO = {"waba_id": WABA, "owner_business_id": "900000000000020"}
+
+
+def told(body: Any) -> Telling:
+    """What the only change of a webhook tells."""
+    [change] = split(orjson.dumps(body))
+    telling = tell(orjson.loads(change.content), RECEIVED)
+    assert telling is not None
+    return telling
+
+
+def told_by(name: str) -> Telling:
+    return told(payload(name))
+
+
+def webhook(field: str, value: Any, entry_id: Any = WABA, time: Any = 1_790_000_000) -> Any:
+    entry = {"id": entry_id, "time": time, "changes": [{"field": field, "value": value}]}
+    return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+def facts(telling: Telling) -> dict[str, str]:
+    return {fact.name: fact.value for fact in telling.facts}
+
+
+LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked"}
+
+
+@pytest.mark.parametrize(
+    ("event", "rest", "expected"),
+    [
+        ("PARTNER_ADDED", {"waba_info": INFO}, LIVE),
+        ("PARTNER_APP_INSTALLED", {"waba_info": INFO}, LIVE),
+        ("PARTNER_REMOVED", {"waba_info": INFO}, {"shared": "unshared"}),
+        (
+            "PARTNER_REMOVED",
+            {"phone_number": "15550001111", "disconnection_info": {"reason": "CHANGE_NUMBER"}},
+            {"phone_link": "change_number"},
+        ),
+        ("PARTNER_REMOVED", {"phone_number": "1"}, {"phone_link": "account_disconnected"}),
+        ("PARTNER_APP_UNINSTALLED", {}, {"app": "uninstalled"}),
+        ("ACCOUNT_OFFBOARDED", {}, {"phone_link": "offboarded"}),
+        ("ACCOUNT_RECONNECTED", {}, {"phone_link": "linked"}),
+        ("ACCOUNT_DELETED", {}, {"deleted": "deleted"}),
+        ("DISABLED_UPDATE", {"ban_info": {"waba_ban_state": "DISABLE"}}, {"ban": "disabled"}),
+        ("DISABLED_UPDATE", {"ban_info": {"waba_ban_state": ["REINSTATE"]}}, {"ban": "none"}),
+        ("DISABLED_UPDATE", {"ban_info": {"waba_ban_state": "A NEW ONE"}}, {}),
+        (
+            "ACCOUNT_RESTRICTION",
+            {"restriction_info": [{"restriction_type": "RESTRICTED_ADD_PHONE_NUMBER_ACTION"}]},
+            {"restriction": "restricted_add_phone_number_action"},
+        ),
+        (
+            "ACCOUNT_VIOLATION",
+            {"violation_info": {"violation_type": "ADULT"}},
+            {"violation": "adult"},
+        ),
+        (
+            "PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE",
+            {"partner_client_certification_info": {"status": "APPROVED"}},
+            {"certification": "approved"},
+        ),
+        ("PARTNER_CLIENT_CERTIFICATION_NEEDED", {}, {"certification": "needed"}),
+        ("BUSINESS_PRIMARY_LOCATION_COUNTRY_UPDATE", {"country": "BR"}, {"country": "br"}),
+        (
+            "VOLUME_BASED_PRICING_TIER_UPDATE",
+            {"volume_tier_info": {"tier": "25000001:50000000"}},
+            {},
+        ),
+        ("AUTH_INTL_PRICE_ELIGIBILITY_UPDATE", {}, {"international_pricing": "updated"}),
+        ("AD_ACCOUNT_LINKED", {"waba_info": INFO}, {"ad_account": "linked"}),
+        ("MM_LITE_TERMS_SIGNED", {"waba_info": INFO}, {"marketing_terms": "signed"}),
+    ],
+)
+def test_every_event_tells_its_facts(
+    event: str, rest: dict[str, Any], expected: dict[str, str]
+) -> None:
+    telling = told(webhook("account_update", {"event": event, **rest}))
+    found = facts(telling)
+    owner = found.pop("owner_business", None)
+    assert (found, owner) == (expected, INFO["owner_business_id"] if "waba_info" in rest else None)
+    assert telling.waba_id == WABA
+    assert {fact.at for fact in telling.facts} <= {SENT}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("app_installed_with_its_field_on_the_entry", LIVE),
+        ("app_uninstalled_with_its_field_inside_the_value", {"app": "uninstalled"}),
+        ("partner_removed_with_its_time_quoted", {"shared": "unshared"}),
+    ],
+)
+def test_meta_misplaces_and_quotes(name: str, expected: dict[str, str]) -> None:
+    telling = told_by(name)
+    found = facts(telling)
+    found.pop("owner_business", None)
+    assert found == expected
+    assert {fact.at for fact in telling.facts} != {RECEIVED}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["coexistence_disconnect_with_waba_info", "coexistence_disconnect_without_waba_info"],
+)
+def test_a_coexistence_disconnect_unshares_nothing(name: str) -> None:
+    found = facts(told_by(name))
+    assert "phone_link" in found
+    assert "shared" not in found
+
+
+@pytest.mark.parametrize(
+    ("time", "at"),
+    [
+        (1_790_000_000, SENT),
+        ("1790000000", SENT),
+        (None, RECEIVED),
+        (True, RECEIVED),
+        ("soon", RECEIVED),
+        (10**18, RECEIVED),
+        (int((RECEIVED + timedelta(days=1)).timestamp()), RECEIVED),
+    ],
+)
+def test_a_time_is_capped_at_receipt_which_stands_for_none(time: Any, at: datetime) -> None:
+    telling = told(webhook("account_update", {"event": "ACCOUNT_DELETED"}, time=time))
+    assert [fact.at for fact in telling.facts] == [at]
+
+
+@pytest.mark.parametrize("info", [{"waba_id": "not an id"}, {"owner_business_id": "9"}])
+def test_an_event_that_names_no_waba_cannot_have_its_effect(info: dict[str, str]) -> None:
+    with pytest.raises(Untellable, match="names no WABA"):
+        told(webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": info}))
+
+
+def test_an_uninstall_that_names_nothing_makes_no_connection_of_its_entry() -> None:
+    assert not told(webhook("account_update", {"event": "PARTNER_APP_UNINSTALLED"})).is_waba
+    assert told(webhook("account_update", {"event": "ACCOUNT_DELETED"})).is_waba
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name", "expected"),
+    [
+        ("account_review_update", {"decision": "APPROVED"}, "review", "approved"),
+        ("account_alerts", {"alert_info": {"alert_type": "OBA_APPROVED"}}, "alert", "oba_approved"),
+        ("account_alerts", {"alert_type": "OBA_REJECTED"}, "alert", "oba_rejected"),
+        (
+            "business_capability_update",
+            {"max_daily_conversations_per_business": "TIER_2K"},
+            "capability",
+            "tier_2k",
+        ),
+        (
+            "business_capability_update",
+            {"max_daily_conversations_per_business": 2000},
+            "capability",
+            "2000",
+        ),
+    ],
+)
+def test_fields_beside_it(field: str, value: Any, name: str, expected: str) -> None:
+    assert facts(told(webhook(field, value))) == {name: expected}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("phone_number_name_update", {"decision": "REJECTED"}, ("name", "rejected")),
+        ("phone_number_quality_update", {"event": "THROUGHPUT_UPGRADE"},
+         ("quality", "throughput_upgrade")),
+        ("security", {"event": "PIN_CHANGED"}, ("pin", "pin_changed")),
+    ],
+)  # fmt: skip
+def test_a_number_is_named_by_its_digits(
+    field: str, value: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    telling = told(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
+    [fact] = telling.facts
+    assert (fact.name, fact.value, fact.digits) == (*expected, "15550001111")
+    assert telling.number is not None
+    assert (telling.number.digits, telling.number.phone_number_id) == ("15550001111", None)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "expected"),
+    [
+        ({"metadata": {"phase": 0}}, "received"),
+        ({"errors": [{"code": 2593109}]}, "declined"),
+    ],
+)
+def test_history_names_the_number_by_its_id_too(chunk: dict[str, Any], expected: str) -> None:
+    metadata = {"display_phone_number": "15550001111", "phone_number_id": "900000000000060"}
+    telling = told(webhook("history", {"metadata": metadata, "history": [chunk]}))
+    assert [(fact.name, fact.value) for fact in telling.facts] == [("history", expected)]
+    assert telling.number is not None
+    assert telling.number.phone_number_id == "900000000000060"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        webhook("messages", {"statuses": []}),
+        webhook("tea_temperature_update", {"celsius": 80}),
+        webhook("account_update", {"event": "AN_EVENT_OF_NEXT_YEAR"}),
+        webhook("account_update", {"event": ["a", "list"]}),
+        webhook("account_update", "no object"),
+        webhook("security", {"event": "PIN_CHANGED"}, entry_id="none"),
+    ],
+)
+def test_everything_else_has_no_effect(body: Any) -> None:
+    [change] = split(orjson.dumps(body))
+    assert tell(orjson.loads(change.content), RECEIVED) is None
+
+
+def test_text_from_outside_is_never_kept_as_it_came() -> None:
+    value = {"event": "ACCOUNT_VIOLATION", "violation_info": {"violation_type": "<b>x</b>"}}
+    assert told(webhook("account_update", value)).facts == ()

@@ -1,0 +1,56 @@
+"""What a dependency was seen to be: marked at every look, logged when it changes."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from shared.process.health import Dependency, Health
+from shared.process.lifecycle import Refusal
+
+
+def test_only_a_change_is_logged(health: Health) -> None:
+    database = health.dependency("database")
+
+    with capture_logs() as logs:
+        for up in (False, False, True, True, False):
+            database.mark(up=up)
+
+    events = [(line["event"], line["dependency"]) for line in logs]
+    assert events == [
+        ("dependency.down", "database"),
+        ("dependency.up", "database"),
+        ("dependency.down", "database"),
+    ]
+
+
+async def test_a_watch_marks_what_it_sees_and_goes_on(health: Health) -> None:
+    database = health.dependency("database")
+    outcomes = [OSError("refused"), None, TimeoutError(), None]
+    seen: list[bool] = []
+
+    async def look() -> None:
+        seen.append(database.up)
+        if not outcomes:
+            raise Refusal(["old schema"])
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    with pytest.raises(Refusal):
+        await database.watch(look, every_seconds=0)
+
+    assert seen == [False, False, True, False, True]
+
+
+async def test_a_first_look_counts_as_seen_either_way(health: Health) -> None:
+    async def fails() -> None:
+        raise OSError
+
+    dependency: Dependency = health.dependency("database")
+    assert not dependency.seen.is_set()
+
+    watching = asyncio.create_task(dependency.watch(fails, every_seconds=60))
+    await dependency.seen.wait()
+    watching.cancel()
+
+    assert not dependency.up

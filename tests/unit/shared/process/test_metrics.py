@@ -1,0 +1,42 @@
+"""What every process tells Prometheus of itself."""
+
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from redis.asyncio import Redis
+
+from services.console.http.metrics import ConsoleMetrics
+from services.ingress.metrics import IngressMetrics
+from services.processor.metrics import ProcessorMetrics
+from shared.actions.metrics import FollowUpMetrics, WorkMetrics
+from shared.cache import Cache
+from shared.graph.metrics import GraphMetrics
+from shared.process.health import Health
+from shared.process.metrics import open_registry
+
+
+def test_a_process_says_which_code_it_is() -> None:
+    labels = {"version": version("porteiro")}
+
+    assert open_registry().get_sample_value("porteiro_build_info", labels) == 1
+
+
+def test_counters_come_without_the_time_of_their_making() -> None:
+    registry = open_registry()
+    Counter("porteiro_seen", "...", registry=registry).inc()
+
+    assert b"_created" not in generate_latest(registry)
+
+
+def test_every_metric_says_whose_it_is() -> None:
+    registry = CollectorRegistry()
+    for metrics in (
+        ConsoleMetrics, IngressMetrics, ProcessorMetrics, WorkMetrics, FollowUpMetrics,
+        GraphMetrics, Health,
+    ):  # fmt: skip
+        metrics(registry)
+    Cache(Redis(), registry)
+
+    names = [metric.name for metric in registry.collect()]
+    assert len(names) > 20
+    assert [name for name in names if not name.startswith("porteiro_")] == []
