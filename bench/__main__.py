@@ -24,7 +24,7 @@ from bench.stack import prepare
 from bench.traffic import Traffic
 from deploy.local.stack import install
 from deploy.local.stack.supervisor import Supervisor
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 ROUNDS = 3
 #: Requests of one round: enough for some seconds each.
@@ -45,7 +45,7 @@ class Figures:
 
 
 class Bench:
-    def __init__(self, supervisor: Supervisor, env: dict[str, str], database: Connection) -> None:
+    def __init__(self, supervisor: Supervisor, env: dict[str, str], database: Conn) -> None:
         self._supervisor = supervisor
         self._database = database
         self._env = env

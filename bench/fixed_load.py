@@ -15,7 +15,7 @@ from bench.traffic import Traffic
 from shared.broker.connect import connect
 from shared.broker.topology import EVENTS, RAW, WORK
 from shared.messages import Webhook, encode_webhook, join_bundle
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 INGRESS_WEBHOOKS = 15_000
 PROCESSOR_WEBHOOKS = 12_000
@@ -47,8 +47,8 @@ class IngressLoad:
         after = await meter.read()
         if result.refused:
             raise RuntimeError(f"{result.refused} webhooks were refused")
-        async with await connect(self._env["RABBITMQ_URL"], "bench") as connection:
-            channel = await connection.channel()
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as conn:
+            channel = await conn.channel()
             purged = await (await channel.get_queue(RAW)).purge()
         bundles = purged.message_count or 0
         return {
@@ -61,7 +61,7 @@ class IngressLoad:
 class ProcessorLoad:
     """The same bundles each time, all there before it begins: so that its groups are the same."""
 
-    def __init__(self, env: Mapping[str, str], database: Connection) -> None:
+    def __init__(self, env: Mapping[str, str], database: Conn) -> None:
         self._env = env
         self._database = database
         self._seed = 1_000
@@ -70,8 +70,8 @@ class ProcessorLoad:
         self._seed += 1
         await self._database.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
         await self._database.execute("CHECKPOINT")
-        async with await connect(self._env["RABBITMQ_URL"], "bench") as connection:
-            channel = await connection.channel()
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as conn:
+            channel = await conn.channel()
             listener = await channel.declare_queue(
                 LISTENER, durable=True, arguments={"x-queue-type": "quorum"}
             )

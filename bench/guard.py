@@ -29,7 +29,7 @@ from deploy.local.stack.supervisor import Supervisor
 from shared.actions import connection_state
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 ROUNDS = 8
 #: Runs of the same code that are recorded.
@@ -78,7 +78,7 @@ async def _measure(folder: Path) -> Figures:
         supervisor.stop()
 
 
-async def _open_database(url: str) -> Connection:
+async def _open_database(url: str) -> Conn:
     """As a user of its own, whose statements do not count."""
     admin = await asyncpg.connect(url)
     await admin.execute("CREATE EXTENSION pg_stat_statements")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import orjson
 import psutil
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: What one piece of the reference work cost where it was written, in CPU seconds: it makes times of
 #: different machines, and of different minutes of one machine, comparable.
@@ -69,7 +69,7 @@ class Reading:
 class Meter:
     """`pids` are root processes by name; to each belongs all that it started."""
 
-    def __init__(self, pids: Mapping[str, int], database: Connection) -> None:
+    def __init__(self, pids: Mapping[str, int], database: Conn) -> None:
         self._pids = dict(pids)
         self._database = database
         self._own_backend = database.get_server_pid()  # what measuring costs is not part of it

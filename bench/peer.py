@@ -73,12 +73,10 @@ async def store(message: RabbitMessage) -> None:
         message.body,
     )
     found = split(webhook.body)
-    async with pool().acquire() as connection, connection.transaction():
-        await webhooks.insert(
-            connection, RING, [webhooks.Arrival(webhook, "fast", "broker", "split")]
-        )
+    async with pool().acquire() as conn, conn.transaction():
+        await webhooks.insert(conn, RING, [webhooks.Arrival(webhook, "fast", "broker", "split")])
         rows = [(webhook.id, webhook.received_at, change) for change in found]
-        await changes.insert(connection, RING, rows)
+        await changes.insert(conn, RING, rows)
 
 
 _pool: list["asyncpg.Pool[asyncpg.Record]"] = []

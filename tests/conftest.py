@@ -11,7 +11,7 @@ from pytest import Config, MonkeyPatch
 
 from shared.broker.topology import DEAD, WORK_QUEUES, retry_name
 from shared.crypto import KeyRing
-from shared.store.pool import Connection, Pool, open_pool
+from shared.store.pool import Conn, Pool, open_pool
 from tests.support import servers
 from tests.support.broker import Broker, open_broker
 from tests.support.environment import BODY_KEY, service_environment
@@ -52,15 +52,15 @@ async def _vhost(worker: str) -> str:
 @pytest.fixture
 async def database_url(_database: str) -> str:
     """The worker's database, emptied."""
-    connection = await asyncpg.connect(_database)
+    conn = await asyncpg.connect(_database)
     try:
-        await connection.execute(
+        await conn.execute(
             "TRUNCATE organizations, whatsapp_connections, connection_facts, phone_numbers,"
             " webhook_log, webhook_bodies, dead_letters, replays, audit_log, follow_ups,"
             " api_keys CASCADE"
         )
     finally:
-        await connection.close()
+        await conn.close()
     return _database
 
 
@@ -71,9 +71,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def conn(pool: Pool) -> AsyncIterator[Connection]:
-    async with pool.acquire() as connection:
-        yield connection
+async def conn(pool: Pool) -> AsyncIterator[Conn]:
+    async with pool.acquire() as conn:
+        yield conn
 
 
 @pytest.fixture

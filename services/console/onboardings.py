@@ -62,13 +62,13 @@ class Signup:
         one = Start(
             organization_id, code, expires_at, flow, is_coexistence, redirect_uri, idempotency_key
         )
-        async with transaction(self._pool) as connection:
-            await organizations.add(connection, organization_id)
-            is_new = await onboardings.start(connection, one) is not None
+        async with transaction(self._pool) as conn:
+            await organizations.add(conn, organization_id)
+            is_new = await onboardings.start(conn, one) is not None
             if is_new or idempotency_key is None:
-                found = await onboardings.find(connection, code, organization_id=organization_id)
+                found = await onboardings.find(conn, code, organization_id=organization_id)
             else:
-                found = await onboardings.started_as(connection, organization_id, idempotency_key)
+                found = await onboardings.started_as(conn, organization_id, idempotency_key)
         assert found is not None  # noqa: S101 - it was just started, or its key was taken by it
         asked = (flow, is_coexistence, redirect_uri)
         if (found.flow, found.is_coexistence, found.redirect_uri) != asked:
@@ -81,16 +81,14 @@ class Signup:
         """The organization's onboarding. What is certainly another's is not even looked up."""
 
         async def load() -> str | None:
-            async with transaction(self._pool) as connection:
-                found = await onboardings.find(connection, tracking_code, organization_id=None)
+            async with transaction(self._pool) as conn:
+                found = await onboardings.find(conn, tracking_code, organization_id=None)
             return None if found is None else found.organization_id
 
         owner = await self._cache.get("onboarding", tracking_code, load)
         if owner is not None and organization_id in (None, owner):
-            async with transaction(self._pool) as connection:
-                found = await onboardings.find(
-                    connection, tracking_code, organization_id=organization_id
-                )
+            async with transaction(self._pool) as conn:
+                found = await onboardings.find(conn, tracking_code, organization_id=organization_id)
             if found is not None:
                 return found
         raise Problem(404, "no_such_onboarding", "There is no such onboarding.")
@@ -100,20 +98,18 @@ class Signup:
         is_finish = event in FINISHES
         if not is_finish:
             event = ERROR if _is_error(event, data) else CANCEL
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             heard = await onboardings.take_session(
-                connection,
+                conn,
                 one.tracking_code,
                 event=event,
                 session_waba_id=_claimed(data) if is_finish else None,
             )
             if heard and heard.has_token and is_finish:
-                await ask_again(connection, one)
+                await ask_again(conn, one)
             elif heard and heard.is_news:
                 reason = "error_reported" if event == ERROR else "cancelled"
-                await events.add_of_onboarding(
-                    connection, "cancelled", one, waba_id=None, reason=reason
-                )
+                await events.add_of_onboarding(conn, "cancelled", one, waba_id=None, reason=reason)
         _refuse_ended(one)
         await self._nudges.send()
         return await self.find(one.tracking_code, one.organization_id)
@@ -126,8 +122,8 @@ class Signup:
         `redirect_uri`: the dialog's, where it is not the redirect flow's own; a popup has none.
         """
         digest = sha256(code.encode()).digest()
-        async with transaction(self._pool) as connection:
-            is_new = await codes.take(connection, one.tracking_code, digest)
+        async with transaction(self._pool) as conn:
+            is_new = await codes.take(conn, one.tracking_code, digest)
         if is_new:
             crash_point("code.taken")
             if redirect_uri is None and one.flow == "redirect":
@@ -136,8 +132,8 @@ class Signup:
         now = await self.find(one.tracking_code, one.organization_id)
         if now.has_token:
             if not is_new:  # its proof may have got stuck
-                async with transaction(self._pool) as connection:
-                    await ask_again(connection, now)
+                async with transaction(self._pool) as conn:
+                    await ask_again(conn, now)
                 now = await self.find(one.tracking_code, one.organization_id)
             await self._nudges.send()
         elif not is_new and now.code_hash != digest:
@@ -151,11 +147,11 @@ class Signup:
         return now
 
     async def cancel(self, one: Onboarding) -> Onboarding:
-        async with transaction(self._pool) as connection:
-            if await onboardings.cancel(connection, one.tracking_code, one.organization_id):
-                await follow_ups.close(connection, ["prove"], one.tracking_code)
+        async with transaction(self._pool) as conn:
+            if await onboardings.cancel(conn, one.tracking_code, one.organization_id):
+                await follow_ups.close(conn, ["prove"], one.tracking_code)
                 await events.add_of_onboarding(
-                    connection, "cancelled", one, waba_id=None, reason="link_closed"
+                    conn, "cancelled", one, waba_id=None, reason="link_closed"
                 )
         return await self.find(one.tracking_code, one.organization_id)
 
@@ -168,8 +164,8 @@ class Signup:
             is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
             reason = "code_lost" if is_lost else "code_refused"
             log.warning("code.not_exchanged", onboarding_id=one.id, reason=reason)
-            async with transaction(self._pool) as connection:
-                await codes.lose(connection, one, digest, reason)
+            async with transaction(self._pool) as conn:
+                await codes.lose(conn, one, digest, reason)
             return
         crash_point("code.exchanged")
         await self._keep(one, digest, token)
@@ -180,9 +176,9 @@ class Signup:
         until = loop.time() + KEEP_SECONDS
         while True:
             try:
-                async with transaction(self._pool) as connection:
+                async with transaction(self._pool) as conn:
                     is_kept = await codes.keep_token(
-                        connection,
+                        conn,
                         self._ring,
                         one,
                         token.text,
@@ -190,7 +186,7 @@ class Signup:
                         expires_at=token.expires_at,
                     )
                     if is_kept:
-                        await follow_ups.add(connection, "prove", [one.tracking_code])
+                        await follow_ups.add(conn, "prove", [one.tracking_code])
                 crash_point("code.kept")
                 return
             except Exception as error:

@@ -37,7 +37,7 @@ class DatabaseRoad:
 
     async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
         arrivals = [webhooks.Arrival(p.webhook, p.lane, "database", "unsplit") for p in passengers]
-        async with transaction(self._pool, wait=seconds) as connection:
-            await webhooks.insert(connection, self._ring, arrivals)
+        async with transaction(self._pool, wait=seconds) as conn:
+            await webhooks.insert(conn, self._ring, arrivals)
             crash_point("bundle.storing")
         crash_point("bundle.stored")

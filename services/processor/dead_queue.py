@@ -29,9 +29,9 @@ class Fuse:
         """A dead letter for the message; idempotent."""
         reason, queue = _death(message.headers.get("x-death"))
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             is_new = await dead_letters.add_envelope(
-                connection, self._ring, message.body, f"given up: {reason} in {queue}", blame
+                conn, self._ring, message.body, f"given up: {reason} in {queue}", blame
             )
         crash_point("fuse.kept")
         if is_new:

@@ -65,13 +65,13 @@ class Intake:
         self._give_back = asyncio.Event()
         self._is_closed = False
 
-    async def serve(self, connection: AbstractConnection) -> None:
+    async def serve(self, amqp: AbstractConnection) -> None:
         """Consume both lanes until a channel is lost; made for `keep_connected`.
 
         What is unsettled then goes back to the broker.
         """
         self._give_back.clear()
-        channels = [await self._consume(connection, lane) for lane in QUEUES]
+        channels = [await self._consume(amqp, lane) for lane in QUEUES]
         self._dependency.mark(up=True)
         ends = [asyncio.ensure_future(channel.closed()) for channel in channels]
         ends.append(asyncio.ensure_future(self._give_back.wait()))
@@ -120,8 +120,8 @@ class Intake:
             room, room_bytes = room - count, room_bytes - size
         return taken
 
-    async def _consume(self, connection: AbstractConnection, lane: Lane) -> AbstractChannel:
-        channel = await connection.channel()
+    async def _consume(self, amqp: AbstractConnection, lane: Lane) -> AbstractChannel:
+        channel = await amqp.channel()
         await channel.set_qos(prefetch_count=PREFETCH[lane])
         queue = await channel.get_queue(QUEUES[lane], ensure=False)
 

@@ -31,7 +31,7 @@ class DueWork:
 
     async def _give_to_owners(self) -> bool:
         """Find owners for orphans, and give owners what came before them; whether more is left."""
-        async with transaction(self._pool) as connection:
-            await settle(connection, await connections.undecided(connection, limit=MAX_SETTLED))
-        async with transaction(self._pool) as connection:
-            return await changes.stamp(connection, limit=MAX_STAMPED) == MAX_STAMPED
+        async with transaction(self._pool) as conn:
+            await settle(conn, await connections.undecided(conn, limit=MAX_SETTLED))
+        async with transaction(self._pool) as conn:
+            return await changes.stamp(conn, limit=MAX_STAMPED) == MAX_STAMPED

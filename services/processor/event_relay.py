@@ -48,8 +48,8 @@ class Relay:
         return self._publisher.is_up and await self._relay_once()
 
     async def _relay_once(self) -> bool:
-        async with transaction(self._pool) as connection:
-            claimed = await events.claim(connection)
+        async with transaction(self._pool) as conn:
+            claimed = await events.claim(conn)
         if not claimed:
             return False
         crash_point("events.claimed")
@@ -88,9 +88,9 @@ class Relay:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for event, end in zip(claimed, ends, strict=True):
             ids[end].append(event.id)
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             await events.mark_published(
-                connection, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
+                conn, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
             )
             for end, rest in RESTS.items():
-                await events.put_off(connection, ids[end], rest)
+                await events.put_off(conn, ids[end], rest)

@@ -66,19 +66,19 @@ async def _migrate(to: str) -> None:
     url = load(DatabaseSettings).database_url.get_secret_value()
     await migrations.migrate(url, to)
     if to == "head":
-        connection = await asyncpg.connect(url)
+        conn = await asyncpg.connect(url)
         try:
-            await partitions.add_ahead(connection, datetime.now(UTC).date())
+            await partitions.add_ahead(conn, datetime.now(UTC).date())
         finally:
-            await connection.close()
+            await conn.close()
     log.info("migrate.done", revision=migrations.newest_revision() if to == "head" else to)
 
 
 async def _declare() -> None:
     settings = load(TopologySettings)
-    connection = await connect(settings.rabbitmq_url.get_secret_value(), "porteiro topology")
-    async with connection:
-        queues = await topology.declare(connection, settings.retry_seconds)
+    conn = await connect(settings.rabbitmq_url.get_secret_value(), "porteiro topology")
+    async with conn:
+        queues = await topology.declare(conn, settings.retry_seconds)
     log.info("topology.done", count=len(queues))
 
 

@@ -11,14 +11,12 @@ from shared.store.due import Claim
 from shared.store.errors import is_infrastructure
 from shared.store.intake import webhooks
 from shared.store.intake.changes import New
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 Told = tuple[New, Telling]
 
 
-async def make_effects(
-    connection: Connection, new: Sequence[New], failing: Failing
-) -> list[Failure]:
+async def make_effects(conn: Conn, new: Sequence[New], failing: Failing) -> list[Failure]:
     """Make the effects of changes just stored, in their transaction; what failed.
 
     A change whose effects cannot be made is left failed or dead, alone; the servers' errors are
@@ -35,23 +33,23 @@ async def make_effects(
         except Untellable as error:
             errors.append((one, error))
     if told:
-        errors += await _take_in(connection, told)
+        errors += await _take_in(conn, told)
     failed: list[Failure] = []
     for one, why in errors:
-        failed.append(await failing.fail_change(connection, Claim(one.id, 1), why))
-        await webhooks.unsettle(connection, one.webhook_id)
+        failed.append(await failing.fail_change(conn, Claim(one.id, 1), why))
+        await webhooks.unsettle(conn, one.webhook_id)
     return failed
 
 
-async def _take_in(connection: Connection, told: Sequence[Told]) -> list[tuple[New, Exception]]:
+async def _take_in(conn: Conn, told: Sequence[Told]) -> list[tuple[New, Exception]]:
     try:
-        async with connection.transaction():
-            await take_in(connection, [telling for _, telling in told])
+        async with conn.transaction():
+            await take_in(conn, [telling for _, telling in told])
     except Exception as error:
         if is_infrastructure(error):
             raise
         if len(told) == 1:
             return [(told[0][0], error)]
         alone = sorted(told, key=lambda pair: pair[1].waba_id)  # the locks' order
-        return [failed for one in alone for failed in await _take_in(connection, [one])]
+        return [failed for one in alone for failed in await _take_in(conn, [one])]
     return []

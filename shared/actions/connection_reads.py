@@ -16,25 +16,25 @@ from shared.store.pool import transaction
 async def read(means: Means, one: FollowUp) -> Outcome:
     """Ask what the token still reaches; what it does is told as facts, what it does not stands."""
     outcome = await look(means, one.subject)
-    async with transaction(means.pool) as connection:
-        await follow_ups.hold(connection, one)
-        await follow_ups.end(connection, one)
+    async with transaction(means.pool) as conn:
+        await follow_ups.hold(conn, one)
+        await follow_ups.end(conn, one)
     return Settled(outcome)
 
 
 async def look(means: Means, waba_id: str) -> Literal["no_token", "alive", "gone"]:
     """The same for whoever wants to know now. Raises GraphError."""
-    async with transaction(means.pool) as connection:
-        token = await tokens.read(connection, means.ring, waba_id)
+    async with transaction(means.pool) as conn:
+        token = await tokens.read(conn, means.ring, waba_id)
     if token is None:
         return "no_token"
     report = await means.graph.debug_token(token.text)
     is_alive = report.is_valid and report.app_id == means.graph.app_id
     found = await _reach(means, waba_id, token.text) if is_alive else []
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [waba_id])
-        await tokens.judge(connection, waba_id, _verdict(report), token)
-        await learn(connection, waba_id, found)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [waba_id])
+        await tokens.judge(conn, waba_id, _verdict(report), token)
+        await learn(conn, waba_id, found)
     return "alive" if found else "gone"
 
 

@@ -18,7 +18,7 @@ from shared.store.connections import (
 )
 from shared.store.connections.connections import Held
 from shared.store.events import Transition
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: When a live connection is taken down, Meta is read whether that is so, a little later: `time` is
 #: when Meta sent, and its own answers lag behind.
@@ -26,24 +26,24 @@ READ_AFTER = timedelta(seconds=30)
 _DOWN = ("offboarded", "disconnected", "disabled")
 
 
-async def take_in(connection: Connection, tellings: Sequence[Telling]) -> None:
+async def take_in(conn: Conn, tellings: Sequence[Telling]) -> None:
     """Record what changes tell and settle the connections they tell of. Idempotent."""
-    await connections.ensure(connection, {t.waba_id for t in tellings if t.is_waba})
-    held = await connections.lock(connection, {telling.waba_id for telling in tellings})
+    await connections.ensure(conn, {t.waba_id for t in tellings if t.is_waba})
+    held = await connections.lock(conn, {telling.waba_id for telling in tellings})
     told: dict[str, list[Fact]] = {}
     for telling in tellings:
         told.setdefault(telling.waba_id, []).extend(_as_heard(telling))
-    await facts.record(connection, told)
+    await facts.record(conn, told)
     await facts.add_numbers(
-        connection, [(telling.waba_id, telling.number) for telling in tellings if telling.number]
+        conn, [(telling.waba_id, telling.number) for telling in tellings if telling.number]
     )
     for telling in sorted(tellings, key=lambda t: t.tracking_code or ""):
         if telling.tracking_code:
             at = max(fact.at for fact in telling.facts)
-            await proofs.prove(connection, telling.tracking_code, telling.waba_id, at)
-    await _settle(connection, held)
+            await proofs.prove(conn, telling.tracking_code, telling.waba_id, at)
+    await _settle(conn, held)
     if setting_up := [one.waba_id for one in held if one.standing.state == "provisioning"]:
-        await follow_ups.hear(connection, setting_up)
+        await follow_ups.hear(conn, setting_up)
 
 
 def _as_heard(telling: Telling) -> list[Fact]:
@@ -55,52 +55,52 @@ def _as_heard(telling: Telling) -> list[Fact]:
 
 
 async def prove(
-    connection: Connection, tracking_code: str, waba_id: str, business_id: str | None, at: datetime
+    conn: Conn, tracking_code: str, waba_id: str, business_id: str | None, at: datetime
 ) -> str | None:
     """A token proved that this onboarding's session is of that WABA; the proving organization.
 
     `business_id` is the WABA's owner as Meta told it to the token. Idempotent. None if the
     onboarding cannot be proven to be of that WABA: see onboardings.prove.
     """
-    await connections.ensure(connection, [waba_id])
-    await connections.lock(connection, [waba_id])
-    organization_id = await proofs.prove(connection, tracking_code, waba_id, at)
+    await connections.ensure(conn, [waba_id])
+    await connections.lock(conn, [waba_id])
+    organization_id = await proofs.prove(conn, tracking_code, waba_id, at)
     if organization_id is None:
         return None
     told = live(at)
     if business_id is not None:
         told.append(Fact("owner_business", business_id, at))
-        await organizations.add_business(connection, organization_id, business_id)
-    await learn(connection, waba_id, told)
+        await organizations.add_business(conn, organization_id, business_id)
+    await learn(conn, waba_id, told)
     return organization_id
 
 
-async def claim(connection: Connection, tracking_code: str, waba_id: str, at: datetime) -> None:
+async def claim(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> None:
     """An operator said so, not Meta: nothing new is known of the WABA itself."""
-    await proofs.prove(connection, tracking_code, waba_id, at)
-    await settle(connection, [waba_id])
+    await proofs.prove(conn, tracking_code, waba_id, at)
+    await settle(conn, [waba_id])
 
 
-async def learn(connection: Connection, waba_id: str, told: Sequence[Fact]) -> None:
+async def learn(conn: Conn, waba_id: str, told: Sequence[Fact]) -> None:
     """Take in what we found out ourselves of one connection. Idempotent."""
-    await connections.lock(connection, [waba_id])
-    await facts.record(connection, {waba_id: with_takedown(told)})
-    await settle(connection, [waba_id])
+    await connections.lock(conn, [waba_id])
+    await facts.record(conn, {waba_id: with_takedown(told)})
+    await settle(conn, [waba_id])
 
 
-async def settle(connection: Connection, waba_ids: Collection[str]) -> int:
+async def settle(conn: Conn, waba_ids: Collection[str]) -> int:
     """Bring connections to what their facts and proofs say; how many changed. Idempotent."""
-    return await _settle(connection, await connections.lock(connection, waba_ids))
+    return await _settle(conn, await connections.lock(conn, waba_ids))
 
 
-async def _settle(connection: Connection, held: Sequence[Held]) -> int:
-    holding = await facts.holding(connection, [one.waba_id for one in held])
-    proven = await proofs.standing(connection, list(holding))
+async def _settle(conn: Conn, held: Sequence[Held]) -> int:
+    holding = await facts.holding(conn, [one.waba_id for one in held])
+    proven = await proofs.standing(conn, list(holding))
     businesses = {
         known["owner_business"].value for known in holding.values() if "owner_business" in known
     }
-    owners = await organizations.owners(connection, businesses) if businesses else {}
-    onboarding = await onboardings.open_for(connection, list(holding)) if owners else set()
+    owners = await organizations.owners(conn, businesses) if businesses else {}
+    onboarding = await onboardings.open_for(conn, list(holding)) if owners else set()
 
     changed = []
     for before in held:
@@ -122,13 +122,13 @@ async def _settle(connection: Connection, held: Sequence[Held]) -> int:
         if after != before:
             changed.append((before, replace(after, revision=before.revision + 1)))
     if changed:
-        await connections.save(connection, [after for _, after in changed])
-        await events.add(connection, [t for pair in changed for t in _transitions(*pair)])
-        await _follow_up(connection, changed)
+        await connections.save(conn, [after for _, after in changed])
+        await events.add(conn, [t for pair in changed for t in _transitions(*pair)])
+        await _follow_up(conn, changed)
     return len(changed)
 
 
-async def _follow_up(connection: Connection, changed: Sequence[tuple[Held, Held]]) -> None:
+async def _follow_up(conn: Conn, changed: Sequence[tuple[Held, Held]]) -> None:
     """What lives again is set up again; what is taken down is asked about at Meta."""
     restarted = [new.waba_id for old, new in changed if _is_restarted(old.standing, new.standing)]
     taken_down = [
@@ -137,9 +137,9 @@ async def _follow_up(connection: Connection, changed: Sequence[tuple[Held, Held]
         if old.standing.state in LIVE and new.standing.state in _DOWN
     ]
     if restarted:
-        await follow_ups.add_where_token(connection, "provision", restarted)
+        await follow_ups.add_where_token(conn, "provision", restarted)
     if taken_down:
-        await follow_ups.add_where_token(connection, "read", taken_down, after=READ_AFTER)
+        await follow_ups.add_where_token(conn, "read", taken_down, after=READ_AFTER)
 
 
 def _is_restarted(old: Standing, new: Standing) -> bool:

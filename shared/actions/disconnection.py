@@ -12,7 +12,7 @@ from shared.process.crash_points import crash_point
 from shared.store import audit
 from shared.store.connections import connections, follow_ups, numbers, proofs, tokens
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import Connection, transaction
+from shared.store.pool import Conn, transaction
 
 #: Only the customer can take our app out of their business (App installation, 2025).
 APP = "the app stays installed in the customer's business until they remove it"
@@ -22,32 +22,32 @@ UNSUBSCRIBE = Step("unsubscribe")
 BY_US = "disconnected_by_us"
 
 
-async def ask(connection: Connection, waba_id: str, *, actor: str, reason: str) -> None:
+async def ask(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
     """Have it disconnected, whatever Meta says to it, and nothing else done to it; audited.
 
     Idempotent. A proof that comes before it is done takes it back.
     """
-    held = await connections.lock(connection, [waba_id])
+    held = await connections.lock(conn, [waba_id])
     if any(one.standing.reason == BY_US for one in held):
         return
-    if not await follow_ups.is_open(connection, "disconnect", waba_id):
+    if not await follow_ups.is_open(conn, "disconnect", waba_id):
         await audit.add(
-            connection, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
+            conn, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
         )
-        await connections.forget_left_behind(connection, waba_id)
-        await follow_ups.close(connection, ["provision", "read"], waba_id)
-    await follow_ups.add(connection, "disconnect", [waba_id])
+        await connections.forget_left_behind(conn, waba_id)
+        await follow_ups.close(conn, ["provision", "read"], waba_id)
+    await follow_ups.add(conn, "disconnect", [waba_id])
 
 
 async def disconnect(means: Means, one: FollowUp) -> Outcome:
     """The next call: deregister a number where allowed, then unsubscribe (which clears a callback
     override); at last forget the token. What Meta refuses is left behind and said."""
-    async with transaction(means.pool) as connection:
-        token = await tokens.read(connection, means.ring, one.subject)
-        known = await numbers.current(connection, one.subject)
-        is_coexistence = await connections.is_coexistence(connection, one.subject)
-        done = await follow_ups.done_steps(connection, one, proven_at=datetime.now(UTC))
-        perhaps = await follow_ups.half_registered(connection, one.subject)
+    async with transaction(means.pool) as conn:
+        token = await tokens.read(conn, means.ring, one.subject)
+        known = await numbers.current(conn, one.subject)
+        is_coexistence = await connections.is_coexistence(conn, one.subject)
+        done = await follow_ups.done_steps(conn, one, proven_at=datetime.now(UTC))
+        perhaps = await follow_ups.half_registered(conn, one.subject)
     linked = [number for number in known if is_coexistence or number.is_coexistence]
     left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
     if token is None:
@@ -76,29 +76,29 @@ async def _take(
         if error.reason != "never_registered":
             left = [or_else]
     crash_point("connection.disconnecting")
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [one.subject])
-        await follow_ups.hold(connection, one)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [one.subject])
+        await follow_ups.hold(conn, one)
         if step.name == "deregister" and not left:
             await numbers.mark_registered(
-                connection, one.subject, step.phone_number_id, is_registered=False
+                conn, one.subject, step.phone_number_id, is_registered=False
             )
-        await connections.leave_behind(connection, one.subject, left)
-        await follow_ups.begin_step(connection, one, step)
-        await follow_ups.end_step(connection, one, step)
-        await follow_ups.advance(connection, one)
+        await connections.leave_behind(conn, one.subject, left)
+        await follow_ups.begin_step(conn, one, step)
+        await follow_ups.end_step(conn, one, step)
+        await follow_ups.advance(conn, one)
     return Settled(step.name)
 
 
 async def _end(means: Means, one: FollowUp, left: Sequence[str]) -> Outcome:
-    async with transaction(means.pool) as connection:
-        [held] = await connections.lock(connection, [one.subject])
+    async with transaction(means.pool) as conn:
+        [held] = await connections.lock(conn, [one.subject])
         if held.owner is not None:
-            await proofs.withdraw(connection, one.subject, held.owner.organization_id)
-            await connections.withdraw(connection, one.subject)
-        await tokens.drop(connection, one.subject)
-        await connections.leave_behind(connection, one.subject, left)
-        await learn(connection, one.subject, [Fact("app", BY_US, datetime.now(UTC))])
-        await follow_ups.hold(connection, one)
-        await follow_ups.end(connection, one)
+            await proofs.withdraw(conn, one.subject, held.owner.organization_id)
+            await connections.withdraw(conn, one.subject)
+        await tokens.drop(conn, one.subject)
+        await connections.leave_behind(conn, one.subject, left)
+        await learn(conn, one.subject, [Fact("app", BY_US, datetime.now(UTC))])
+        await follow_ups.hold(conn, one)
+        await follow_ups.end(conn, one)
     return Settled("disconnected")

@@ -19,7 +19,7 @@ from shared.store.due import Claim, Claimed
 from shared.store.errors import is_held_up, is_infrastructure
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import Tried
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
 
@@ -52,8 +52,8 @@ class Work:
         worked = 0
         nudges: list[Nudge] = []
         for kind in due.WEBHOOK_KINDS:
-            async with transaction(self._pool) as connection:
-                self._held = claimed = await due.claim(connection, kind, overdue=overdue)
+            async with transaction(self._pool) as conn:
+                self._held = claimed = await due.claim(conn, kind, overdue=overdue)
             if claimed.claims:
                 crash_point("due.claimed")
                 nudges += await self._work(claimed)
@@ -83,46 +83,46 @@ class Work:
 
     async def _try_change(self, claim: Claim) -> list[Nudge]:
         failures: list[Failure] = []
-        async with transaction(self._pool) as connection:
-            await connection.execute(IMPATIENT)
-            tried = await changes.load(connection, claim)
+        async with transaction(self._pool) as conn:
+            await conn.execute(IMPATIENT)
+            tried = await changes.load(conn, claim)
             if tried is None:
                 return []
             try:
-                async with connection.transaction():
-                    await self._apply(connection, tried)
+                async with conn.transaction():
+                    await self._apply(conn, tried)
             except Exception as error:
                 if is_infrastructure(error):
                     raise
-                failures.append(await self._failing.fail_change(connection, claim, error))
+                failures.append(await self._failing.fail_change(conn, claim, error))
             else:
-                await changes.process(connection, tried.id)
-                await webhooks.settle(connection, {tried.webhook_id: 1})
+                await changes.process(conn, tried.id)
+                await webhooks.settle(conn, {tried.webhook_id: 1})
                 if tried.organization_id:
-                    await events.add_of_changes(connection, [tried.id])
+                    await events.add_of_changes(conn, [tried.id])
             crash_point("change.settling")
         crash_point("change.settled")
         return self._failing.tell(failures)
 
-    async def _apply(self, connection: Connection, tried: Tried) -> None:
+    async def _apply(self, conn: Conn, tried: Tried) -> None:
         if tried.content is None:
             raise ContentLost
         content = changes.open_content(self._ring, tried.id, tried.content)
         if telling := tell(orjson.loads(content), tried.received_at):
-            await take_in(connection, [telling])
+            await take_in(conn, [telling])
 
     async def _bury(self, claimed: Claimed, claim: Claim) -> list[Nudge]:
         kind, last = claimed.kind, Claim(claim.id, claim.attempts - 1)
-        async with transaction(self._pool) as connection:
-            await due.hand_back(connection, claimed)  # a burial is no try
+        async with transaction(self._pool) as conn:
+            await due.hand_back(conn, claimed)  # a burial is no try
             if kind == "change":
-                failures = await self._failing.bury_change(connection, last)
+                failures = await self._failing.bury_change(conn, last)
             else:
-                failures = await self._failing.bury_webhook(connection, last)
+                failures = await self._failing.bury_webhook(conn, last)
         return self._failing.tell(failures)
 
     async def _hand_back(self) -> None:
         if self._held is not None:
-            async with transaction(self._pool) as connection:
-                await due.hand_back(connection, self._held)
+            async with transaction(self._pool) as conn:
+                await due.hand_back(conn, self._held)
             self._held = None

@@ -13,7 +13,7 @@ from shared.domain.retries import Blame, Die, decide, describe
 from shared.messages import Nudge
 from shared.store.due import Claim
 from shared.store.intake import changes, dead_letters, webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 log = structlog.get_logger()
 
@@ -45,38 +45,36 @@ class Failing:
         """Whether every try it has was begun before this claim, and the last never finished."""
         return claim.attempts > len(self._delays) + 1
 
-    async def fail_change(self, connection: Connection, claim: Claim, error: Exception) -> Failure:
+    async def fail_change(self, conn: Conn, claim: Claim, error: Exception) -> Failure:
         """The claimed change is locked by the caller's transaction."""
         after, blame = self._verdict(error, claim)
-        await changes.fail(connection, claim, describe(error), _timedelta(after))
+        await changes.fail(conn, claim, describe(error), _timedelta(after))
         if blame is not None:
-            await dead_letters.add_changes(connection, [claim.id], blame)
+            await dead_letters.add_changes(conn, [claim.id], blame)
         return Failure("change", claim.id, claim.attempts, describe(error), after, blame, error)
 
-    async def fail_webhook(
-        self, connection: Connection, claim: Claim, error: Exception
-    ) -> list[Failure]:
+    async def fail_webhook(self, conn: Conn, claim: Claim, error: Exception) -> list[Failure]:
         """Empty, and nothing is done, where the claim is void."""
         after, blame = self._verdict(error, claim)
-        if not await webhooks.fail(connection, claim, describe(error), _timedelta(after)):
+        if not await webhooks.fail(conn, claim, describe(error), _timedelta(after)):
             return []
         if blame is not None:
-            await dead_letters.add_webhooks(connection, [claim.id], blame)
+            await dead_letters.add_webhooks(conn, [claim.id], blame)
         return [Failure("webhook", claim.id, claim.attempts, describe(error), after, blame, error)]
 
-    async def bury_change(self, connection: Connection, last: Claim) -> list[Failure]:
+    async def bury_change(self, conn: Conn, last: Claim) -> list[Failure]:
         """Give up a change whose last try never finished, if it is still as that try left it."""
-        if await changes.load(connection, last) is None:
+        if await changes.load(conn, last) is None:
             return []
-        await changes.fail(connection, last, _NEVER_FINISHED, None)
-        await dead_letters.add_changes(connection, [last.id], "poison")
+        await changes.fail(conn, last, _NEVER_FINISHED, None)
+        await dead_letters.add_changes(conn, [last.id], "poison")
         return [Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
-    async def bury_webhook(self, connection: Connection, last: Claim) -> list[Failure]:
+    async def bury_webhook(self, conn: Conn, last: Claim) -> list[Failure]:
         """Likewise for a webhook."""
-        if not await webhooks.fail(connection, last, _NEVER_FINISHED, None):
+        if not await webhooks.fail(conn, last, _NEVER_FINISHED, None):
             return []
-        await dead_letters.add_webhooks(connection, [last.id], "poison")
+        await dead_letters.add_webhooks(conn, [last.id], "poison")
         return [Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
     def tell(self, failures: Iterable[Failure]) -> list[Nudge]:

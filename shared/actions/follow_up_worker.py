@@ -24,7 +24,7 @@ from shared.store.connections import connections, follow_ups
 from shared.store.connections.follow_ups import FollowUp, Kind
 from shared.store.due import Claimed
 from shared.store.errors import is_infrastructure
-from shared.store.pool import Connection, transaction
+from shared.store.pool import Conn, transaction
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ _RUNS: Mapping[Kind, Callable[[Means, FollowUp], Awaitable[Outcome]]] = {
     "prove": prove, "provision": provision, "read": read, "disconnect": disconnect,
 }  # fmt: skip
 #: Tells the onboarding or the connection why its follow-up is blocked.
-_NOTES: Mapping[Kind, Callable[[Connection, str, str], Awaitable[None]]] = {
+_NOTES: Mapping[Kind, Callable[[Conn, str, str], Awaitable[None]]] = {
     "prove": note_blocked_proof, "provision": note_blocked_setup,
 }  # fmt: skip
 
@@ -51,8 +51,8 @@ class FollowUps:
         Raises PostgreSQL's own errors, and then hands the claim back if it can: an outage is no
         try. Where the process ends before, the lease lapses and the try counts.
         """
-        async with transaction(self.means.pool) as connection:
-            claimed = await due.claim(connection, "follow_up", overdue=overdue)
+        async with transaction(self.means.pool) as conn:
+            claimed = await due.claim(conn, "follow_up", overdue=overdue)
         if not claimed.claims:
             return False
         crash_point("follow_up.claimed")
@@ -67,14 +67,14 @@ class FollowUps:
                 log.error("follow_up.lapses", count=len(claimed.claims), exc_info=error)
                 return True
             with suppress(Exception):
-                async with transaction(self.means.pool) as connection:
-                    await due.hand_back(connection, claimed)
+                async with transaction(self.means.pool) as conn:
+                    await due.hand_back(conn, claimed)
             raise
         return True
 
     async def _work(self, claimed: Claimed) -> None:
-        async with transaction(self.means.pool) as connection:
-            one = await follow_ups.load(connection, claimed.claims[0])
+        async with transaction(self.means.pool) as conn:
+            one = await follow_ups.load(conn, claimed.claims[0])
         if one is None:
             return
         outcome = await self._try(one)
@@ -113,15 +113,15 @@ class FollowUps:
             return after
 
     async def _keep(self, one: FollowUp, outcome: Waits | Blocked) -> str:
-        async with transaction(self.means.pool) as connection:
+        async with transaction(self.means.pool) as conn:
             if one.kind != "prove":  # the locks' order: connection, onboarding, follow-up
-                await connections.lock(connection, [one.subject])
+                await connections.lock(conn, [one.subject])
             if isinstance(outcome, Blocked) and one.kind in _NOTES:
-                await _NOTES[one.kind](connection, one.subject, outcome.reason)
-            await follow_ups.hold(connection, one)
+                await _NOTES[one.kind](conn, one.subject, outcome.reason)
+            await follow_ups.hold(conn, one)
             if isinstance(outcome, Blocked):
-                await follow_ups.block(connection, one, outcome.reason)
+                await follow_ups.block(conn, one, outcome.reason)
                 return "blocked"
             after = timedelta(seconds=outcome.after_seconds)
-            await follow_ups.put_off(connection, one, after, outcome.reason, is_try=outcome.is_try)
+            await follow_ups.put_off(conn, one, after, outcome.reason, is_try=outcome.is_try)
             return "put_off"

@@ -13,22 +13,20 @@ from shared.store.intake import dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Letter
 from shared.store.intake.replays import Outcome, Replay, Selection
 from shared.store.intake.webhooks import Arrival
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 #: Letters closed in one transaction.
 MAX_STEP = 100
 
 
 async def start(
-    connection: Connection, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
+    conn: Conn, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
     """Record what is wanted, who wants it and why; `run` does it."""
-    replay_id = await replays.add(
-        connection, selection, outcome, rate=rate, actor=actor, reason=reason
-    )
+    replay_id = await replays.add(conn, selection, outcome, rate=rate, actor=actor, reason=reason)
     await audit.add(
-        connection,
+        conn,
         actor=actor,
         action=f"dead_letters.{outcome}",
         subject=str(replay_id),
@@ -45,11 +43,11 @@ async def run(
     May be ended at any moment and run again, and by several at once: a letter is closed once.
     """
     while True:
-        async with transaction(pool) as connection:
-            replay = await replays.get(connection, replay_id)
+        async with transaction(pool) as conn:
+            replay = await replays.get(conn, replay_id)
             if replay is None or replay.finished_at is not None:
                 break
-            taken = await _step(connection, ring, replay)
+            taken = await _step(conn, ring, replay)
             crash_point("replay.stepping")
         progress(replay)
         await asyncio.sleep(taken / replay.rate)
@@ -57,24 +55,20 @@ async def run(
         progress(replay)
 
 
-async def _step(connection: Connection, ring: KeyRing, replay: Replay) -> int:
-    letters = await replays.next_letters(connection, replay, limit=min(MAX_STEP, replay.rate))
+async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
+    letters = await replays.next_letters(conn, replay, limit=min(MAX_STEP, replay.rate))
     closing = []
     for letter in letters:
         is_replay = replay.outcome == "replayed"
-        if (
-            letter.kind == "envelope"
-            and is_replay
-            and not await _lay_down(connection, ring, letter)
-        ):
+        if letter.kind == "envelope" and is_replay and not await _lay_down(conn, ring, letter):
             continue
         closing.append(letter)
-    await dead_letters.close(connection, closing, outcome=replay.outcome, replay_id=replay.id)
+    await dead_letters.close(conn, closing, outcome=replay.outcome, replay_id=replay.id)
     if replay.outcome == "discarded":
         discarded = (one.webhook_id for one in closing if one.kind == "change" and one.webhook_id)
-        await webhooks.settle(connection, Counter(discarded))
+        await webhooks.settle(conn, Counter(discarded))
     await replays.advance(
-        connection,
+        conn,
         replay.id,
         reached=letters[-1].id if letters else None,
         done=len(closing),
@@ -83,14 +77,12 @@ async def _step(connection: Connection, ring: KeyRing, replay: Replay) -> int:
     return len(letters)
 
 
-async def _lay_down(connection: Connection, ring: KeyRing, letter: Letter) -> bool:
+async def _lay_down(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
     """The webhooks of an envelope, to be split; False if it is no bundle that we can read."""
     try:
-        body = await dead_letters.envelope(connection, ring, letter.id)
+        body = await dead_letters.envelope(conn, ring, letter.id)
         found: list[Webhook] = decode_bundle(body or b"")
     except (Undecryptable, BrokenEnvelope, UnknownVersion):
         return False
-    await webhooks.insert(
-        connection, ring, [Arrival(w, "fast", "broker", "unsplit") for w in found]
-    )
+    await webhooks.insert(conn, ring, [Arrival(w, "fast", "broker", "unsplit") for w in found])
     return True

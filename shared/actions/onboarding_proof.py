@@ -14,7 +14,7 @@ from shared.store import audit, events
 from shared.store.connections import codes, connections, follow_ups, onboardings, proofs, tokens
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import Onboarding
-from shared.store.pool import Connection, transaction
+from shared.store.pool import Conn, transaction
 
 #: Closed meanwhile, by somebody who was told of it then.
 ENDED = "ended"
@@ -26,14 +26,14 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
 
     A token that proves nothing is dropped, and the onboarding says why.
     """
-    async with transaction(means.pool) as connection:
-        onboarding = await onboardings.find(connection, one.subject, organization_id=None)
-        held = await codes.read_token(connection, means.ring, onboarding) if onboarding else None
+    async with transaction(means.pool) as conn:
+        onboarding = await onboardings.find(conn, one.subject, organization_id=None)
+        held = await codes.read_token(conn, means.ring, onboarding) if onboarding else None
         if onboarding is None or held is None:
-            await follow_ups.hold(connection, one)
-            await follow_ups.end(connection, one)
+            await follow_ups.hold(conn, one)
+            await follow_ups.end(conn, one)
             return Settled("nothing_to_prove")
-        connected = await proofs.of(connection, onboarding.organization_id)
+        connected = await proofs.of(conn, onboarding.organization_id)
     token, expires_at = held
     report = await means.graph.debug_token(token)
     try:
@@ -44,34 +44,34 @@ async def prove(means: Means, one: FollowUp) -> Outcome:
             if onboarding.flow == "popup":
                 return Blocked(reason)
             reason = "waba_ambiguous"  # a redirect brings no message
-        async with transaction(means.pool) as connection:
-            await _refuse(connection, one, onboarding, reason)
+        async with transaction(means.pool) as conn:
+            await _refuse(conn, one, onboarding, reason)
         return Settled(reason)
     crash_point("onboarding.proving")
-    async with transaction(means.pool) as connection:
-        refused = await _settle(connection, onboarding, waba)
+    async with transaction(means.pool) as conn:
+        refused = await _settle(conn, onboarding, waba)
         if refused == ENDED:
-            await follow_ups.hold(connection, one)
-            await follow_ups.end(connection, one)
+            await follow_ups.hold(conn, one)
+            await follow_ups.end(conn, one)
             return Settled(refused)
         if refused is not None:
-            await _refuse(connection, one, onboarding, refused)
+            await _refuse(conn, one, onboarding, refused)
             return Settled(refused)
         await tokens.keep(
-            connection,
+            conn,
             means.ring,
             waba.waba_id,
             token,
             expires_at=report.expires_at or expires_at,
             user_id=report.user_id,
         )
-        await codes.drop_token(connection, onboarding, reason=None)
+        await codes.drop_token(conn, onboarding, reason=None)
         await events.add_of_onboarding(
-            connection, "completed", onboarding, waba_id=waba.waba_id, reason=None
+            conn, "completed", onboarding, waba_id=waba.waba_id, reason=None
         )
-        await follow_ups.hold(connection, one)
-        await follow_ups.end(connection, one)
-        await follow_ups.add(connection, "provision", [waba.waba_id])
+        await follow_ups.hold(conn, one)
+        await follow_ups.end(conn, one)
+        await follow_ups.add(conn, "provision", [waba.waba_id])
     crash_point("onboarding.proven")
     return Settled("proven")
 
@@ -98,18 +98,18 @@ async def _reached(
         raise Unproven(error.reason) from None
 
 
-async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) -> str | None:
+async def _settle(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
     """None, or why it cannot be: another organization was here first, or its link was closed."""
-    await connections.ensure(connection, [waba.waba_id])
-    [held] = await connections.lock(connection, [waba.waba_id])
+    await connections.ensure(conn, [waba.waba_id])
+    [held] = await connections.lock(conn, [waba.waba_id])
     ours = onboarding.organization_id
-    standing = (await proofs.standing(connection, [waba.waba_id])).get(waba.waba_id, [])
+    standing = (await proofs.standing(conn, [waba.waba_id])).get(waba.waba_id, [])
     before = held.owner
     is_another = before is not None and before.organization_id != ours
     if before and is_another and before.is_proven and before.organization_id in standing:
         return "owned_by_another"
     is_proven = await connection_state.prove(
-        connection,
+        conn,
         onboarding.tracking_code,
         waba.waba_id,
         waba.owner_business_id,
@@ -119,39 +119,37 @@ async def _settle(connection: Connection, onboarding: Onboarding, waba: Waba) ->
         return ENDED
     if before and is_another:
         await audit.add(
-            connection,
+            conn,
             actor="onboarding",
             action="connection.taken_over",
             subject=f"{waba.waba_id} from {before.organization_id} for {ours}",
             reason="a token proved it",
         )
     # Asked afresh: the browser's message may have come meanwhile; without one, what was asked for.
-    now = await onboardings.find(connection, onboarding.tracking_code, organization_id=ours)
+    now = await onboardings.find(conn, onboarding.tracking_code, organization_id=ours)
     event = now.session_event if now and now.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
-    await connections.begin_anew(connection, waba.waba_id, is_coexistence=is_coexistence)
+    await connections.begin_anew(conn, waba.waba_id, is_coexistence=is_coexistence)
     # And what the old token's setup waits for, a limit of 72 hours for one, is not for this one.
-    await follow_ups.close(connection, ["disconnect", "provision"], waba.waba_id)
+    await follow_ups.close(conn, ["disconnect", "provision"], waba.waba_id)
     return None
 
 
-async def _refuse(
-    connection: Connection, one: FollowUp, onboarding: Onboarding, reason: str
-) -> None:
+async def _refuse(conn: Conn, one: FollowUp, onboarding: Onboarding, reason: str) -> None:
     """The onboarding stays open: the customer may try again."""
-    await codes.drop_token(connection, onboarding, reason=reason)
-    await events.add_of_onboarding(connection, "refused", onboarding, waba_id=None, reason=reason)
-    await follow_ups.hold(connection, one)
-    await follow_ups.end(connection, one)
+    await codes.drop_token(conn, onboarding, reason=reason)
+    await events.add_of_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
+    await follow_ups.hold(conn, one)
+    await follow_ups.end(conn, one)
 
 
-async def ask_again(connection: Connection, one: Onboarding) -> None:
+async def ask_again(conn: Conn, one: Onboarding) -> None:
     """Have a token that is held asked about once more: why it was stuck is no more."""
-    await onboardings.note(connection, one, None)
-    await follow_ups.add(connection, "prove", [one.tracking_code])
+    await onboardings.note(conn, one, None)
+    await follow_ups.add(conn, "prove", [one.tracking_code])
 
 
-async def note_blocked_proof(connection: Connection, tracking_code: str, reason: str) -> None:
-    onboarding = await onboardings.find(connection, tracking_code, organization_id=None)
+async def note_blocked_proof(conn: Conn, tracking_code: str, reason: str) -> None:
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     if onboarding is not None:
-        await onboardings.note(connection, onboarding, reason)
+        await onboardings.note(conn, onboarding, reason)

@@ -21,7 +21,7 @@ from shared.process.crash_points import crash_point
 from shared.store.connections import connections, facts, follow_ups, numbers, proofs, tokens
 from shared.store.connections.connections import Held
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import Connection, transaction
+from shared.store.pool import Conn, transaction
 
 #: Meta's first webhook wakes what waits for it; beside that it is looked for ever less often.
 AWAITING = "awaiting_webhook"
@@ -44,11 +44,11 @@ class Known:
 async def provision(means: Means, one: FollowUp) -> Outcome:
     """Take the next step; each is recorded before it is tried, and done at most once more after a
     crash, which Meta bears."""
-    async with transaction(means.pool) as connection:
-        known = await _know(connection, means, one)
+    async with transaction(means.pool) as conn:
+        known = await _know(conn, means, one)
         if known is None or known.held.standing.state not in LIVE:
-            await follow_ups.hold(connection, one)
-            await follow_ups.end(connection, one)
+            await follow_ups.hold(conn, one)
+            await follow_ups.end(conn, one)
             return Settled("nothing_to_provision")
     if known.token is None:
         return await _fetch_token(means, one, known.held, "no_token")
@@ -68,54 +68,52 @@ async def provision(means: Means, one: FollowUp) -> Outcome:
             raise
         return await _token_died(means, one, known, error)
     crash_point("provision.taken")
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [one.subject])
-        await follow_ups.hold(connection, one)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [one.subject])
+        await follow_ups.hold(conn, one)
         if found is not None:
-            await numbers.save(connection, one.subject, found)
+            await numbers.save(conn, one.subject, found)
         if step.name == "register":
             await numbers.mark_registered(
-                connection, one.subject, step.phone_number_id, is_registered=True
+                conn, one.subject, step.phone_number_id, is_registered=True
             )
-        await follow_ups.end_step(connection, one, step)
-        await follow_ups.advance(connection, one)
+        await follow_ups.end_step(conn, one, step)
+        await follow_ups.advance(conn, one)
     return Settled(step.name)
 
 
-async def _know(connection: Connection, means: Means, one: FollowUp) -> Known | None:
+async def _know(conn: Conn, means: Means, one: FollowUp) -> Known | None:
     """None where there is nothing to provision: nobody's, or about to be disconnected."""
     waba_id = one.subject
-    held = next(iter(await connections.lock(connection, [waba_id])), None)
-    proven_at = await proofs.latest(connection, waba_id)
+    held = next(iter(await connections.lock(conn, [waba_id])), None)
+    proven_at = await proofs.latest(conn, waba_id)
     if held is None or held.owner is None or not held.owner.is_proven or proven_at is None:
         return None
-    if await follow_ups.is_open(connection, "disconnect", waba_id):
+    if await follow_ups.is_open(conn, "disconnect", waba_id):
         return None
-    token = await tokens.read(connection, means.ring, waba_id)
+    token = await tokens.read(conn, means.ring, waba_id)
     if token is None:
         return Known(held, None, None, proven_at)
-    found = await numbers.current(connection, waba_id)
-    if await connections.is_coexistence(connection, waba_id):
+    found = await numbers.current(conn, waba_id)
+    if await connections.is_coexistence(conn, waba_id):
         # The dialog said so: never register, whatever Meta says of a number by now.
         found = [replace(number, is_coexistence=True) for number in found]
-    heard = (await facts.holding(connection, [waba_id]))[waba_id].get("webhook_received")
+    heard = (await facts.holding(conn, [waba_id]))[waba_id].get("webhook_received")
     arrive = webhooks_arrive(heard.at if heard else None, proven_at, datetime.now(UTC))
-    done = await follow_ups.done_steps(connection, one, proven_at=proven_at)
+    done = await follow_ups.done_steps(conn, one, proven_at=proven_at)
     return Known(held, token, next_step(found, done, webhooks_arrive=arrive), proven_at)
 
 
 async def _begin(means: Means, one: FollowUp, step: Step) -> str:
     """Record the step, and the PIN it may set: once Meta knows it, so must we."""
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [one.subject])
-        await follow_ups.hold(connection, one)
-        await follow_ups.begin_step(connection, one, step)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [one.subject])
+        await follow_ups.hold(conn, one)
+        await follow_ups.begin_step(conn, one, step)
         if step.name != "register":
             return ""
         new = f"{secrets.randbelow(10**6):06}"
-        return await tokens.ensure_pin(
-            connection, means.ring, one.subject, step.phone_number_id, new
-        )
+        return await tokens.ensure_pin(conn, means.ring, one.subject, step.phone_number_id, new)
 
 
 async def _take(
@@ -144,22 +142,22 @@ async def _take(
 
 
 async def _complete(means: Means, one: FollowUp, token: tokens.Held) -> Outcome:
-    async with transaction(means.pool) as connection:
-        [held] = await connections.lock(connection, [one.subject])
+    async with transaction(means.pool) as conn:
+        [held] = await connections.lock(conn, [one.subject])
         if held.standing.state in LIVE:  # and not taken down since its last step
-            await learn(connection, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
-            await tokens.judge(connection, one.subject, "valid", token)
-        await follow_ups.hold(connection, one)
-        await follow_ups.end(connection, one)
+            await learn(conn, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
+            await tokens.judge(conn, one.subject, "valid", token)
+        await follow_ups.hold(conn, one)
+        await follow_ups.end(conn, one)
     return Settled(COMPLETE)
 
 
 async def _token_died(means: Means, one: FollowUp, known: Known, error: GraphError) -> Outcome:
     assert known.token is not None  # noqa: S101 - for the type checker
     state: tokens.TokenState = "expired" if error.subcode == 463 else "revoked"
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [one.subject])
-        await tokens.judge(connection, one.subject, state, known.token)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [one.subject])
+        await tokens.judge(conn, one.subject, state, known.token)
     return await _fetch_token(means, one, known.held, error.reason, dead=known.token.text)
 
 
@@ -182,24 +180,24 @@ async def _fetch_token(
     is_dead = dead is not None and hmac.compare_digest(token.text.encode(), dead.encode())
     if not is_ours or not reaches or is_dead:
         return Blocked(reason)
-    async with transaction(means.pool) as connection:
-        await connections.lock(connection, [one.subject])
-        await follow_ups.hold(connection, one)
+    async with transaction(means.pool) as conn:
+        await connections.lock(conn, [one.subject])
+        await follow_ups.hold(conn, one)
         await tokens.keep(
-            connection,
+            conn,
             means.ring,
             one.subject,
             token.text,
             expires_at=report.expires_at or token.expires_at,
             user_id=report.user_id,
         )
-        await follow_ups.put_off(connection, one, follow_ups.AT_ONCE, "token_fetched", is_try=True)
+        await follow_ups.put_off(conn, one, follow_ups.AT_ONCE, "token_fetched", is_try=True)
     return Settled("token_fetched")
 
 
-async def note_blocked_setup(connection: Connection, waba_id: str, reason: str) -> None:
+async def note_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
     """The connection shows why it is not active; one that was is not doubted for our troubles."""
-    held = next(iter(await connections.lock(connection, [waba_id])), None)
+    held = next(iter(await connections.lock(conn, [waba_id])), None)
     is_active = held is not None and held.standing.state == "active"
     if not (is_active and reason in _OUR_TROUBLES):
-        await learn(connection, waba_id, [Fact("setup", reason, datetime.now(UTC))])
+        await learn(conn, waba_id, [Fact("setup", reason, datetime.now(UTC))])

@@ -19,7 +19,7 @@ from shared.store.due import Claim
 from shared.store.errors import is_held_up, is_infrastructure
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import Arrival, Lane
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
 
@@ -118,9 +118,9 @@ class Groups:
 
     async def lay_down(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
         """Redelivered: somebody may have died of them, so they are only kept, to be tried later."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             await webhooks.insert(
-                connection,
+                conn,
                 self._ring,
                 [Arrival(w, lane, "broker", "unsplit") for w, lane in arrived],
             )
@@ -134,8 +134,8 @@ class Groups:
         Raises an infrastructure error, see `is_held_up`, for those that somebody's lock holds up;
         the others are split by then.
         """
-        async with transaction(self._pool) as connection:
-            sizes = await webhooks.sizes(connection, [claim.id for claim in claims])
+        async with transaction(self._pool) as conn:
+            sizes = await webhooks.sizes(conn, [claim.id for claim in claims])
         return await _each(map(self._split_group, _groups(claims, sizes)))
 
     async def _split_group(self, claims: Sequence[Claim]) -> list[Nudge]:
@@ -151,10 +151,10 @@ class Groups:
         arrivals = [
             Arrival(s.webhook, s.lane, "broker", "unsplit" if s.error else "split") for s in splits
         ]
-        async with transaction(self._pool) as connection:
-            new = await webhooks.insert(connection, self._ring, arrivals)
+        async with transaction(self._pool) as conn:
+            new = await webhooks.insert(conn, self._ring, arrivals)
             splits = [s for s in splits if s.webhook.id in new]
-            kept = await self._keep(connection, splits)
+            kept = await self._keep(conn, splits)
             crash_point("group.storing")
         return self._tell(splits, kept)
 
@@ -168,12 +168,12 @@ class Groups:
 
     async def _split_laid_down(self, claims: Sequence[Claim]) -> list[Nudge]:
         attempts = {claim.id: claim.attempts for claim in claims}
-        async with transaction(self._pool) as connection:
-            await connection.execute(IMPATIENT)
-            loaded = await webhooks.load_unsplit(connection, self._ring, list(attempts))
+        async with transaction(self._pool) as conn:
+            await conn.execute(IMPATIENT)
+            loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
-            await webhooks.mark_split(connection, [s.webhook.id for s in splits if not s.error])
-            kept = await self._keep(connection, splits)
+            await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
+            kept = await self._keep(conn, splits)
             crash_point("group.splitting")
         return self._tell(splits, kept)
 
@@ -183,27 +183,27 @@ class Groups:
         except Exception as error:
             if is_infrastructure(error):
                 raise
-            async with transaction(self._pool) as connection:
-                failures = await self._failing.fail_webhook(connection, claim, error)
+            async with transaction(self._pool) as conn:
+                failures = await self._failing.fail_webhook(conn, claim, error)
             return self._failing.tell(failures)
 
-    async def _keep(self, connection: Connection, splits: Sequence[Split]) -> Kept:
+    async def _keep(self, conn: Conn, splits: Sequence[Split]) -> Kept:
         """The changes of what was split, their effects and events; a failure of what was not."""
         failures = [
             failure
             for s in splits
             if s.error
-            for failure in await self._failing.fail_webhook(connection, s.claim, s.error)
+            for failure in await self._failing.fail_webhook(conn, s.claim, s.error)
         ]
         rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
         if not rows:
             return Kept(failures)
-        new = await changes.insert(connection, self._ring, rows)
-        failures += (failed := await make_effects(connection, new, self._failing))
+        new = await changes.insert(conn, self._ring, rows)
+        failures += (failed := await make_effects(conn, new, self._failing))
         failed_ids = {one.id for one in failed}
         owned = [n.id for n in new if n.organization_id and n.id not in failed_ids]
         if owned:
-            await events.add_of_changes(connection, owned)
+            await events.add_of_changes(conn, owned)
         return Kept(failures, new=len(new), known=len(rows) - len(new))
 
     def _tell(self, splits: Sequence[Split], kept: Kept) -> list[Nudge]:

@@ -66,14 +66,14 @@ async def keep_connected(
     """
     while True:
         try:
-            connection = await connect(url, name)
+            amqp = await connect(url, name)
             try:
                 with stray_cancellation_is_link_lost():
-                    await topology.check(connection, needs)
-                    await serve(connection)
+                    await topology.check(amqp, needs)
+                    await serve(amqp)
             finally:
                 with suppress(Exception):
-                    await asyncio.wait_for(connection.close(), CONNECT_SECONDS)
+                    await asyncio.wait_for(amqp.close(), CONNECT_SECONDS)
             dependency.mark(up=False)
         except Refusal:
             raise

@@ -32,12 +32,12 @@ class Consumer:
         self._dependency = dependency
         self._lost = asyncio.Event()
 
-    async def serve(self, connection: AbstractConnection) -> None:
+    async def serve(self, amqp: AbstractConnection) -> None:
         """Consume until a channel is lost; made for `keep_connected`."""
         self._lost.clear()
         async with asyncio.TaskGroup() as group:
             watching = [
-                group.create_task(self._watch(await self._consume(connection, queue)))
+                group.create_task(self._watch(await self._consume(amqp, queue)))
                 for queue in self._handles
             ]
             self._dependency.mark(up=True)
@@ -45,8 +45,8 @@ class Consumer:
             for one in watching:
                 one.cancel()
 
-    async def _consume(self, connection: AbstractConnection, name: str) -> AbstractChannel:
-        channel = await connection.channel()
+    async def _consume(self, amqp: AbstractConnection, name: str) -> AbstractChannel:
+        channel = await amqp.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await channel.get_queue(name, ensure=False)
         # A broker that cancels the consumer (its queue was deleted) says so once, and never again.

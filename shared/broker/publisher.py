@@ -30,9 +30,9 @@ class Publisher:
     def is_up(self) -> bool:
         return self._channel is not None
 
-    async def serve(self, connection: AbstractConnection) -> None:
+    async def serve(self, amqp: AbstractConnection) -> None:
         """Hold the channel open until it is lost; made for `keep_connected`."""
-        async with connection.channel(on_return_raises=True) as channel:
+        async with amqp.channel(on_return_raises=True) as channel:
             self._channel = channel
             self._dependency.mark(up=True)
             try:

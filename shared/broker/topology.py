@@ -60,7 +60,7 @@ def queue_arguments(name: str) -> Arguments:
     return _SAFE | _dead_lettering_to(DEAD) | {"x-delivery-limit": _WORK_DELIVERY_LIMIT}
 
 
-async def declare(connection: AbstractConnection, retry_seconds: Iterable[int]) -> list[str]:
+async def declare(amqp: AbstractConnection, retry_seconds: Iterable[int]) -> list[str]:
     """Declare everything and return the queues' names; safe to repeat.
 
     Raises Refusal if something of that name exists with other arguments.
@@ -68,33 +68,33 @@ async def declare(connection: AbstractConnection, retry_seconds: Iterable[int]) 
     waits = [retry_name(seconds) for seconds in retry_seconds]
     exchanges = {WORK: "direct", DEAD: "fanout", EVENTS: "topic"} | dict.fromkeys(waits, "fanout")
     for name, kind in exchanges.items():
-        await _declare_exchange(connection, name, kind)
+        await _declare_exchange(amqp, name, kind)
     bindings = [(name, WORK) for name in WORK_QUEUES] + [(name, name) for name in (DEAD, *waits)]
     for name, exchange in bindings:
-        await _declare_queue(connection, name)
-        async with connection.channel() as channel:
+        await _declare_queue(amqp, name)
+        async with amqp.channel() as channel:
             queue = await channel.get_queue(name, ensure=False)
             await queue.bind(exchange, routing_key=name)
     return [name for name, _ in bindings]
 
 
-async def check(connection: AbstractConnection, names: Iterable[str]) -> None:
+async def check(amqp: AbstractConnection, names: Iterable[str]) -> None:
     """Raise Refusal with a fault for every queue (and EVENTS, an exchange) that is missing or was
     declared otherwise."""
     faults = []
     for name in names:
         what = "exchange" if name == EVENTS else "queue"
         try:
-            async with connection.channel() as channel:
+            async with amqp.channel() as channel:
                 if name == EVENTS:
                     await channel.get_exchange(name)
                 else:
                     await channel.declare_queue(name, passive=True)
             # Found, so declaring it creates nothing: the broker compares the arguments.
             if name == EVENTS:
-                await _declare_exchange(connection, name, "topic")
+                await _declare_exchange(amqp, name, "topic")
             else:
-                await _declare_queue(connection, name)
+                await _declare_queue(amqp, name)
         except ChannelNotFoundEntity:
             faults.append(f"{what} {name} is missing: run `porteiro topology`")
         except Refusal as refusal:
@@ -103,17 +103,17 @@ async def check(connection: AbstractConnection, names: Iterable[str]) -> None:
         raise Refusal(faults)
 
 
-async def _declare_queue(connection: AbstractConnection, name: str) -> None:
+async def _declare_queue(amqp: AbstractConnection, name: str) -> None:
     try:
-        async with connection.channel() as channel:
+        async with amqp.channel() as channel:
             await channel.declare_queue(name, durable=True, arguments=queue_arguments(name))
     except ChannelPreconditionFailed as error:
         raise Refusal([_difference(f"queue {name}", error)]) from None
 
 
-async def _declare_exchange(connection: AbstractConnection, name: str, kind: str) -> None:
+async def _declare_exchange(amqp: AbstractConnection, name: str, kind: str) -> None:
     try:
-        async with connection.channel() as channel:
+        async with amqp.channel() as channel:
             await channel.declare_exchange(name, kind, durable=True)
     except ChannelPreconditionFailed as error:
         raise Refusal([_difference(f"exchange {name}", error)]) from None

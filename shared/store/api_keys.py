@@ -9,7 +9,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: So that a key is recognised wherever it was left lying.
 PREFIX = "porteiro_"
@@ -26,10 +26,10 @@ class ApiKey:
     revoked_at: datetime | None
 
 
-async def create(connection: Connection, name: str, organization_id: str | None) -> str:
+async def create(conn: Conn, name: str, organization_id: str | None) -> str:
     """A new key's text, which is kept nowhere: 256 random bits, so a plain hash of it is safe."""
     key = PREFIX + secrets.token_urlsafe(32)
-    await connection.execute(
+    await conn.execute(
         "INSERT INTO api_keys (id, name, organization_id, hash) VALUES ($1, $2, $3, $4)",
         uuid7(),
         name,
@@ -39,21 +39,19 @@ async def create(connection: Connection, name: str, organization_id: str | None)
     return key
 
 
-async def find(connection: Connection, key: str) -> ApiKey | None:
+async def find(conn: Conn, key: str) -> ApiKey | None:
     """Whose key it is; None where there is none, or it was revoked."""
-    record = await connection.fetchrow(
-        f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key)
-    )
+    record = await conn.fetchrow(f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key))
     return None if record is None else ApiKey(*record)
 
 
-async def listed(connection: Connection) -> Sequence[ApiKey]:
-    return [ApiKey(*record) for record in await connection.fetch(f"{_SELECT} ORDER BY id")]
+async def listed(conn: Conn) -> Sequence[ApiKey]:
+    return [ApiKey(*record) for record in await conn.fetch(f"{_SELECT} ORDER BY id")]
 
 
-async def revoke(connection: Connection, key_id: UUID) -> bool:
+async def revoke(conn: Conn, key_id: UUID) -> bool:
     """False where there is no such key that still works."""
-    status = await connection.execute(
+    status = await conn.execute(
         "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
     )
     return status == "UPDATE 1"

@@ -2,14 +2,12 @@
 
 from uuid_utils.compat import uuid7
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def add(
-    connection: Connection, *, actor: str, action: str, subject: str, reason: str
-) -> None:
+async def add(conn: Conn, *, actor: str, action: str, subject: str, reason: str) -> None:
     """In the transaction that does it."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO audit_log (id, actor, action, subject, reason) VALUES ($1, $2, $3, $4, $5)
         """,

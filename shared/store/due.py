@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: How long a claim holds; a claimer that has not finished by then is taken for dead.
 LEASE = timedelta(seconds=60)
@@ -72,16 +72,14 @@ _DUE: dict[Kind, str] = {
 }
 
 
-async def claim(
-    connection: Connection, kind: Kind, *, overdue: timedelta = timedelta(0)
-) -> Claimed:
+async def claim(conn: Conn, kind: Kind, *, overdue: timedelta = timedelta(0)) -> Claimed:
     """Claim what is due since `overdue` or longer: attempts + 1, a lease; to be committed at once.
 
     What was claimed for its last try and never finished is claimed once more: to be buried.
     """
     if kind == "follow_up":  # by turns, to see each other's leases: one at a time of each WABA
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
-    records = await connection.fetch(
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
+    records = await conn.fetch(
         f"""
         UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
         WHERE id = ANY (ARRAY(  -- evaluated once; of IN the planner may make a loop without a limit
@@ -95,11 +93,11 @@ async def claim(
     return Claimed(kind, claims, records[0]["lease_until"] if records else None)
 
 
-async def hand_back(connection: Connection, claimed: Claimed) -> None:
+async def hand_back(conn: Conn, claimed: Claimed) -> None:
     """Undo those claims whose tries never came to their end, and which nobody claimed since. They
     rest a moment, and are due behind what is due by then."""
     table = _TABLES[claimed.kind]
-    await connection.execute(
+    await conn.execute(
         f"""
         UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
             {_BEHIND.get(table, "")}

@@ -13,7 +13,7 @@ from shared.messages import Event
 from shared.store.connections.connections import Held
 from shared.store.connections.onboardings import Onboarding
 from shared.store.intake import changes
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: How long a claim holds; far past what publishing a batch may take.
 LEASE = timedelta(seconds=30)
@@ -31,9 +31,9 @@ class Transition:
     held: Held
 
 
-async def add(connection: Connection, transitions: Sequence[Transition]) -> None:
+async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
     """In the transaction that decides them."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id, revision, data)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[],
@@ -58,7 +58,7 @@ def _data(held: Held) -> dict[str, str | None]:
 
 
 async def add_of_onboarding(
-    connection: Connection,
+    conn: Conn,
     outcome: str,
     one: Onboarding,
     *,
@@ -67,7 +67,7 @@ async def add_of_onboarding(
 ) -> None:
     """`onboarding.OUTCOME`, in the transaction that decides it."""
     data = {"tracking_code": one.tracking_code, "reason": reason}
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id, data)
         VALUES ($1, $2, $3, $4, $5::jsonb)
@@ -80,9 +80,9 @@ async def add_of_onboarding(
     )
 
 
-async def add_of_changes(connection: Connection, change_ids: Collection[UUID]) -> None:
+async def add_of_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
     """One for each of these changes, which are processed and owned, under the change's own id."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id)
         SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
@@ -107,12 +107,12 @@ class Due:
     content: bytes | None
 
 
-async def claim(connection: Connection) -> list[Due]:
+async def claim(conn: Conn) -> list[Due]:
     """Events that are due and nobody published, leased to the caller; to be committed at once.
 
     The longest due come first.
     """
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         WITH locked AS (
             SELECT id, due_at FROM events WHERE published_at IS NULL AND due_at <= now()
@@ -159,11 +159,9 @@ def opened(due: Due, ring: KeyRing) -> Event:
     )
 
 
-async def mark_published(
-    connection: Connection, ids: Collection[UUID], *, unrouted: Collection[UUID]
-) -> None:
+async def mark_published(conn: Conn, ids: Collection[UUID], *, unrouted: Collection[UUID]) -> None:
     """The broker has these; of them it had nobody to give `unrouted` to."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE events SET published_at = now(), is_unrouted = id = ANY($2) WHERE id = ANY($1)
         """,
@@ -172,9 +170,9 @@ async def mark_published(
     )
 
 
-async def put_off(connection: Connection, ids: Collection[UUID], by: timedelta) -> None:
+async def put_off(conn: Conn, ids: Collection[UUID], by: timedelta) -> None:
     """Not published after all: due again after that, behind what is due by then."""
-    await connection.execute(
+    await conn.execute(
         "UPDATE events SET due_at = now() + $2 WHERE id = ANY($1) AND published_at IS NULL",
         list(ids),
         by,
@@ -191,14 +189,12 @@ class Again:
     rate: int
 
 
-async def replay(
-    connection: Connection, again: Again, *, done: int, after: UUID, limit: int
-) -> list[UUID]:
+async def replay(conn: Conn, again: Again, *, done: int, after: UUID, limit: int) -> list[UUID]:
     """Have the next events behind `after`, `done` before them, published under their old ids.
 
     Which these are; each falls due when the rate has come to it.
     """
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         WITH chosen AS (
             SELECT id FROM events

@@ -35,26 +35,26 @@ async def migrate(database_url: str, revision: str = "head") -> None:
         url, poolclass=NullPool, connect_args={"server_settings": _TIMEOUTS}
     )
     try:
-        async with engine.connect() as connection:
-            await connection.run_sync(_run, revision)
-            await connection.commit()
+        async with engine.connect() as conn:
+            await conn.run_sync(_run, revision)
+            await conn.commit()
     finally:
         await engine.dispose()
 
 
-def _run(connection: Connection, revision: str) -> None:
+def _run(conn: Connection, revision: str) -> None:
     config = _config()
-    config.attributes["connection"] = connection
-    if _is_down(connection, revision):
+    config.attributes["conn"] = conn
+    if _is_down(conn, revision):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
 
 
-def _is_down(connection: Connection, revision: str) -> bool:
+def _is_down(conn: Connection, revision: str) -> bool:
     if revision == "base":
         return True
-    exists = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
-    current = exists and connection.exec_driver_sql("SELECT * FROM alembic_version").scalar()
-    connection.rollback()  # else Alembic would find a transaction begun and not commit its own
+    exists = conn.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+    current = exists and conn.exec_driver_sql("SELECT * FROM alembic_version").scalar()
+    conn.rollback()  # else Alembic would find a transaction begun and not commit its own
     return bool(current and revision != "head" and revision < current)

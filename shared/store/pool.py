@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Pool = asyncpg.Pool[asyncpg.Record]
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Conn = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 else:
     Pool = asyncpg.Pool
-    Connection = asyncpg.Connection
+    Conn = asyncpg.Connection
 
 #: The migration this code needs; a newer schema is fine (migrations suit the code before them).
 REQUIRED_REVISION = "0006"
@@ -58,18 +58,18 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
 
 
 @asynccontextmanager
-async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIterator[Connection]:
+async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIterator[Conn]:
     """One transaction. Raises TimeoutError if no connection is free within `wait` seconds.
 
     A connection that was given up half-way is closed, not rolled back: with the server stopped,
     the rollback, and the orderly way back into the pool, would hang as long as it does.
     """
-    connection = await pool.acquire(timeout=wait)
+    conn = await pool.acquire(timeout=wait)
     try:
-        under_way = connection.transaction()
+        under_way = conn.transaction()
         await under_way.start()
         try:
-            yield connection
+            yield conn
         except (asyncio.CancelledError, TimeoutError, OSError):
             raise
         except BaseException:
@@ -79,21 +79,21 @@ async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIter
             raise
         await under_way.commit()
     except (asyncio.CancelledError, TimeoutError, OSError):
-        connection.terminate()
+        conn.terminate()
         raise
     finally:
-        await pool.release(connection)
+        await pool.release(conn)
 
 
 async def look(pool: Pool) -> None:
     """Raise unless PostgreSQL answers and its schema is new enough."""
-    async with transaction(pool) as connection:
-        await connection.execute("SELECT 1")
+    async with transaction(pool) as conn:
+        await conn.execute("SELECT 1")
 
 
-async def _refuse_old_schema(connection: Connection) -> None:
+async def _refuse_old_schema(conn: Conn) -> None:
     try:
-        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        revision = await conn.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
         revision = None
     if revision is None or revision < REQUIRED_REVISION:

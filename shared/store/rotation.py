@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.store.connections.tokens import pin_place, token_place
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: A batch's bounds; its last row may go past the second.
 MAX_STEP = 500
@@ -62,7 +62,7 @@ class Step:
 
 
 async def reseal(
-    connection: Connection,
+    conn: Conn,
     ring: KeyRing,
     sealed: Sealed,
     *,
@@ -77,7 +77,7 @@ async def reseal(
     names = [name for name, _ in sealed.key]
     listed = ", ".join(names)
     behind = f"AND ({listed}) > ({_places(sealed)})" if after is not None else ""
-    records = await connection.fetch(
+    records = await conn.fetch(
         f"""
         SELECT * FROM (
             SELECT {listed}, {sealed.column} AS envelope, sum(octet_length({sealed.column})) OVER (
@@ -99,7 +99,7 @@ async def reseal(
         else:
             swaps.append((*key, record["envelope"], fresh))
     if swaps:
-        await _swap(connection, sealed, swaps)
+        await _swap(conn, sealed, swaps)
     reached = [records[-1][name] for name in names] if records else None
     return Step(reached, len(swaps), rest)
 
@@ -114,12 +114,12 @@ def _resealed(ring: KeyRing, envelope: bytes, place: bytes) -> bytes | None:
         return None
 
 
-async def _swap(connection: Connection, sealed: Sealed, swaps: Sequence[tuple[Any, ...]]) -> None:
+async def _swap(conn: Conn, sealed: Sealed, swaps: Sequence[tuple[Any, ...]]) -> None:
     types = [*(kind for _, kind in sealed.key), "bytea", "bytea"]
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, start=1))
     names = [name for name, _ in sealed.key]
     matched = " AND ".join(f"held.{name} = swap.{name}" for name in names)
-    await connection.execute(
+    await conn.execute(
         f"""
         UPDATE {sealed.table} AS held SET {sealed.column} = swap.fresh
         FROM unnest({arrays}) AS swap ({", ".join(names)}, envelope, fresh)

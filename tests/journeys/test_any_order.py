@@ -10,7 +10,7 @@ from shared.actions import connection_state
 from shared.broker.topology import RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle
@@ -44,7 +44,7 @@ _TABLES = (
 
 
 async def test_order_repetition_and_bundling_cannot_matter(
-    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool
+    environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool
 ) -> None:
     ends = []
     async with running.processor(environment):
@@ -72,13 +72,13 @@ async def _send(broker: Broker, pool: Pool, pick: random.Random) -> None:
     for number in range(0, len(posts), 3):
         await broker.put(RAW, bundle(*posts[number : number + 3]))
         if number <= proven_after < number + 3:
-            async with transaction(pool) as connection:
-                await organizations.add(connection, "bakery")
-                await onboardings.start(connection, Start("bakery", "code-1", datetime.now(UTC)))
-                assert await connection_state.prove(connection, "code-1", WABA, None, _PROVEN)
+            async with transaction(pool) as conn:
+                await organizations.add(conn, "bakery")
+                await onboardings.start(conn, Start("bakery", "code-1", datetime.now(UTC)))
+                assert await connection_state.prove(conn, "code-1", WABA, None, _PROVEN)
 
 
-async def _at_rest(conn: Connection) -> bool:
+async def _at_rest(conn: Conn) -> bool:
     return bool(
         await conn.fetchval(
             """

@@ -12,7 +12,7 @@ from deploy.local.demo.canary import in_redis, in_tables
 from deploy.local.stack.servers import free_port
 from shared.broker.topology import EVENTS
 from shared.cache import open_redis
-from shared.store.pool import Connection, Pool
+from shared.store.pool import Conn, Pool
 from tests.support.broker import Broker
 from tests.support.environment import APP_SECRET, BODY_KEY, SYSTEM_TOKEN, TOKEN_KEY
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House, house_of_processes
@@ -25,7 +25,7 @@ TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?|\d+\.\d+")
 
 
 async def test_no_secret_leaves_the_house(
-    environment: dict[str, str], pool: Pool, conn: Connection, broker: Broker, redis_url: str
+    environment: dict[str, str], pool: Pool, conn: Conn, broker: Broker, redis_url: str
 ) -> None:
     async with (
         house_of_processes(environment, pool) as house,

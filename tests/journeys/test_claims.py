@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.store import api_keys
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, House
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
@@ -19,7 +19,7 @@ STORED = """
 """
 
 
-async def nothing_is_stored(conn: Connection) -> bool:
+async def nothing_is_stored(conn: Conn) -> bool:
     row = await conn.fetchrow(STORED)
     return row is not None and tuple(row) == (0, 0, 0)
 
@@ -37,7 +37,7 @@ async def test_a_code_is_exchanged_once_and_a_repeated_post_reads_the_status(hou
 
 
 async def test_a_code_given_to_two_onboardings_counts_for_the_first(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     await house.meta.put_waba(number())
     first, second = await house.start(), await house.start("pharmacy")
@@ -52,7 +52,7 @@ async def test_a_code_given_to_two_onboardings_counts_for_the_first(
     "signup", [{"code_seconds": -1}, {"app_id": "790000000000009"}], ids=["expired", "wrong app"]
 )
 async def test_a_code_that_meta_refuses_stores_nothing_and_can_be_tried_again(
-    house: House, conn: Connection, signup: dict[str, Any]
+    house: House, conn: Conn, signup: dict[str, Any]
 ) -> None:
     await house.meta.put_waba(number())
     code = await house.start()
@@ -84,7 +84,7 @@ async def test_a_message_takes_no_reason_away_that_a_code_or_a_proof_gave(house:
 
 
 async def test_who_closes_the_dialog_behind_a_code_has_not_cancelled(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     """Closing it on the last screen counts as success (Embedded Signup, Implementation)."""
     await house.meta.put_waba(number())
@@ -99,7 +99,7 @@ async def test_who_closes_the_dialog_behind_a_code_has_not_cancelled(
     assert [record[0] for record in told] == ["onboarding.completed"]
 
 
-async def test_a_closed_dialog_is_told_once(house: House, conn: Connection) -> None:
+async def test_a_closed_dialog_is_told_once(house: House, conn: Conn) -> None:
     code = await house.start()
     closed = {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}}
     for _ in range(2):
@@ -151,7 +151,7 @@ async def test_a_popups_code_is_exchanged_without_a_redirect_uri(house: House) -
 
 
 async def test_a_forged_message_cannot_take_another_organizations_waba(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     """The browser says OTHER, but the token was granted for WABA alone."""
     await house.meta.put_waba(number())
@@ -168,7 +168,7 @@ async def test_a_forged_message_cannot_take_another_organizations_waba(
 
 
 async def test_a_token_for_all_accounts_reaches_only_what_it_can_read(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     await house.meta.put_waba(number())
     await house.meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER, business_id="739")
@@ -189,7 +189,7 @@ async def test_a_token_for_all_accounts_reaches_only_what_it_can_read(
     ],
 )
 async def test_a_token_that_proves_too_little_is_dropped(
-    house: House, conn: Connection, signup: dict[str, Any], reason: str
+    house: House, conn: Conn, signup: dict[str, Any], reason: str
 ) -> None:
     await house.meta.put_waba(number())
     code = await house.start()
@@ -212,7 +212,7 @@ async def test_without_a_message_a_token_for_many_waits_for_it(house: House) -> 
 
 
 async def test_of_two_organizations_that_race_for_a_waba_one_wins_and_the_other_is_told(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     await house.meta.put_waba(number())
     codes = [await house.start("bakery"), await house.start("pharmacy")]
@@ -268,7 +268,7 @@ async def test_a_dialog_that_was_closed_can_be_opened_again(
     await house.until_active(code)
 
 
-async def test_a_cancelled_onboarding_takes_nothing_more(house: House, conn: Connection) -> None:
+async def test_a_cancelled_onboarding_takes_nothing_more(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     code = await house.start()
     cancelled = await house.ask("DELETE", f"/api/v1/whatsapp/onboarding/{code}")
@@ -280,7 +280,7 @@ async def test_a_cancelled_onboarding_takes_nothing_more(house: House, conn: Con
     assert await nothing_is_stored(conn)
 
 
-async def test_an_expired_onboarding_takes_nothing_more(house: House, conn: Connection) -> None:
+async def test_an_expired_onboarding_takes_nothing_more(house: House, conn: Conn) -> None:
     code = await house.start()
     await conn.execute("UPDATE whatsapp_onboarding SET expires_at = now()")
     assert (await house.status(code))["state"] == "expired"
@@ -299,7 +299,7 @@ async def test_a_start_is_idempotent_by_its_key_within_the_organization(house: H
 
 
 async def test_a_meta_that_does_not_answer_in_time_costs_a_new_login_and_nothing_else(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     """The first answer is lost on its way: the code may be spent, and is."""
     await house.meta.put_waba(number())
@@ -322,7 +322,7 @@ async def test_a_meta_that_stumbles_is_asked_again_within_the_codes_life(house: 
     assert len(await house.calls("exchange_code")) == 2
 
 
-async def test_another_organizations_key_sees_nothing(house: House, conn: Connection) -> None:
+async def test_another_organizations_key_sees_nothing(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     code = await house.connect()
     await house.until_active(code)

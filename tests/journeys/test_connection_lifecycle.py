@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CHECK, CONNECTIONS, House
 from tests.support.sending import post
 from tests.support.simulated import BUSINESS, COEXISTING, NUMBER, WABA, coexisting, number
@@ -31,7 +31,7 @@ async def set_up(house: House) -> str:
     ],
 )
 async def test_what_meta_takes_down_is_down_and_stays_so_when_asked(
-    house: House, conn: Connection, event: str, more: dict[str, Any], state: str, reason: str
+    house: House, conn: Conn, event: str, more: dict[str, Any], state: str, reason: str
 ) -> None:
     await set_up(house)
     await house.meta.happen(event, **more)
@@ -71,9 +71,7 @@ async def test_what_lives_again_is_set_up_again(
     assert len(await house.calls("register")) == 1
 
 
-async def test_a_removal_that_meta_does_not_confirm_is_taken_back(
-    house: House, conn: Connection
-) -> None:
+async def test_a_removal_that_meta_does_not_confirm_is_taken_back(house: House, conn: Conn) -> None:
     """A webhook alone, late or wrong: Meta's read decides."""
     await set_up(house)
     info = {"waba_id": WABA, "owner_business_id": BUSINESS}
@@ -118,7 +116,7 @@ async def test_a_coexistence_link_that_is_cut_and_made_again(house: House) -> No
 
 
 async def test_disconnecting_from_our_side_says_what_is_left_behind(
-    house: House, conn: Connection
+    house: House, conn: Conn
 ) -> None:
     await set_up(house)
     path = f"{CONNECTIONS}/{WABA}/disconnect"
@@ -159,8 +157,8 @@ async def test_a_token_that_died_is_seen_by_a_live_check(house: House) -> None:
     assert (one["is_working"], one["reason"], one["remedy"]) == (True, None, None)
     assert one["last_check_age"] < 60
     await house.meta.order("POST", "tokens/revoke", {"waba_id": WABA})
-    async with house.pool.acquire() as connection:
-        await connection.execute(
+    async with house.pool.acquire() as conn:
+        await conn.execute(
             "UPDATE whatsapp_connections SET token_checked_at = now() - interval '1 hour'"
         )
     [one] = (await house.ask("GET", path))["connections"]
@@ -175,8 +173,8 @@ async def test_a_token_that_died_is_seen_by_a_live_check(house: House) -> None:
 
 async def test_a_token_past_its_end_works_no_more_whoever_checked_it(house: House) -> None:
     await set_up(house)
-    async with house.pool.acquire() as connection:
-        await connection.execute(
+    async with house.pool.acquire() as conn:
+        await conn.execute(
             "UPDATE whatsapp_connections SET token_expires_at = now() - interval '1 minute'"
         )
     [one] = (await house.ask("GET", f"{CHECK}?waba_id={WABA}"))["connections"]

@@ -20,7 +20,7 @@ from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.broker import Broker
 from tests.support.bundles import hand_back_once
 from tests.support.command_line import porteiro
@@ -53,12 +53,12 @@ UNTELLABLE = 1
 @pytest.fixture
 async def heard(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue]:
     """The WABA has an owner, and a queue is bound to every event."""
-    async with transaction(pool) as connection:
-        await organizations.add(connection, "bakery")
+    async with transaction(pool) as conn:
+        await organizations.add(conn, "bakery")
         until = datetime.now(UTC) + timedelta(hours=1)
-        await onboardings.start(connection, Start("bakery", "code-1", until))
+        await onboardings.start(conn, Start("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.prove(connection, "code-1", WABA, None, at)
+        assert await connection_state.prove(conn, "code-1", WABA, None, at)
     async with broker.connection.channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(EVENTS, "#")
@@ -76,7 +76,7 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
     point: str,
     environment: dict[str, str],
     broker: Broker,
-    conn: Connection,
+    conn: Conn,
     heard: AbstractQueue,
     monkeypatch: MonkeyPatch,
 ) -> None:
@@ -135,13 +135,13 @@ async def _all_over(sent: Sequence[Sent]) -> bool:
     return all(one.is_over for one in sent)
 
 
-async def _age_until_ended(conn: Connection, first: asyncio.subprocess.Process) -> bool:
+async def _age_until_ended(conn: Conn, first: asyncio.subprocess.Process) -> bool:
     """Its point may come in any of its rounds."""
     await _age(conn, tries=2)
     return first.returncode is not None
 
 
-async def _age(conn: Connection, *, tries: int) -> None:
+async def _age(conn: Conn, *, tries: int) -> None:
     """As if leases, and the delays of what was tried less than `tries` times, were over."""
     await conn.execute("UPDATE webhook_log SET lease_until = now() WHERE lease_until > now()")
     await conn.execute("UPDATE events SET due_at = now() WHERE published_at IS NULL")
@@ -152,7 +152,7 @@ async def _age(conn: Connection, *, tries: int) -> None:
     )
 
 
-async def _age_until_settled(conn: Connection) -> bool:
+async def _age_until_settled(conn: Conn) -> bool:
     await _age(conn, tries=4)
     return bool(
         await conn.fetchval(
@@ -168,7 +168,7 @@ async def _age_until_settled(conn: Connection) -> bool:
     )
 
 
-async def _fingerprint(conn: Connection) -> str:
+async def _fingerprint(conn: Conn) -> str:
     return str(await conn.fetchval("SELECT fingerprint FROM dead_letters WHERE kind = 'change'"))
 
 

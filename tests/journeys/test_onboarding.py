@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
 from tests.support.sending import WABA as OTHER_WABA
 from tests.support.simulated import BUSINESS, COEXISTING, NUMBER, WABA, coexisting, number
@@ -61,7 +61,7 @@ async def test_a_waba_without_a_number(house: House) -> None:
     assert await house.calls() == [*PROVE, *SET_UP]
 
 
-async def test_coexistence_syncs_once_and_never_registers(house: House, conn: Connection) -> None:
+async def test_coexistence_syncs_once_and_never_registers(house: House, conn: Conn) -> None:
     await house.meta.put_waba(coexisting())
     code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
     await house.until_active(code)
@@ -79,13 +79,11 @@ async def test_coexistence_syncs_once_and_never_registers(house: House, conn: Co
 
 
 async def _has_settled(house: House) -> bool:
-    async with house.pool.acquire() as connection:
-        return not await connection.fetchval(
-            "SELECT count(*) FROM follow_ups WHERE state = 'pending'"
-        )
+    async with house.pool.acquire() as conn:
+        return not await conn.fetchval("SELECT count(*) FROM follow_ups WHERE state = 'pending'")
 
 
-async def test_nothing_is_synced_before_a_webhook_has_come(house: House, conn: Connection) -> None:
+async def test_nothing_is_synced_before_a_webhook_has_come(house: House, conn: Conn) -> None:
     await house.meta.put_waba(coexisting())
     code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING", webhooks=False)
     now = await house.until(code, state="provisioning", reason="awaiting_webhook")
@@ -106,9 +104,7 @@ async def test_an_existing_override_is_kept(house: House) -> None:
     assert ("subscribe", WABA) not in await house.calls()
 
 
-async def test_an_orphan_is_claimed_and_gets_what_came_before(
-    house: House, conn: Connection
-) -> None:
+async def test_an_orphan_is_claimed_and_gets_what_came_before(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     await house.meta.sign_up()  # its browser never came back
     await house.meta.happen("PARTNER_ADDED")

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.store.pool import Connection, Pool
+from shared.store.pool import Conn, Pool
 from tests.support.crash_points import points
 from tests.support.onboarding_setup import CONNECTIONS, House, age, house_of_processes
 from tests.support.processes import process, service, until_dead
@@ -29,7 +29,7 @@ EACH_STEP = ("follow_up.claimed", "provision.begun", "provision.taken")
     ],
 )
 async def test_after_a_crash_it_is_connected_and_nothing_was_done_twice(
-    point: str, passing: int, environment: dict[str, str], pool: Pool, conn: Connection
+    point: str, passing: int, environment: dict[str, str], pool: Pool, conn: Conn
 ) -> None:
     in_console = points("connecting")[point].parts[1] == "console"
     crash = {"CRASH_AT": f"{point}:{1 if in_console else passing}"}
@@ -70,23 +70,23 @@ async def test_after_a_crash_it_is_connected_and_nothing_was_done_twice(
         await _connected_once(house, conn)
 
 
-async def _aged_until_ended(conn: Connection, first: asyncio.subprocess.Process) -> bool:
+async def _aged_until_ended(conn: Conn, first: asyncio.subprocess.Process) -> bool:
     await age(conn)
     return first.returncode is not None
 
 
-async def _lapse(conn: Connection) -> None:
+async def _lapse(conn: Conn) -> None:
     """As if the leases of who died were over."""
     await conn.execute("UPDATE follow_ups SET lease_until = now() WHERE lease_until > now()")
 
 
-async def _is_active(conn: Connection, house: House, code: str) -> bool:
+async def _is_active(conn: Conn, house: House, code: str) -> bool:
     await age(conn)
     now = await house.status(code)
     return now["connection"] is not None and now["connection"]["state"] == "active"
 
 
-async def _connected_once(house: House, conn: Connection) -> None:
+async def _connected_once(house: House, conn: Conn) -> None:
     assert await house.calls("register") == []
     accepted = [
         entry["subject"]
@@ -104,7 +104,7 @@ async def _connected_once(house: House, conn: Connection) -> None:
 
 
 async def _disconnect(
-    house: House, conn: Connection, stack: AsyncExitStack, environment: dict[str, str],
+    house: House, conn: Conn, stack: AsyncExitStack, environment: dict[str, str],
     processor: asyncio.subprocess.Process,
 ) -> None:  # fmt: skip
     path = f"{CONNECTIONS}/{WABA}/disconnect"

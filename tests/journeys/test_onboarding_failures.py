@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CHECK, CONNECTIONS, House
 from tests.support.simulated import COEXISTING, NUMBER, WABA, coexisting, number
 from tests.support.waiting import eventually
@@ -81,8 +81,8 @@ async def until_throttled(house: House, code: str) -> dict[str, Any]:
     """The connection once it waits for a limit, whose time is not cut short."""
 
     async def waits() -> dict[str, Any] | None:
-        connection = (await house.status(code))["connection"]
-        return connection if connection and connection["reason"] == "throttled" else None
+        conn = (await house.status(code))["connection"]
+        return conn if conn and conn["reason"] == "throttled" else None
 
     return await eventually(waits)
 
@@ -142,9 +142,7 @@ async def test_an_error_while_proving(
         assert (await house.until(tracking_code, reason=reason))["connection"] is None
 
 
-async def test_a_dead_token_is_fetched_again_without_the_customer(
-    house: House, conn: Connection
-) -> None:
+async def test_a_dead_token_is_fetched_again_without_the_customer(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "subscribe", "code": 131042})
     code = await house.connect()
@@ -165,7 +163,7 @@ async def test_a_token_that_meta_calls_valid_and_refuses_ends_the_trying(house: 
     assert len(await house.calls("fetch_token")) == 1
 
 
-async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Connection) -> None:
+async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     usage = '{"biz":[{"type":"x","call_count":100,"estimated_time_to_regain_access":5}]}'
     limited = {"call": "subscribe", "code": 80008, "headers": {"X-Business-Use-Case-Usage": usage}}
@@ -200,9 +198,7 @@ async def test_a_limit_is_waited_out_without_a_storm(house: House, conn: Connect
     assert datetime.fromisoformat(now["connection"]["next_attempt_at"]) == due_at
 
 
-async def test_a_limit_is_not_cut_short_by_whoever_asks_again(
-    house: House, conn: Connection
-) -> None:
+async def test_a_limit_is_not_cut_short_by_whoever_asks_again(house: House, conn: Conn) -> None:
     """A call while it lasts would prolong it."""
     await house.meta.put_waba(number())
     await house.meta.order("POST", "faults", {"call": "register", "code": 133016, "times": 100})
@@ -226,8 +222,8 @@ async def test_a_new_login_does_not_wait_for_the_limit_of_the_one_before(house: 
     code = await house.connect()
 
     async def is_active() -> bool:
-        connection = (await house.status(code))["connection"]
-        return bool(connection and connection["state"] == "active")
+        conn = (await house.status(code))["connection"]
+        return bool(conn and conn["state"] == "active")
 
     await eventually(is_active)
 
@@ -260,7 +256,7 @@ async def test_a_register_call_is_tried_a_few_times_not_for_days(house: House) -
     assert len(await house.calls("register")) == 4
 
 
-async def test_a_limit_that_is_near_is_not_hit(house: House, conn: Connection) -> None:
+async def test_a_limit_that_is_near_is_not_hit(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number())
     await house.meta.order("PUT", "usage", {"business": 95})
     code = await house.connect()
@@ -274,7 +270,7 @@ async def test_a_limit_that_is_near_is_not_hit(house: House, conn: Connection) -
     assert [call for call, _ in await house.calls()][-1] == "read_waba"
 
 
-async def test_a_number_with_a_pin_of_its_own_needs_it(house: House, conn: Connection) -> None:
+async def test_a_number_with_a_pin_of_its_own_needs_it(house: House, conn: Conn) -> None:
     await house.meta.put_waba(number(pin="271828"))
     code = await house.connect()
     now = await house.until(code, state="provisioning", reason="pin_needed")

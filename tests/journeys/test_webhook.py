@@ -12,7 +12,7 @@ from deploy.local.simulated_meta.writing import write
 from services.ingress.lanes import SLOW_WABAS_KEY
 from shared.crypto import KeyRing
 from shared.store.intake import webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import running
 from tests.support.sending import WABA, account_update, message, post
 from tests.support.waiting import eventually
@@ -24,7 +24,7 @@ async def client(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSes
         yield client
 
 
-async def settled(conn: Connection, count: int) -> None:
+async def settled(conn: Conn, count: int) -> None:
     """Wait until `count` webhooks are processed or dead."""
 
     async def look() -> bool:
@@ -37,7 +37,7 @@ async def settled(conn: Connection, count: int) -> None:
 
 
 async def test_a_webhook_comes_to_rest_with_its_bytes_and_its_changes(
-    client: aiohttp.ClientSession, conn: Connection, ring: KeyRing
+    client: aiohttp.ClientSession, conn: Conn, ring: KeyRing
 ) -> None:
     body = write(account_update("ACCOUNT_RECONNECTED"))
     assert await post(client, body) == 200
@@ -51,7 +51,7 @@ async def test_a_webhook_comes_to_rest_with_its_bytes_and_its_changes(
 
 
 async def test_however_often_and_in_whatever_order_they_come_the_changes_are_the_same(
-    client: aiohttp.ClientSession, conn: Connection
+    client: aiohttp.ClientSession, conn: Conn
 ) -> None:
     bodies = [write(message(n)) for n in range(20)]
     for number in range(3):
@@ -64,7 +64,7 @@ async def test_however_often_and_in_whatever_order_they_come_the_changes_are_the
 
 
 async def test_broken_bodies_among_good_ones_are_kept_and_cost_the_good_ones_nothing(
-    client: aiohttp.ClientSession, conn: Connection, ring: KeyRing
+    client: aiohttp.ClientSession, conn: Conn, ring: KeyRing
 ) -> None:
     good = [write(message(n)) for n in range(100)]
     mixed = [*good, *BROKEN.values()]
@@ -80,7 +80,7 @@ async def test_broken_bodies_among_good_ones_are_kept_and_cost_the_good_ones_not
 
 
 async def test_a_waba_over_its_limit_takes_the_slow_lane(
-    client: aiohttp.ClientSession, conn: Connection, redis_url: str
+    client: aiohttp.ClientSession, conn: Conn, redis_url: str
 ) -> None:
     async with Redis.from_url(redis_url) as redis:
         await redis.sadd(SLOW_WABAS_KEY, WABA)

@@ -12,7 +12,7 @@ from shared.crypto import KeyRing
 from shared.store import api_keys
 from shared.store.connections import connections, proofs
 from shared.store.intake import changes, webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 from tests.support.simulated import NUMBER, WABA, number
@@ -32,13 +32,13 @@ async def disconnect(house: House) -> None:
     await house.until_connection("disconnected")
 
 
-async def _are_owned(conn: Connection, *owners: str | None) -> bool:
+async def _are_owned(conn: Conn, *owners: str | None) -> bool:
     """Whether these own the changes there are, in the order of their coming."""
     return [record[0] for record in await conn.fetch(OWNERS)] == list(owners)
 
 
 async def test_what_comes_after_a_disconnect_waits_for_the_next_proof(
-    house: House, conn: Connection, ring: KeyRing
+    house: House, conn: Conn, ring: KeyRing
 ) -> None:
     await set_up(house)
     await disconnect(house)
@@ -76,7 +76,7 @@ async def test_what_comes_after_a_disconnect_waits_for_the_next_proof(
     ],
 )
 async def test_who_asks_while_another_takes_over_asks_in_vain(
-    house: House, conn: Connection, path: str, body: dict[str, str] | None
+    house: House, conn: Conn, path: str, body: dict[str, str] | None
 ) -> None:
     await set_up(house)
     key = await api_keys.create(conn, "theirs", "bakery")
@@ -95,13 +95,13 @@ async def test_who_asks_while_another_takes_over_asks_in_vain(
 
 
 async def _somebody_waits(house: House) -> bool:
-    connection = await asyncpg.connect(house.environment["DATABASE_URL"])
+    conn = await asyncpg.connect(house.environment["DATABASE_URL"])
     try:
         return bool(
-            await connection.fetchval(
+            await conn.fetchval(
                 "SELECT true FROM pg_stat_activity WHERE datname = current_database()"
                 " AND wait_event_type = 'Lock' LIMIT 1"
             )
         )
     finally:
-        await connection.close()
+        await conn.close()

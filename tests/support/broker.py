@@ -13,9 +13,9 @@ from tests.support.waiting import eventually
 
 
 class Broker:
-    def __init__(self, url: str, connection: AbstractConnection, channel: AbstractChannel) -> None:
+    def __init__(self, url: str, amqp: AbstractConnection, channel: AbstractChannel) -> None:
         self.url = url
-        self.connection = connection
+        self.connection = amqp
         self._channel = channel
 
     async def purge(self, *queues: str) -> None:
@@ -47,6 +47,6 @@ class Broker:
 @asynccontextmanager
 async def open_broker(url: str) -> AsyncIterator[Broker]:
     async with asyncio.timeout(10):
-        connection = await connect(url, "test")
-    async with connection, connection.channel(on_return_raises=True) as channel:
-        yield Broker(url, connection, channel)
+        amqp = await connect(url, "test")
+    async with amqp, amqp.channel(on_return_raises=True) as channel:
+        yield Broker(url, amqp, channel)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid_utils.compat import uuid7
 
 from shared.messages import Webhook, encode_webhook, join_bundle
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.broker import Broker
 from tests.support.waiting import eventually
 
@@ -17,12 +17,12 @@ def bundle(*bodies: bytes) -> bytes:
     )
 
 
-async def states(conn: Connection) -> dict[str, int]:
+async def states(conn: Conn) -> dict[str, int]:
     rows = await conn.fetch("SELECT state::text, count(*) AS n FROM webhook_log GROUP BY state")
     return {row["state"]: row["n"] for row in rows}
 
 
-async def until_states(conn: Connection, **wanted: int) -> None:
+async def until_states(conn: Conn, **wanted: int) -> None:
     async def look() -> bool:
         return await states(conn) == wanted
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.waiting import eventually
 
 Row = TypeVar("Row")
 
 
 async def write_crosswise(
-    pool: Pool, rows: Sequence[Row], write: Callable[[Connection, Sequence[Row]], Awaitable[int]]
+    pool: Pool, rows: Sequence[Row], write: Callable[[Conn, Sequence[Row]], Awaitable[int]]
 ) -> int:
     """How many rows two writers made that run into each other in the midst, without fail.
 
@@ -20,8 +20,8 @@ async def write_crosswise(
     """
 
     async def one(rows: Sequence[Row]) -> int:
-        async with transaction(pool) as connection:
-            return await write(connection, rows)
+        async with transaction(pool) as conn:
+            return await write(conn, rows)
 
     async with pool.acquire() as third, pool.acquire() as watcher:
 

@@ -12,7 +12,7 @@ from yarl import URL
 from services.console.api.onboarding import BASE
 from services.ingress.app import PATH
 from shared.store import api_keys
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.running import console, ingress, processor
 from tests.support.simulated import WABA, SimulatedMeta, simulated_meta
 from tests.support.waiting import eventually
@@ -83,10 +83,10 @@ class House:
         async def look() -> Json | None:
             await self.hurry()
             now = await self.status(code)
-            connection = now["connection"] or {}
+            conn = now["connection"] or {}
             if state:
-                is_there = connection.get("state") == state and (
-                    reason is None or connection.get("reason") == reason
+                is_there = conn.get("state") == state and (
+                    reason is None or conn.get("reason") == reason
                 )
             else:
                 is_there = now["reason"] == reason
@@ -107,8 +107,8 @@ class House:
 
     async def hurry(self) -> None:
         """As if the delays of what is to be tried again were over."""
-        async with transaction(self.pool) as connection:
-            await age(connection)
+        async with transaction(self.pool) as conn:
+            await age(conn)
 
     async def calls(self, *names: str) -> list[tuple[str, str]]:
         """What Meta was asked so far, name and subject; of these names alone, if any."""
@@ -117,8 +117,8 @@ class House:
         return [one for one in told if not names or one[0] in names]
 
 
-async def age(connection: Connection) -> None:
-    await connection.execute("UPDATE follow_ups SET due_at = now() WHERE state = 'pending'")
+async def age(conn: Conn) -> None:
+    await conn.execute("UPDATE follow_ups SET due_at = now() WHERE state = 'pending'")
 
 
 @asynccontextmanager
@@ -134,8 +134,8 @@ async def open_house(
         if with_processor:
             await stack.enter_async_context(processor(environment))
         http = await stack.enter_async_context(console(environment))
-        async with transaction(pool) as connection:
-            key = await api_keys.create(connection, "test", None)
+        async with transaction(pool) as conn:
+            key = await api_keys.create(conn, "test", None)
         yield House(environment, pool, meta, http, key)
 
 
@@ -149,6 +149,6 @@ async def house_of_processes(environment: dict[str, str], pool: Pool) -> AsyncIt
         meta.time = time.time()
         await stack.enter_async_context(ingress(environment))
         http = await stack.enter_async_context(aiohttp.ClientSession(environment["CONSOLE_URL"]))
-        async with transaction(pool) as connection:
-            key = await api_keys.create(connection, "test", None)
+        async with transaction(pool) as conn:
+            key = await api_keys.create(conn, "test", None)
         yield House(environment, pool, meta, http, key)

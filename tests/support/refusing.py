@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
 @asynccontextmanager
 async def refusing(
-    conn: Connection, value: str, *, table: str = "connection_facts", column: str = "name"
+    conn: Conn, value: str, *, table: str = "connection_facts", column: str = "name"
 ) -> AsyncIterator[None]:
     """Rows of `table` with `value` in `column` are refused during the block."""
     await conn.execute(

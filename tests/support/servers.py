@@ -64,11 +64,11 @@ async def _make_template(url: str) -> None:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+    conn = await asyncpg.connect(url)
     try:
-        await connection.execute(statement)
+        await conn.execute(statement)
     finally:
-        await connection.close()
+        await conn.close()
 
 
 def database_url(name: str) -> str:
@@ -103,8 +103,8 @@ async def create_vhost(
         (await session.put(f"/api/permissions/{name}/{user}", json=rights)).release()
     vhost = os.environ[RABBITMQ].replace("%2F", name)
     if declare:
-        async with await connect(vhost, "test") as connection:
-            await topology.declare(connection, retry_seconds)
+        async with await connect(vhost, "test") as conn:
+            await topology.declare(conn, retry_seconds)
     return vhost
 
 

@@ -14,7 +14,7 @@ from deploy.local.chaos.ledger import Ledger
 from shared.domain.account_changes import Untellable, tell
 from shared.domain.facts import Fact, merge
 from shared.domain.splitting import Change, Unparsable, split
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Posted:
     acks: int
 
 
-async def check(posted: Collection[Posted], database: Connection, told: Sequence[bytes]) -> Ledger:
+async def check(posted: Collection[Posted], database: Conn, told: Sequence[bytes]) -> Ledger:
     """`told` are the bodies of all events that reached a queue bound to every event."""
     ledger = Ledger(
         attempted=sum(one.posts for one in posted), acknowledged=sum(one.acks for one in posted)
@@ -49,7 +49,7 @@ def _changes(body: bytes) -> list[Change]:
         return []
 
 
-async def _check_webhooks(ledger: Ledger, posted: Collection[Posted], database: Connection) -> None:
+async def _check_webhooks(ledger: Ledger, posted: Collection[Posted], database: Conn) -> None:
     """Each POST answered 200 has a row of its own, and there are no more rows than POSTs."""
     rows = await database.fetch(
         """
@@ -74,9 +74,7 @@ async def _check_webhooks(ledger: Ledger, posted: Collection[Posted], database: 
     ledger.note(more, "unexpected", "webhooks more than were POSTed")
 
 
-async def _check_changes(
-    ledger: Ledger, expected: Mapping[bytes, Change], database: Connection
-) -> None:
+async def _check_changes(ledger: Ledger, expected: Mapping[bytes, Change], database: Conn) -> None:
     states = {
         row["key"]: row["state"]
         for row in await database.fetch("SELECT key, state::text FROM webhook_changes")
@@ -89,9 +87,7 @@ async def _check_changes(
         ledger.note(counts[None], "lost", "changes of webhooks answered 200")
 
 
-async def _check_facts(
-    ledger: Ledger, expected: Mapping[bytes, Change], database: Connection
-) -> None:
+async def _check_facts(ledger: Ledger, expected: Mapping[bytes, Change], database: Conn) -> None:
     """What holds of each WABA is what the processed changes told, each taken in once or more."""
     rows = await database.fetch("SELECT key FROM webhook_changes WHERE state = 'processed'")
     told: dict[str, list[Fact]] = {}
@@ -116,9 +112,7 @@ async def _check_facts(
     ledger.note(differing, "unexpected", "facts that are not what was told")
 
 
-async def _check_events(
-    ledger: Ledger, database: Connection, told: Sequence[dict[str, Any]]
-) -> None:
+async def _check_events(ledger: Ledger, database: Conn, told: Sequence[dict[str, Any]]) -> None:
     rows = await database.fetch("SELECT id::text, published_at IS NULL AS waits FROM events")
     ledger.pending += sum(row["waits"] for row in rows)
     ids = Counter(event["id"] for event in told)

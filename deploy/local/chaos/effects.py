@@ -7,12 +7,10 @@ from typing import Any
 from deploy.local.chaos.ledger import Ledger
 from shared.domain.facts import Standing, standing
 from shared.store.connections import facts
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def check_effects(
-    ledger: Ledger, database: Connection, told: Sequence[dict[str, Any]]
-) -> None:
+async def check_effects(ledger: Ledger, database: Conn, told: Sequence[dict[str, Any]]) -> None:
     """Each connection stands as its facts say; its owner was told so, and of each step once."""
     rows = await database.fetch(
         "SELECT waba_id, organization_id, state, reason FROM whatsapp_connections"
@@ -58,7 +56,7 @@ def _last(path: Sequence[dict[str, Any]]) -> tuple[str, str | None] | None:
     return data["state"], data["reason"]
 
 
-async def _check_counts(ledger: Ledger, database: Connection) -> None:
+async def _check_counts(ledger: Ledger, database: Conn) -> None:
     miscounted = await database.fetchval(
         """
         SELECT count(*) FROM webhook_log

@@ -18,7 +18,7 @@ from services.ingress.app import PATH
 from shared.actions.connection_state import prove
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 DEADLINE_SECONDS = 20.0
 
@@ -50,43 +50,43 @@ async def play(facts: dict[str, Any]) -> list[Finding]:
 async def _perform(
     scene: Scene, pool: Pool, http: aiohttp.ClientSession, facts: dict[str, Any]
 ) -> Finding:
-    async with transaction(pool) as connection:
-        webhooks, events = await _count(connection)
-        await _make_known(connection, scene)
+    async with transaction(pool) as conn:
+        webhooks, events = await _count(conn)
+        await _make_known(conn, scene)
         if scene.proof:
-            await _prove(connection, scene.proof)
+            await _prove(conn, scene.proof)
     await _post(scene, http, facts)
 
     async def look() -> Finding:
-        async with transaction(pool) as connection:
-            owned, found = await _find(connection, scene.waba_id)
-            webhooks_now, events_now = await _count(connection)
+        async with transaction(pool) as conn:
+            owned, found = await _find(conn, scene.waba_id)
+            webhooks_now, events_now = await _count(conn)
         return Finding(scene, found, owned, webhooks_now - webhooks, events_now - events)
 
     return await _until_true(look)
 
 
-async def _count(connection: Connection) -> tuple[int, int]:
+async def _count(conn: Conn) -> tuple[int, int]:
     """Webhooks that came to their end, and events, so far."""
-    ended = await connection.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
-    return ended, await connection.fetchval("SELECT count(*) FROM events")
+    ended = await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
+    return ended, await conn.fetchval("SELECT count(*) FROM events")
 
 
-async def _make_known(connection: Connection, scene: Scene) -> None:
+async def _make_known(conn: Conn, scene: Scene) -> None:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     for known in scene.known:
-        await organizations.add(connection, known.organization_id)
+        await organizations.add(conn, known.organization_id)
         if known.business_id:
-            await organizations.add_business(connection, known.organization_id, known.business_id)
+            await organizations.add_business(conn, known.organization_id, known.business_id)
         if known.tracking_code:
             await onboardings.start(
-                connection, Start(known.organization_id, known.tracking_code, expires_at)
+                conn, Start(known.organization_id, known.tracking_code, expires_at)
             )
 
 
-async def _prove(connection: Connection, proof: Proof) -> None:
+async def _prove(conn: Conn, proof: Proof) -> None:
     at = datetime.fromtimestamp(NOW, UTC)
-    await prove(connection, proof.tracking_code, proof.waba_id, proof.business_id, at)
+    await prove(conn, proof.tracking_code, proof.waba_id, proof.business_id, at)
 
 
 async def _post(scene: Scene, http: aiohttp.ClientSession, facts: dict[str, Any]) -> None:
@@ -101,16 +101,16 @@ async def _post(scene: Scene, http: aiohttp.ClientSession, facts: dict[str, Any]
             pass
 
 
-async def _find(connection: Connection, waba_id: str) -> tuple[int, tuple[Any, ...] | None]:
+async def _find(conn: Conn, waba_id: str) -> tuple[int, tuple[Any, ...] | None]:
     """How many of its changes have an owner; and owner, why, state and reason of the WABA."""
-    found = await connection.fetchrow(
+    found = await conn.fetchrow(
         """
         SELECT organization_id, attribution::text, state::text, reason
         FROM whatsapp_connections WHERE waba_id = $1
         """,
         waba_id,
     )
-    owned = await connection.fetchval(
+    owned = await conn.fetchval(
         """
         SELECT count(*) FROM webhook_changes WHERE waba_id = $1 AND organization_id IS NOT NULL
         """,

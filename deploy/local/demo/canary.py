@@ -12,7 +12,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from deploy.local.stack.stack import ENV_FILE, LOGS
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: Settings whose values are secrets, by the ends of their names.
 _SECRET = re.compile(r"_(KEY|SECRET|TOKEN)$")
@@ -71,7 +71,7 @@ def _logs() -> list[Path]:
     return sorted(LOGS.glob("*.log"))
 
 
-async def in_tables(database: Connection) -> dict[str, str]:
+async def in_tables(database: Conn) -> dict[str, str]:
     """By table every row; bytes in hex."""
     tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {

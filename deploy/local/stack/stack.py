@@ -204,20 +204,20 @@ class Stack:
 
 
 async def _create_database(server_url: str) -> str:
-    connection = await asyncpg.connect(server_url)
+    conn = await asyncpg.connect(server_url)
     try:
-        await connection.execute("CREATE DATABASE porteiro")
+        await conn.execute("CREATE DATABASE porteiro")
     finally:
-        await connection.close()
+        await conn.close()
     return server_url.rpartition("/")[0] + "/porteiro"
 
 
 async def _create_api_key(database_url: str) -> str:
-    connection = await asyncpg.connect(database_url)
+    conn = await asyncpg.connect(database_url)
     try:
-        return await api_keys.create(connection, "local stack", None)
+        return await api_keys.create(conn, "local stack", None)
     finally:
-        await connection.close()
+        await conn.close()
 
 
 def _answers(url: str) -> bool:

@@ -79,8 +79,8 @@ class CheckApi:
         if call.caller is None:
             if query.organization_id or query.waba_id:
                 raise Problem(401, "key_needed", "Without a key nothing is told of connections.")
-            async with transaction(self._means.pool) as connection:
-                await connection.execute("SELECT 1")
+            async with transaction(self._means.pool) as conn:
+                await conn.execute("SELECT 1")
             return 200, CheckAnswer(status="up", connections=None)
         found = await self._found(call.caller, query)
         if query.live:
@@ -90,19 +90,17 @@ class CheckApi:
     async def _found(self, caller: Caller, query: CheckQuery) -> list[View]:
         organization_id = caller.scope(query.organization_id)
         if query.waba_id is None:
-            async with transaction(self._means.pool) as connection:
+            async with transaction(self._means.pool) as conn:
                 return await views.connections(
-                    connection,
+                    conn,
                     organization_id=organization_id,
                     after=query.after,
                     limit=MAX_CONNECTIONS,
                 )
         view = None
         if await self._owner(query.waba_id) is not None:
-            async with transaction(self._means.pool) as connection:
-                view = await views.connection(
-                    connection, query.waba_id, organization_id=organization_id
-                )
+            async with transaction(self._means.pool) as conn:
+                view = await views.connection(conn, query.waba_id, organization_id=organization_id)
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
         return [view]
@@ -111,8 +109,8 @@ class CheckApi:
         """Whose it is, if anybody's, as far as the cache knows; PostgreSQL decides what is told."""
 
         async def load() -> str | None:
-            async with transaction(self._means.pool) as connection:
-                view = await views.connection(connection, waba_id, organization_id=None)
+            async with transaction(self._means.pool) as conn:
+                view = await views.connection(conn, waba_id, organization_id=None)
             return None if view is None else view.organization_id
 
         return await self._cache.get("waba", waba_id, load)
@@ -127,8 +125,8 @@ class CheckApi:
             async with asyncio.timeout(LIVE_SECONDS):
                 await look(self._means, waba_id)
         except Undecryptable:
-            async with transaction(self._means.pool) as connection:
-                await tokens.doubt(connection, waba_id)
+            async with transaction(self._means.pool) as conn:
+                await tokens.doubt(conn, waba_id)
         except (GraphError, TimeoutError):
             return  # the age of the last check says so
 

@@ -15,7 +15,7 @@ from shared.domain.facts import LIVE, State
 from shared.store.connections import connections, follow_ups, numbers, tokens, views
 from shared.store.connections.tokens import TokenState
 from shared.store.connections.views import View
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 BASE = "/api/v1/whatsapp/connections"
 ONE = BASE + "/{waba_id}"
@@ -129,9 +129,9 @@ class ConnectionsApi:
 
     async def list(self, call: Call) -> tuple[int, ConnectionsAnswer]:
         query: ListQuery = call.query
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             found = await views.connections(
-                connection,
+                conn,
                 organization_id=call.known.scope(query.organization_id),
                 state=query.state,
                 after=query.after,
@@ -140,10 +140,10 @@ class ConnectionsApi:
         return 200, ConnectionsAnswer(connections=[answer(view) for view in found])
 
     async def show(self, call: Call) -> tuple[int, OneAnswer]:
-        async with transaction(self._pool) as connection:
-            view = await self._find(connection, call)
+        async with transaction(self._pool) as conn:
+            view = await self._find(conn, call)
             # A provisional owner is told of the connection's state, and of nothing inside.
-            found = await numbers.current(connection, view.waba_id) if _is_proven(view) else []
+            found = await numbers.current(conn, view.waba_id) if _is_proven(view) else []
         told_of = [
             NumberAnswer(
                 phone_number_id=one.phone_number_id,
@@ -156,45 +156,43 @@ class ConnectionsApi:
         return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
 
     async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
-        async with transaction(self._pool) as connection:
-            view = await self._find_proven(connection, call)
+        async with transaction(self._pool) as conn:
+            view = await self._find_proven(conn, call)
             if view.state not in LIVE:
                 raise Problem(
                     409, "not_live", f"It is {view.state}: its customer must connect again."
                 )
-            await follow_ups.add(connection, "provision", [view.waba_id])
+            await follow_ups.add(conn, "provision", [view.waba_id])
         return await self._accepted()
 
     async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
-        async with transaction(self._pool) as connection:
-            view = await self._find_proven(connection, call)
+        async with transaction(self._pool) as conn:
+            view = await self._find_proven(conn, call)
             if not await tokens.set_pin(
-                connection, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
+                conn, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
             ):
                 raise Problem(404, "no_such_number", "This connection has no such number.")
-            await follow_ups.add(connection, "provision", [view.waba_id])
+            await follow_ups.add(conn, "provision", [view.waba_id])
         return await self._accepted()
 
     async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
         """The customer's own word, for all of the connection's numbers that are not registered."""
-        async with transaction(self._pool) as connection:
-            await connections.lock(connection, [waba_id])
-            view = await views.connection(connection, waba_id, organization_id=organization_id)
+        async with transaction(self._pool) as conn:
+            await connections.lock(conn, [waba_id])
+            view = await views.connection(conn, waba_id, organization_id=organization_id)
             if view is None or not _is_proven(view):
                 return
-            for number in await numbers.current(connection, waba_id):
+            for number in await numbers.current(conn, waba_id):
                 if not number.is_registered:
-                    await tokens.set_pin(
-                        connection, self._ring, waba_id, number.phone_number_id, pin
-                    )
-            await follow_ups.add(connection, "provision", [waba_id])
+                    await tokens.set_pin(conn, self._ring, waba_id, number.phone_number_id, pin)
+            await follow_ups.add(conn, "provision", [waba_id])
         await self._nudges.send()
 
     async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
-        async with transaction(self._pool) as connection:
-            view = await self._find_proven(connection, call)
+        async with transaction(self._pool) as conn:
+            view = await self._find_proven(conn, call)
             await disconnection.ask(
-                connection, view.waba_id, actor=call.known.actor, reason=call.body.reason
+                conn, view.waba_id, actor=call.known.actor, reason=call.body.reason
             )
         return await self._accepted()
 
@@ -202,18 +200,18 @@ class ConnectionsApi:
         await self._nudges.send()
         return 202, AcceptedAnswer()
 
-    async def _find(self, connection: Connection, call: Call) -> View:
+    async def _find(self, conn: Conn, call: Call) -> View:
         view = await views.connection(
-            connection, call.path.waba_id, organization_id=call.known.organization_id
+            conn, call.path.waba_id, organization_id=call.known.organization_id
         )
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
         return view
 
-    async def _find_proven(self, connection: Connection, call: Call) -> View:
+    async def _find_proven(self, conn: Conn, call: Call) -> View:
         """Locked before it is looked at: else another's proof may come between."""
-        await connections.lock(connection, [call.path.waba_id])
-        view = await self._find(connection, call)
+        await connections.lock(conn, [call.path.waba_id])
+        view = await self._find(conn, call)
         if not _is_proven(view):
             raise Problem(
                 403, "proof_needed", "No proof that it is this organization's stands: connect it."

@@ -193,9 +193,9 @@ class OnboardingApi:
     async def answer(self, one: Onboarding) -> OnboardingAnswer:
         view = None
         if one.proven_at is not None and one.waba_id is not None:
-            async with transaction(self._pool) as connection:
+            async with transaction(self._pool) as conn:
                 view = await views.connection(
-                    connection, one.waba_id, organization_id=one.organization_id
+                    conn, one.waba_id, organization_id=one.organization_id
                 )
         reason = one.why(datetime.now(UTC))
         goes_on_at = one.next_attempt_at if reason == one.waits_for else None

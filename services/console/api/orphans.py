@@ -70,8 +70,8 @@ class OrphansApi:
 
     async def list(self, call: Call) -> tuple[int, OrphansAnswer]:
         _only_the_company(call.known)
-        async with transaction(self._pool) as connection:
-            found = await views.orphans(connection, after=call.query.after, limit=call.query.limit)
+        async with transaction(self._pool) as conn:
+            found = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
         return 200, OrphansAnswer(
             orphans=[
                 OrphanAnswer(
@@ -90,9 +90,9 @@ class OrphansApi:
     async def claim(self, call: Call) -> tuple[int, AcceptedAnswer]:
         _only_the_company(call.known)
         body: ClaimBody = call.body
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool) as conn:
             refused = await orphan_claims.claim(
-                connection,
+                conn,
                 call.path.waba_id,
                 body.organization_id,
                 actor=f"{body.actor} by {call.known.actor}",

@@ -96,8 +96,8 @@ class Serving:
             return None
         found = None
         if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX) and key.isascii():
-            async with transaction(self._pool) as connection:
-                found = await api_keys.find(connection, key)
+            async with transaction(self._pool) as conn:
+                found = await api_keys.find(conn, key)
         if found is None:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
         return Caller(found.id, found.name, found.organization_id)

@@ -14,7 +14,7 @@ from services.scheduler.run_job import run_job
 from shared.process.lifecycle import Refusal
 from shared.store import api_keys
 from shared.store.connections import organizations
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 log = structlog.get_logger()
 app = typer.Typer(help="Keys to the API.", no_args_is_help=True)
@@ -29,13 +29,13 @@ def create(
 ) -> None:
     """Make a key and write it to standard output: it cannot be shown again."""
 
-    async def work(connection: Connection) -> None:
+    async def work(conn: Conn) -> None:
         if not name.isprintable() or not 0 < len(name) <= 100:
             raise Refusal(["NAME must be 1 to 100 printable characters"])
         if organization is not None:
             matching(ORGANIZATION, "--organization", organization)
-            await organizations.add(connection, organization)
-        sys.stdout.write(await api_keys.create(connection, name, organization) + "\n")
+            await organizations.add(conn, organization)
+        sys.stdout.write(await api_keys.create(conn, name, organization) + "\n")
 
     run_job("api-keys", in_transaction(work))
 
@@ -44,11 +44,11 @@ def create(
 def list_keys() -> None:
     """All keys there ever were, never the keys themselves."""
 
-    async def work(connection: Connection) -> None:
+    async def work(conn: Conn) -> None:
         table = Table(title="API keys")
         for column in ("id", "name", "organization", "made", "revoked"):
             table.add_column(column, overflow="fold", no_wrap=column == "id")
-        for key in await api_keys.listed(connection):
+        for key in await api_keys.listed(conn):
             revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
             table.add_row(
                 str(key.id), key.name, key.organization_id or "(the company)",
@@ -63,8 +63,8 @@ def list_keys() -> None:
 def revoke(key_id: UUID) -> None:
     """Have a key work no more, at once."""
 
-    async def work(connection: Connection) -> None:
-        if not await api_keys.revoke(connection, key_id):
+    async def work(conn: Conn) -> None:
+        if not await api_keys.revoke(conn, key_id):
             raise Refusal([f"there is no key {key_id} that still works"])
         log.info("api_key.revoked", key_id=str(key_id))
 

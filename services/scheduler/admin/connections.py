@@ -23,7 +23,7 @@ from shared.domain.facts import LIVE, State
 from shared.process.lifecycle import Refusal
 from shared.store.connections import follow_ups, numbers, organizations, views
 from shared.store.connections.views import View
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 log = structlog.get_logger()
 connections_app = typer.Typer(
@@ -45,9 +45,9 @@ def list_connections(
 ) -> None:
     """Connections that have an owner, by WABA."""
 
-    async def work(connection: Connection) -> None:
+    async def work(conn: Conn) -> None:
         found = await views.connections(
-            connection, organization_id=organization, state=state, after=after, limit=MAX_SHOWN
+            conn, organization_id=organization, state=state, after=after, limit=MAX_SHOWN
         )
         rows = [
             (v.waba_id, v.organization_id, v.attribution, v.state, v.why, v.token_state)
@@ -63,9 +63,9 @@ def list_connections(
 def show(waba_id: Waba) -> None:
     """One connection, whole, with what to do if it does not work."""
 
-    async def work(connection: Connection) -> None:
-        view = await _find(connection, waba_id)
-        known = await numbers.current(connection, view.waba_id)
+    async def work(conn: Conn) -> None:
+        view = await _find(conn, waba_id)
+        known = await numbers.current(conn, view.waba_id)
         table = Table(show_header=False)
         for name in View.__slots__:
             value = getattr(view, name)
@@ -87,11 +87,11 @@ def show(waba_id: Waba) -> None:
 def provision(waba_id: Waba) -> None:
     """Have it brought to work once more: after its cause was mended."""
 
-    async def work(connection: Connection) -> None:
-        view = await _find(connection, waba_id)
+    async def work(conn: Conn) -> None:
+        view = await _find(conn, waba_id)
         if view.state not in LIVE:
             raise Refusal([f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"])
-        await follow_ups.add(connection, "provision", [waba_id])
+        await follow_ups.add(conn, "provision", [waba_id])
         log.info("connection.asked", kind="provision", waba_id=waba_id)
 
     run_job("connections", in_transaction(work))
@@ -101,9 +101,9 @@ def provision(waba_id: Waba) -> None:
 def disconnect(waba_id: Waba, reason: Reason, actor: Actor) -> None:
     """Have it disconnected from our side; `show` then tells what is left behind at Meta."""
 
-    async def work(connection: Connection) -> None:
-        await _find(connection, waba_id)
-        await disconnection.ask(connection, waba_id, actor=actor, reason=reason)
+    async def work(conn: Conn) -> None:
+        await _find(conn, waba_id)
+        await disconnection.ask(conn, waba_id, actor=actor, reason=reason)
         log.info("connection.asked", kind="disconnect", waba_id=waba_id)
 
     run_job("connections", in_transaction(work))
@@ -113,8 +113,8 @@ def disconnect(waba_id: Waba, reason: Reason, actor: Actor) -> None:
 def list_orphans(after: After = "") -> None:
     """Orphans, with what is known of each."""
 
-    async def work(connection: Connection) -> None:
-        found = await views.orphans(connection, after=after, limit=MAX_SHOWN)
+    async def work(conn: Conn) -> None:
+        found = await views.orphans(conn, after=after, limit=MAX_SHOWN)
         rows = [
             (one.waba_id, one.state, one.owner_business_id, _shown(one.since),
              str(one.waiting_changes), ", ".join(one.candidates))
@@ -135,11 +135,11 @@ def claim(
 ) -> None:
     """Give an orphan to an organization, with all that came meanwhile."""
 
-    async def work(connection: Connection) -> None:
-        if not await organizations.is_known(connection, organization_id):
+    async def work(conn: Conn) -> None:
+        if not await organizations.is_known(conn, organization_id):
             raise Refusal(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
         refused = await orphan_claims.claim(
-            connection,
+            conn,
             meta_id("WABA_ID", waba_id),
             matching(ORGANIZATION, "ORGANIZATION_ID", organization_id),
             actor=actor,
@@ -158,8 +158,8 @@ _REFUSED = {
 }
 
 
-async def _find(connection: Connection, waba_id: str) -> View:
-    view = await views.connection(connection, meta_id("WABA_ID", waba_id), organization_id=None)
+async def _find(conn: Conn, waba_id: str) -> View:
+    view = await views.connection(conn, meta_id("WABA_ID", waba_id), organization_id=None)
     if view is None or view.organization_id is None:
         raise Refusal([f"WABA_ID: {waba_id} is no organization's connection"])
     return view

@@ -22,7 +22,7 @@ from shared.store import audit
 from shared.store.intake import changes, dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Fingerprint, Letter
 from shared.store.intake.replays import Outcome, Replay, Selection
-from shared.store.pool import Connection, Pool, open_pool, transaction
+from shared.store.pool import Conn, Pool, open_pool, transaction
 
 log = structlog.get_logger()
 app = typer.Typer(help="What was given up on.", no_args_is_help=True)
@@ -51,15 +51,15 @@ def list_letters(
     """Open letters by cause or, of one cause, one by one, the oldest first."""
 
     async def work(pool: Pool, _: KeyRing) -> None:
-        async with transaction(pool) as connection:
+        async with transaction(pool) as conn:
             table = (
                 _letters(
                     await dead_letters.listed(
-                        connection, fingerprint=fingerprint, after=after, limit=MAX_SHOWN
+                        conn, fingerprint=fingerprint, after=after, limit=MAX_SHOWN
                     )
                 )
                 if fingerprint
-                else _causes(await dead_letters.fingerprints(connection))
+                else _causes(await dead_letters.fingerprints(conn))
             )
         Console().print(table)
 
@@ -77,15 +77,15 @@ def show(
     """One letter, whole."""
 
     async def work(pool: Pool, ring: KeyRing) -> None:
-        async with transaction(pool) as connection:
-            letter = next(iter(await dead_letters.by_ids(connection, [letter_id])), None)
+        async with transaction(pool) as conn:
+            letter = next(iter(await dead_letters.by_ids(conn, [letter_id])), None)
             if letter is None:
                 raise Refusal([f"there is no dead letter {letter_id}"])
             body = None
             if content:
-                body = await _content(connection, ring, letter)
+                body = await _content(conn, ring, letter)
                 await audit.add(
-                    connection, actor=actor, action="dead_letters.read", subject=str(letter_id),
+                    conn, actor=actor, action="dead_letters.read", subject=str(letter_id),
                     reason="shown with its content",
                 )  # fmt: skip
         table = Table(show_header=False)
@@ -134,11 +134,11 @@ def resume(replay_id: UUID, actor: Actor) -> None:
     """Go on with a replay or discard that was stopped half-way."""
 
     async def work(pool: Pool, ring: KeyRing) -> None:
-        async with transaction(pool) as connection:
-            if await replays.get(connection, replay_id) is None:
+        async with transaction(pool) as conn:
+            if await replays.get(conn, replay_id) is None:
                 raise Refusal([f"there is no replay {replay_id}"])
             await audit.add(
-                connection, actor=actor, action="dead_letters.resumed", subject=str(replay_id),
+                conn, actor=actor, action="dead_letters.resumed", subject=str(replay_id),
                 reason="it was stopped half-way",
             )  # fmt: skip
         await _run(pool, ring, replay_id)
@@ -150,15 +150,15 @@ async def _close(
     outcome: Outcome, selection: Selection, rate: int, actor: str, reason: str, *, dry_run: bool
 ) -> None:
     async def work(pool: Pool, ring: KeyRing) -> None:
-        async with transaction(pool) as connection:
-            if not await replays.count(connection, selection):
+        async with transaction(pool) as conn:
+            if not await replays.count(conn, selection):
                 raise Refusal(["none of these is an open dead letter that died by then"])
             if dry_run:
-                count = await replays.count(connection, selection)
+                count = await replays.count(conn, selection)
                 log.info("replay.dry_run", count=count, outcome=outcome)
                 return
             replay_id = await letter_replays.start(
-                connection, selection, outcome, rate=rate, actor=actor, reason=reason
+                conn, selection, outcome, rate=rate, actor=actor, reason=reason
             )
         log.info("replay.started", replay_id=replay_id, outcome=outcome)
         await _run(pool, ring, replay_id)
@@ -247,9 +247,9 @@ def _printable(body: bytes) -> str:
     )
 
 
-async def _content(connection: Connection, ring: KeyRing, letter: Letter) -> bytes | None:
+async def _content(conn: Conn, ring: KeyRing, letter: Letter) -> bytes | None:
     if letter.kind == "change":
-        return await changes.read_content(connection, ring, letter.subject_id)
+        return await changes.read_content(conn, ring, letter.subject_id)
     if letter.kind == "webhook":
-        return await webhooks.read_body(connection, ring, letter.subject_id)
-    return await dead_letters.envelope(connection, ring, letter.id)
+        return await webhooks.read_body(conn, ring, letter.subject_id)
+    return await dead_letters.envelope(conn, ring, letter.id)

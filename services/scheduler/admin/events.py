@@ -41,9 +41,9 @@ async def _replay(again: Again) -> None:
     url = load(DatabaseSettings).database_url.get_secret_value()
     async with open_pool(url, name="events", size=1) as pool:
         while True:
-            async with transaction(pool) as connection:
+            async with transaction(pool) as conn:
                 chosen = await events.replay(
-                    connection, again, done=count, after=last, limit=MAX_AT_A_TIME
+                    conn, again, done=count, after=last, limit=MAX_AT_A_TIME
                 )
             if not chosen:
                 break

@@ -19,7 +19,7 @@ from shared.process.lifecycle import Refusal
 from shared.settings.groups import DatabaseSettings, Environment, load
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, open_pool, transaction
+from shared.store.pool import Conn, open_pool, transaction
 
 log = structlog.get_logger()
 organizations_app = typer.Typer(help="The company's customers.", no_args_is_help=True)
@@ -43,14 +43,10 @@ def add_organization(
 ) -> None:
     """Name an organization and, if known, a business it owns; idempotent."""
 
-    async def add(connection: Connection) -> None:
-        await organizations.add(
-            connection, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
-        )
+    async def add(conn: Conn) -> None:
+        await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
         if business is not None:
-            await organizations.add_business(
-                connection, organization_id, meta_id("--business", business)
-            )
+            await organizations.add_business(conn, organization_id, meta_id("--business", business))
         log.info("organization.added", organization_id=organization_id)
 
     run_job("organizations", in_transaction(add))
@@ -62,8 +58,8 @@ def list_organizations(
 ) -> None:
     """Organizations with their businesses and how many WABAs are theirs."""
 
-    async def work(connection: Connection) -> None:
-        found = await organizations.listed(connection, after=after, limit=MAX_SHOWN)
+    async def work(conn: Conn) -> None:
+        found = await organizations.listed(conn, after=after, limit=MAX_SHOWN)
         more = f"; what follows: --after {found[-1].id}" if len(found) == MAX_SHOWN else ""
         table = Table(title=f"Organizations{more}")
         for column in ("organization", "since", "businesses", "WABAs"):
@@ -84,14 +80,12 @@ def start_onboarding(
 ) -> None:
     """Open an onboarding and log its tracking code."""
 
-    async def start(connection: Connection) -> None:
-        await organizations.add(
-            connection, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id)
-        )
+    async def start(conn: Conn) -> None:
+        await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
         tracking_code = matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
         started = Start(organization_id, tracking_code, expires_at)
-        if not await onboardings.start(connection, started):
+        if not await onboardings.start(conn, started):
             raise Refusal(["--code is taken: choose another"])
         log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
 
@@ -102,11 +96,11 @@ def start_onboarding(
 def list_onboardings() -> None:
     """Customers who are under way or stuck, the latest first, and why."""
 
-    async def work(connection: Connection) -> None:
+    async def work(conn: Conn) -> None:
         table = Table(title="Unfinished onboardings")
         for column in ("tracking code", "organization", "started", "reason"):
             table.add_column(column, overflow="fold", no_wrap=column == "tracking code")
-        for one in await onboardings.unfinished(connection, limit=MAX_SHOWN):
+        for one in await onboardings.unfinished(conn, limit=MAX_SHOWN):
             reason = one.why(datetime.now(UTC)) or ""
             started = f"{one.created_at:%Y-%m-%d %H:%M}"
             table.add_row(one.tracking_code, one.organization_id, started, reason)
@@ -119,11 +113,11 @@ def list_onboardings() -> None:
 def retry_onboarding(code: Code) -> None:
     """Have a login that could not be proven asked about once more: after its cause was mended."""
 
-    async def retry(connection: Connection) -> None:
-        one = await onboardings.find(connection, code, organization_id=None)
+    async def retry(conn: Conn) -> None:
+        one = await onboardings.find(conn, code, organization_id=None)
         if one is None or not one.has_token:
             raise Refusal(["CODE is no onboarding with a login that waits to be proven"])
-        await ask_again(connection, one)
+        await ask_again(conn, one)
         log.info("onboarding.asked", tracking_code=code)
 
     run_job("onboardings", in_transaction(retry))
@@ -139,11 +133,11 @@ def prove_onboarding(
 ) -> None:
     """Record a session as proven, as if a token had proved it. Only where ENVIRONMENT is local."""
 
-    async def prove(connection: Connection) -> None:
+    async def prove(conn: Conn) -> None:
         if load(DatabaseSettings).environment is not Environment.LOCAL:
             raise Refusal(["only where ENVIRONMENT is local: elsewhere a token proves it"])
         proven_by = await connection_state.prove(
-            connection,
+            conn,
             code,
             meta_id("WABA_ID", waba_id),
             None if business is None else meta_id("--business", business),
@@ -156,11 +150,11 @@ def prove_onboarding(
     run_job("onboardings", in_transaction(prove))
 
 
-async def in_transaction(work: Callable[[Connection], Awaitable[None]]) -> None:
+async def in_transaction(work: Callable[[Conn], Awaitable[None]]) -> None:
     """Do `work` on the database of the settings, all of it or nothing."""
     url = load(DatabaseSettings).database_url.get_secret_value()
-    async with open_pool(url, name="porteiro", size=1) as pool, transaction(pool) as connection:
-        await work(connection)
+    async with open_pool(url, name="porteiro", size=1) as pool, transaction(pool) as conn:
+        await work(conn)
 
 
 def matching(pattern: re.Pattern[str], name: str, value: str) -> str:

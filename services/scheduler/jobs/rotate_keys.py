@@ -103,7 +103,7 @@ async def _step(
 async def _reseal(
     pool: Pool, ring: KeyRing, sealed: Sealed, after: Sequence[Any] | None, *, dry_run: bool
 ) -> Step:
-    async with transaction(pool) as connection:
-        step = await rotation.reseal(connection, ring, sealed, after=after, dry_run=dry_run)
+    async with transaction(pool) as conn:
+        step = await rotation.reseal(conn, ring, sealed, after=after, dry_run=dry_run)
         crash_point("keys.resealing")
     return step

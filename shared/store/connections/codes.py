@@ -7,17 +7,17 @@ import asyncpg
 
 from shared.crypto import KeyRing, associated_data
 from shared.store.connections.onboardings import EXCHANGE, Onboarding
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def take(connection: Connection, tracking_code: str, code_hash: bytes) -> bool:
+async def take(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
     """Whether this code is new and is to be exchanged now, by whoever is told so: once, and none
     beside it.
 
     To be committed before the exchange.
     """
     try:
-        status = await connection.execute(
+        status = await conn.execute(
             """
             UPDATE whatsapp_onboarding
             SET code_hash = $2, code_at = now(), reason = NULL, token = NULL
@@ -36,7 +36,7 @@ async def take(connection: Connection, tracking_code: str, code_hash: bytes) -> 
 
 
 async def keep_token(
-    connection: Connection,
+    conn: Conn,
     ring: KeyRing,
     one: Onboarding,
     token: str,
@@ -45,7 +45,7 @@ async def keep_token(
     expires_at: datetime | None,
 ) -> bool:
     """Unproven: it is nobody's connection's yet. False where the onboarding ended meanwhile."""
-    status = await connection.execute(
+    status = await conn.execute(
         """
         UPDATE whatsapp_onboarding SET token = $3, token_expires_at = $4
         WHERE id = $1 AND code_hash = $2 AND state = 'open' AND proven_at IS NULL
@@ -58,9 +58,9 @@ async def keep_token(
     return status == "UPDATE 1"
 
 
-async def lose(connection: Connection, one: Onboarding, code_hash: bytes, reason: str) -> None:
+async def lose(conn: Conn, one: Onboarding, code_hash: bytes, reason: str) -> None:
     """Its exchange came to nothing, and why."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_onboarding SET reason = $3
         WHERE id = $1 AND code_hash = $2 AND token IS NULL AND proven_at IS NULL
@@ -72,10 +72,10 @@ async def lose(connection: Connection, one: Onboarding, code_hash: bytes, reason
 
 
 async def read_token(
-    connection: Connection, ring: KeyRing, one: Onboarding
+    conn: Conn, ring: KeyRing, one: Onboarding
 ) -> tuple[str, datetime | None] | None:
     """The unproven token and when it ends. Raises Undecryptable."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         "SELECT token, token_expires_at FROM whatsapp_onboarding WHERE id = $1", one.id
     )
     if record is None or record["token"] is None:
@@ -83,9 +83,9 @@ async def read_token(
     return ring.open(record["token"], _place(one.id)).decode(), record["token_expires_at"]
 
 
-async def drop_token(connection: Connection, one: Onboarding, *, reason: str | None) -> None:
+async def drop_token(conn: Conn, one: Onboarding, *, reason: str | None) -> None:
     """It was proven and copied, or (with a `reason`) proved nothing."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_onboarding
         SET token = NULL, token_expires_at = NULL, reason = $2 WHERE id = $1

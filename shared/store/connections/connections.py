@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from shared.domain.attribution import Basis, Owner, Why
 from shared.domain.facts import Standing
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Held:
     revision: int = 1
 
 
-async def ensure(connection: Connection, waba_ids: Collection[str]) -> None:
+async def ensure(conn: Conn, waba_ids: Collection[str]) -> None:
     """A connection for each WABA, an orphan at first. Idempotent."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO whatsapp_connections (id, waba_id)
         SELECT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT (waba_id) DO NOTHING
@@ -35,9 +35,9 @@ async def ensure(connection: Connection, waba_ids: Collection[str]) -> None:
     )
 
 
-async def lock(connection: Connection, waba_ids: Collection[str]) -> list[Held]:
+async def lock(conn: Conn, waba_ids: Collection[str]) -> list[Held]:
     """The connections there are, locked in the order of their WABAs until the transaction ends."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT waba_id, organization_id, attribution, state, reason, owner_business_id, revision
         FROM whatsapp_connections WHERE waba_id = ANY($1) ORDER BY waba_id FOR UPDATE
@@ -58,9 +58,9 @@ async def lock(connection: Connection, waba_ids: Collection[str]) -> list[Held]:
     ]
 
 
-async def save(connection: Connection, connections: Sequence[Held]) -> None:
+async def save(conn: Conn, connections: Sequence[Held]) -> None:
     """Write locked connections back. `owned_since` moves where the owner or its basis does."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_connections AS held SET
             organization_id = told.organization_id, attribution = told.attribution,
@@ -90,18 +90,18 @@ async def save(connection: Connection, connections: Sequence[Held]) -> None:
     )
 
 
-async def is_coexistence(connection: Connection, waba_id: str) -> bool:
+async def is_coexistence(conn: Conn, waba_id: str) -> bool:
     """Whether its numbers stay on the WhatsApp Business app, as Meta's dialog said."""
     return bool(
-        await connection.fetchval(
+        await conn.fetchval(
             "SELECT is_coexistence FROM whatsapp_connections WHERE waba_id = $1", waba_id
         )
     )
 
 
-async def begin_anew(connection: Connection, waba_id: str, *, is_coexistence: bool) -> None:
+async def begin_anew(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
     """The customer has just been through Meta's dialog: what was left behind before is no more."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_connections SET is_coexistence = $2, left_behind = '{}' WHERE waba_id = $1
         """,
@@ -110,36 +110,36 @@ async def begin_anew(connection: Connection, waba_id: str, *, is_coexistence: bo
     )
 
 
-async def withdraw(connection: Connection, waba_id: str) -> None:
+async def withdraw(conn: Conn, waba_id: str) -> None:
     """Its owner's time is over: what was received until now is theirs, and nothing after."""
-    await connection.execute(
+    await conn.execute(
         "UPDATE whatsapp_connections SET withdrawn_at = now(), is_stamping = true"
         " WHERE waba_id = $1",
         waba_id,
     )
 
 
-async def leave_behind(connection: Connection, waba_id: str, what: Sequence[str]) -> None:
+async def leave_behind(conn: Conn, waba_id: str, what: Sequence[str]) -> None:
     """What stays at Meta after we disconnect, beside what was noted before."""
-    await connection.execute(
+    await conn.execute(
         "UPDATE whatsapp_connections SET left_behind = left_behind || $2 WHERE waba_id = $1",
         waba_id,
         list(what),
     )
 
 
-async def forget_left_behind(connection: Connection, waba_id: str) -> None:
-    await connection.execute(
+async def forget_left_behind(conn: Conn, waba_id: str) -> None:
+    await conn.execute(
         "UPDATE whatsapp_connections SET left_behind = '{}' WHERE waba_id = $1", waba_id
     )
 
 
-async def undecided(connection: Connection, *, limit: int) -> list[str]:
+async def undecided(conn: Conn, *, limit: int) -> list[str]:
     """WABAs without an owner that may have one by now.
 
     In no order: none waits for ever behind those that stay undecided.
     """
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT waba_id FROM whatsapp_connections
         WHERE attribution IN ('no_owner_known', 'another_onboarding') AND EXISTS (

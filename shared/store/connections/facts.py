@@ -4,16 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from shared.domain.account_changes import Number
 from shared.domain.facts import Fact, Name, merge
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def record(connection: Connection, told: Mapping[str, Sequence[Fact]]) -> None:
+async def record(conn: Conn, told: Mapping[str, Sequence[Fact]]) -> None:
     """Keep of each fact (by WABA id) what holds; idempotent, and in any order the same."""
     rows = sorted(
         ((waba_id, fact) for waba_id, facts in told.items() for fact in merge(facts).values()),
         key=lambda row: (row[0], row[1].digits, row[1].name),  # one lock order for everybody
     )
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO connection_facts AS held (waba_id, digits, name, value, at, is_takedown)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
@@ -32,10 +32,10 @@ async def record(connection: Connection, told: Mapping[str, Sequence[Fact]]) -> 
     )
 
 
-async def holding(connection: Connection, waba_ids: Collection[str]) -> dict[str, dict[Name, Fact]]:
+async def holding(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[Name, Fact]]:
     """By WABA id and name the facts that hold of the connections themselves."""
     held: dict[str, dict[Name, Fact]] = {waba_id: {} for waba_id in waba_ids}
-    for record in await connection.fetch(
+    for record in await conn.fetch(
         """
         SELECT waba_id, name, value, at FROM connection_facts
         WHERE waba_id = ANY($1) AND digits = ''
@@ -47,7 +47,7 @@ async def holding(connection: Connection, waba_ids: Collection[str]) -> dict[str
     return held
 
 
-async def add_numbers(connection: Connection, numbers: Collection[tuple[str, Number]]) -> None:
+async def add_numbers(conn: Conn, numbers: Collection[tuple[str, Number]]) -> None:
     """Numbers (by WABA id) that were named; an id once known for its digits stays known."""
     if not numbers:
         return
@@ -56,7 +56,7 @@ async def add_numbers(connection: Connection, numbers: Collection[tuple[str, Num
         place = (waba_id, number.digits)
         ids[place] = number.phone_number_id or ids.get(place)
     rows = sorted(ids.items())
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO phone_numbers AS held (waba_id, digits, phone_number_id)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])

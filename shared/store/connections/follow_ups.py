@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from shared.domain.provisioning import SYNCS, Step
 from shared.store import due
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 Kind = Literal["prove", "provision", "read", "disconnect"]
 AT_ONCE = timedelta(0)
@@ -33,13 +33,13 @@ class FollowUp:
 
 
 async def add(
-    connection: Connection, kind: Kind, subjects: Collection[str], *, after: timedelta = AT_ONCE
+    conn: Conn, kind: Kind, subjects: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
     """Ask for it, anew if it is blocked or under way. Idempotent while it is open.
 
     What waits for a limit of Meta's goes on waiting: calls meanwhile would prolong it.
     """
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO follow_ups AS held (id, kind, subject, due_at)
         SELECT id, $1, subject, now() + $4 FROM unnest($2::uuid[], $3::text[]) AS row (id, subject)
@@ -59,22 +59,22 @@ async def add(
 
 
 async def add_where_token(
-    connection: Connection, kind: Kind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
+    conn: Conn, kind: Kind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
     """The same for those of these connections that have a token."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         "SELECT waba_id FROM whatsapp_connections WHERE waba_id = ANY($1) AND token IS NOT NULL",
         list(waba_ids),
     )
     if records:
-        await add(connection, kind, [record["waba_id"] for record in records], after=after)
+        await add(conn, kind, [record["waba_id"] for record in records], after=after)
 
 
-async def close(connection: Connection, kinds: Collection[Kind], subject: str) -> None:
+async def close(conn: Conn, kinds: Collection[Kind], subject: str) -> None:
     """These are not wanted any more. Who works one finds its claim void, and nothing else is done
     to the subject until its call is surely over: the lease stands.
     """
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET state = 'done', ended_at = now()
         WHERE subject = $1 AND kind = ANY($2::follow_up_kind[]) AND state <> 'done'
@@ -84,9 +84,9 @@ async def close(connection: Connection, kinds: Collection[Kind], subject: str) -
     )
 
 
-async def is_open(connection: Connection, kind: Kind, subject: str) -> bool:
+async def is_open(conn: Conn, kind: Kind, subject: str) -> bool:
     return bool(
-        await connection.fetchval(
+        await conn.fetchval(
             """
             SELECT true FROM follow_ups
             WHERE subject = $1 AND kind = $2::follow_up_kind AND state <> 'done'
@@ -97,9 +97,9 @@ async def is_open(connection: Connection, kind: Kind, subject: str) -> bool:
     )
 
 
-async def hear(connection: Connection, waba_ids: Collection[str]) -> None:
+async def hear(conn: Conn, waba_ids: Collection[str]) -> None:
     """A webhook of these has come: what waits for one is due."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET due_at = now()
         WHERE subject = ANY($1) AND kind = 'provision' AND state = 'pending'
@@ -109,9 +109,9 @@ async def hear(connection: Connection, waba_ids: Collection[str]) -> None:
     )
 
 
-async def load(connection: Connection, claim: due.Claim) -> FollowUp | None:
+async def load(conn: Conn, claim: due.Claim) -> FollowUp | None:
     """None if the claim is void."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         """
         SELECT id, kind, subject, attempts, lease_until, asked_at FROM follow_ups
         WHERE id = $1 AND attempts = $2 AND state = 'pending'
@@ -122,9 +122,9 @@ async def load(connection: Connection, claim: due.Claim) -> FollowUp | None:
     return None if record is None else FollowUp(*record)
 
 
-async def hold(connection: Connection, one: FollowUp) -> None:
+async def hold(conn: Conn, one: FollowUp) -> None:
     """Lock it until the transaction ends, after the rows it is about. Raises Void."""
-    is_held = await connection.fetchval(
+    is_held = await conn.fetchval(
         """
         SELECT true FROM follow_ups
         WHERE id = $1 AND lease_until = $2 AND state = 'pending' FOR UPDATE
@@ -136,9 +136,9 @@ async def hold(connection: Connection, one: FollowUp) -> None:
         raise Void
 
 
-async def end(connection: Connection, one: FollowUp) -> None:
+async def end(conn: Conn, one: FollowUp) -> None:
     """A held one is done, unless it was asked for again meanwhile."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET
             state = CASE WHEN asked_at = $2 THEN 'done' ELSE 'pending' END::follow_up_state,
@@ -151,9 +151,9 @@ async def end(connection: Connection, one: FollowUp) -> None:
     )
 
 
-async def block(connection: Connection, one: FollowUp, reason: str) -> None:
+async def block(conn: Conn, one: FollowUp, reason: str) -> None:
     """A held one waits until it is asked for again, which may have happened meanwhile."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET
             state = CASE WHEN asked_at = $2 THEN 'blocked' ELSE 'pending' END::follow_up_state,
@@ -166,9 +166,9 @@ async def block(connection: Connection, one: FollowUp, reason: str) -> None:
     )
 
 
-async def advance(connection: Connection, one: FollowUp) -> None:
+async def advance(conn: Conn, one: FollowUp) -> None:
     """A held one came a step further: due again at once, with all its tries."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
         WHERE id = $1
@@ -178,11 +178,11 @@ async def advance(connection: Connection, one: FollowUp) -> None:
 
 
 async def put_off(
-    connection: Connection, one: FollowUp, after: timedelta, reason: str, *, is_try: bool
+    conn: Conn, one: FollowUp, after: timedelta, reason: str, *, is_try: bool
 ) -> None:
     """A held one is due again after that, or at once if it was asked for again meanwhile: unless it
     is a limit of Meta's that it waits for."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE follow_ups SET
             due_at = CASE WHEN asked_at = $2 OR $5 = 'throttled' THEN now() + $3 ELSE now() END,
@@ -197,9 +197,9 @@ async def put_off(
     )
 
 
-async def begin_step(connection: Connection, one: FollowUp, step: Step) -> None:
+async def begin_step(conn: Conn, one: FollowUp, step: Step) -> None:
     """Before it is tried; idempotent."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO provision_steps (follow_up_id, waba_id, step, phone_number_id)
         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
@@ -211,9 +211,9 @@ async def begin_step(connection: Connection, one: FollowUp, step: Step) -> None:
     )
 
 
-async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
+async def end_step(conn: Conn, one: FollowUp, step: Step) -> None:
     """It had its effect."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE provision_steps SET done_at = clock_timestamp()
         WHERE follow_up_id = $1 AND step = $2 AND phone_number_id = $3
@@ -224,9 +224,9 @@ async def end_step(connection: Connection, one: FollowUp, step: Step) -> None:
     )
 
 
-async def half_registered(connection: Connection, waba_id: str) -> set[str]:
+async def half_registered(conn: Conn, waba_id: str) -> set[str]:
     """Numbers whose registration was begun and has no outcome: Meta may have done it."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT phone_number_id FROM provision_steps
         WHERE waba_id = $1 AND step = 'register' AND done_at IS NULL
@@ -236,9 +236,9 @@ async def half_registered(connection: Connection, waba_id: str) -> set[str]:
     return {record["phone_number_id"] for record in records}
 
 
-async def done_steps(connection: Connection, one: FollowUp, *, proven_at: datetime) -> set[Step]:
+async def done_steps(conn: Conn, one: FollowUp, *, proven_at: datetime) -> set[Step]:
     """Those done since it was asked for, and syncs since the proof: Meta takes those once."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT step, phone_number_id FROM provision_steps
         WHERE waba_id = $2 AND done_at IS NOT NULL

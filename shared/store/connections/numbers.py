@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 
 from shared.domain.provisioning import Number
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def save(connection: Connection, waba_id: str, numbers: Sequence[Number]) -> None:
+async def save(conn: Conn, waba_id: str, numbers: Sequence[Number]) -> None:
     """All the numbers Meta has of this WABA now, the newest first; idempotent.
 
     Of two with the same digits the newer one is the number.
     """
     newest = {one.digits: one for one in reversed(numbers)}
     rows = sorted(newest.values(), key=lambda one: one.digits)  # one lock order for everybody
-    await connection.execute(
+    await conn.execute(
         "UPDATE phone_numbers SET read_at = NULL WHERE waba_id = $1",
         waba_id,
     )
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO phone_numbers AS held
             (waba_id, digits, phone_number_id, is_coexistence, is_registered, read_at)
@@ -36,9 +36,9 @@ async def save(connection: Connection, waba_id: str, numbers: Sequence[Number]) 
     )
 
 
-async def current(connection: Connection, waba_id: str) -> list[Number]:
+async def current(conn: Conn, waba_id: str) -> list[Number]:
     """Those Meta had when it was last asked, in a fixed order."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers
         WHERE waba_id = $1 AND read_at IS NOT NULL ORDER BY digits
@@ -49,9 +49,9 @@ async def current(connection: Connection, waba_id: str) -> list[Number]:
 
 
 async def mark_registered(
-    connection: Connection, waba_id: str, phone_number_id: str, *, is_registered: bool
+    conn: Conn, waba_id: str, phone_number_id: str, *, is_registered: bool
 ) -> None:
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE phone_numbers SET is_registered = $3 WHERE waba_id = $1 AND phone_number_id = $2
         """,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: How long an exchange takes at most; who is silent since then has died of it.
 EXCHANGE = timedelta(seconds=60)
@@ -94,9 +94,9 @@ _SELECT = """
 """
 
 
-async def start(connection: Connection, one: Start) -> UUID | None:
+async def start(conn: Conn, one: Start) -> UUID | None:
     """The new onboarding's id; None if its tracking code or idempotency key is taken."""
-    onboarding_id: UUID | None = await connection.fetchval(
+    onboarding_id: UUID | None = await conn.fetchval(
         """
         INSERT INTO whatsapp_onboarding
             (id, organization_id, tracking_code, expires_at, flow, is_coexistence, redirect_uri,
@@ -115,11 +115,9 @@ async def start(connection: Connection, one: Start) -> UUID | None:
     return onboarding_id
 
 
-async def find(
-    connection: Connection, tracking_code: str, *, organization_id: str | None
-) -> Onboarding | None:
+async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -> Onboarding | None:
     """That onboarding, if it is the organization's; None as organization: whosever it is."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         f"{_SELECT} WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)",
         tracking_code,
         organization_id,
@@ -127,11 +125,9 @@ async def find(
     return None if record is None else Onboarding(*record)
 
 
-async def started_as(
-    connection: Connection, organization_id: str, idempotency_key: str
-) -> Onboarding | None:
+async def started_as(conn: Conn, organization_id: str, idempotency_key: str) -> Onboarding | None:
     """The organization's onboarding that was started under this key."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         f"{_SELECT} WHERE organization_id = $1 AND idempotency_key = $2",
         organization_id,
         idempotency_key,
@@ -139,9 +135,9 @@ async def started_as(
     return None if record is None else Onboarding(*record)
 
 
-async def unfinished(connection: Connection, *, limit: int) -> list[Onboarding]:
+async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
     """Those that are open and got somewhere: a message, a code or a reason; the newest first."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         f"""
         {_SELECT}
         WHERE state = 'open' AND expires_at > now()
@@ -154,7 +150,7 @@ async def unfinished(connection: Connection, *, limit: int) -> list[Onboarding]:
 
 
 async def take_session(
-    connection: Connection,
+    conn: Conn,
     tracking_code: str,
     *,
     event: str,
@@ -165,7 +161,7 @@ async def take_session(
     A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
     an earlier finish. What a code or a proof came to, `reason`, is not the browser's to say.
     """
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         """
         WITH before AS (
             SELECT id, session_event FROM whatsapp_onboarding
@@ -190,16 +186,14 @@ async def take_session(
     return None if record is None else Heard(*record)
 
 
-async def note(connection: Connection, one: Onboarding, reason: str | None) -> None:
+async def note(conn: Conn, one: Onboarding, reason: str | None) -> None:
     """Why it is stuck; None: it is not."""
-    await connection.execute(
-        "UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason
-    )
+    await conn.execute("UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason)
 
 
-async def cancel(connection: Connection, tracking_code: str, organization_id: str | None) -> bool:
+async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) -> bool:
     """Close an open onboarding for good, and drop what it held; False where there is none."""
-    status = await connection.execute(
+    status = await conn.execute(
         """
         UPDATE whatsapp_onboarding
         SET state = 'cancelled', reason = 'link_closed', token = NULL, token_expires_at = NULL
@@ -212,12 +206,12 @@ async def cancel(connection: Connection, tracking_code: str, organization_id: st
     return status == "UPDATE 1"
 
 
-async def open_for(connection: Connection, waba_ids: Collection[str]) -> set[str]:
+async def open_for(conn: Conn, waba_ids: Collection[str]) -> set[str]:
     """Organizations with an open onboarding that may yet name one of these WABAs.
 
     At most two: more would change no decision, which asks for one that is not the owner.
     """
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT DISTINCT organization_id FROM whatsapp_onboarding
         WHERE state = 'open' AND expires_at > now() AND (waba_id IS NULL OR waba_id = ANY($1))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class Organization:
     wabas: int
 
 
-async def listed(connection: Connection, *, after: str, limit: int) -> list[Organization]:
+async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
     """By id, behind `after`."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT id, created_at,
                ARRAY(SELECT business_id FROM organization_businesses
@@ -34,22 +34,22 @@ async def listed(connection: Connection, *, after: str, limit: int) -> list[Orga
     return [Organization(*record) for record in records]
 
 
-async def is_known(connection: Connection, organization_id: str) -> bool:
+async def is_known(conn: Conn, organization_id: str) -> bool:
     return bool(
-        await connection.fetchval("SELECT true FROM organizations WHERE id = $1", organization_id)
+        await conn.fetchval("SELECT true FROM organizations WHERE id = $1", organization_id)
     )
 
 
-async def add(connection: Connection, organization_id: str) -> None:
+async def add(conn: Conn, organization_id: str) -> None:
     """Idempotent: an organization is created when it is first named."""
-    await connection.execute(
+    await conn.execute(
         "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
     )
 
 
-async def add_business(connection: Connection, organization_id: str, business_id: str) -> None:
+async def add_business(conn: Conn, organization_id: str, business_id: str) -> None:
     """Only what a token proved, or an operator knows; idempotent."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO organization_businesses (organization_id, business_id) VALUES ($1, $2)
         ON CONFLICT DO NOTHING
@@ -59,10 +59,10 @@ async def add_business(connection: Connection, organization_id: str, business_id
     )
 
 
-async def owners(connection: Connection, business_ids: Collection[str]) -> dict[str, set[str]]:
+async def owners(conn: Conn, business_ids: Collection[str]) -> dict[str, set[str]]:
     """By business id the organizations that own it."""
     found: dict[str, set[str]] = {}
-    for record in await connection.fetch(
+    for record in await conn.fetch(
         """
         SELECT business_id, organization_id FROM organization_businesses
         WHERE business_id = ANY($1)

@@ -3,18 +3,16 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 
-async def prove(
-    connection: Connection, tracking_code: str, waba_id: str, at: datetime
-) -> str | None:
+async def prove(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> str | None:
     """This onboarding's session is proven to be of that WABA; its organization.
 
     Idempotent; the earliest proof is kept. None if there is no such onboarding, or it was proven
     to be another WABA's, or was cancelled.
     """
-    organization_id: str | None = await connection.fetchval(
+    organization_id: str | None = await conn.fetchval(
         """
         UPDATE whatsapp_onboarding
         SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed', reason = NULL
@@ -29,10 +27,10 @@ async def prove(
     return organization_id
 
 
-async def standing(connection: Connection, waba_ids: Collection[str]) -> dict[str, list[str]]:
+async def standing(conn: Conn, waba_ids: Collection[str]) -> dict[str, list[str]]:
     """By WABA id the organizations whose proof of it stands, the first first."""
     found: dict[str, list[str]] = {}
-    for record in await connection.fetch(
+    for record in await conn.fetch(
         """
         SELECT waba_id, organization_id FROM whatsapp_onboarding
         WHERE waba_id = ANY($1) AND proven_at IS NOT NULL AND withdrawn_at IS NULL
@@ -44,9 +42,9 @@ async def standing(connection: Connection, waba_ids: Collection[str]) -> dict[st
     return found
 
 
-async def latest(connection: Connection, waba_id: str) -> datetime | None:
+async def latest(conn: Conn, waba_id: str) -> datetime | None:
     """When its owner last went through Meta's dialog, or an operator claimed it."""
-    at: datetime | None = await connection.fetchval(
+    at: datetime | None = await conn.fetchval(
         """
         SELECT max(proven_at) FROM whatsapp_onboarding
         WHERE waba_id = $1 AND proven_at IS NOT NULL AND withdrawn_at IS NULL
@@ -56,9 +54,9 @@ async def latest(connection: Connection, waba_id: str) -> datetime | None:
     return at
 
 
-async def withdraw(connection: Connection, waba_id: str, organization_id: str) -> None:
+async def withdraw(conn: Conn, waba_id: str, organization_id: str) -> None:
     """The organization disconnected this WABA: what it proved stands no more."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_onboarding SET withdrawn_at = now()
         WHERE waba_id = $1 AND organization_id = $2 AND proven_at IS NOT NULL
@@ -69,9 +67,9 @@ async def withdraw(connection: Connection, waba_id: str, organization_id: str) -
     )
 
 
-async def of(connection: Connection, organization_id: str) -> set[str]:
+async def of(conn: Conn, organization_id: str) -> set[str]:
     """The WABAs whose proof by this organization stands."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT DISTINCT waba_id FROM whatsapp_onboarding
         WHERE organization_id = $1 AND proven_at IS NOT NULL AND withdrawn_at IS NULL

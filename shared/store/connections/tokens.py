@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from shared.crypto import KeyRing, associated_data
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 TokenState = Literal["none", "valid", "expiring", "expired", "revoked", "unknown"]
 
@@ -19,7 +19,7 @@ class Held:
 
 
 async def keep(
-    connection: Connection,
+    conn: Conn,
     ring: KeyRing,
     waba_id: str,
     token: str,
@@ -28,7 +28,7 @@ async def keep(
     user_id: str | None = None,
 ) -> None:
     """The locked connection's token, in place of an older one, and fresh from Meta."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_connections
         SET token = $2, token_at = now(), token_expires_at = $3, token_state = 'valid',
@@ -42,9 +42,9 @@ async def keep(
     )
 
 
-async def read(connection: Connection, ring: KeyRing, waba_id: str) -> Held | None:
+async def read(conn: Conn, ring: KeyRing, waba_id: str) -> Held | None:
     """Raises Undecryptable."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         "SELECT token, token_at FROM whatsapp_connections WHERE waba_id = $1 AND token IS NOT NULL",
         waba_id,
     )
@@ -53,9 +53,9 @@ async def read(connection: Connection, ring: KeyRing, waba_id: str) -> Held | No
     return Held(ring.open(record["token"], token_place(waba_id)).decode(), record["token_at"])
 
 
-async def judge(connection: Connection, waba_id: str, state: TokenState, of: Held) -> None:
+async def judge(conn: Conn, waba_id: str, state: TokenState, of: Held) -> None:
     """What Meta said of that token; a newer one is not touched."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_connections SET token_state = $3, token_checked_at = now()
         WHERE waba_id = $1 AND token_at = $2
@@ -66,9 +66,9 @@ async def judge(connection: Connection, waba_id: str, state: TokenState, of: Hel
     )
 
 
-async def doubt(connection: Connection, waba_id: str) -> None:
+async def doubt(conn: Conn, waba_id: str) -> None:
     """It cannot be opened: nothing is known of it."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE whatsapp_connections SET token_state = 'unknown'
         WHERE waba_id = $1 AND token IS NOT NULL
@@ -77,8 +77,8 @@ async def doubt(connection: Connection, waba_id: str) -> None:
     )
 
 
-async def drop(connection: Connection, waba_id: str) -> None:
-    await connection.execute(
+async def drop(conn: Conn, waba_id: str) -> None:
+    await conn.execute(
         """
         UPDATE whatsapp_connections
         SET token = NULL, token_at = NULL, token_expires_at = NULL, token_state = 'none'
@@ -89,10 +89,10 @@ async def drop(connection: Connection, waba_id: str) -> None:
 
 
 async def ensure_pin(
-    connection: Connection, ring: KeyRing, waba_id: str, phone_number_id: str, new: str
+    conn: Conn, ring: KeyRing, waba_id: str, phone_number_id: str, new: str
 ) -> str:
     """The number's PIN; `new` becomes it if it has none. To be committed before it is used."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         """
         SELECT digits, pin FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2
         FOR UPDATE
@@ -102,22 +102,20 @@ async def ensure_pin(
     )
     if record is not None and record["pin"] is not None:
         return ring.open(record["pin"], pin_place(waba_id, record["digits"])).decode()
-    await set_pin(connection, ring, waba_id, phone_number_id, new)
+    await set_pin(conn, ring, waba_id, phone_number_id, new)
     return new
 
 
-async def set_pin(
-    connection: Connection, ring: KeyRing, waba_id: str, phone_number_id: str, pin: str
-) -> bool:
+async def set_pin(conn: Conn, ring: KeyRing, waba_id: str, phone_number_id: str, pin: str) -> bool:
     """False where the connection has no such number."""
-    digits = await connection.fetchval(
+    digits = await conn.fetchval(
         "SELECT digits FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2",
         waba_id,
         phone_number_id,
     )
     if digits is None:
         return False
-    await connection.execute(
+    await conn.execute(
         "UPDATE phone_numbers SET pin = $3 WHERE waba_id = $1 AND digits = $2",
         waba_id,
         digits,

@@ -7,7 +7,7 @@ from datetime import datetime
 from shared.domain.facts import State
 from shared.domain.remedies import Remedy, remedy
 from shared.store.connections.tokens import TokenState
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 _OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
 
@@ -89,7 +89,7 @@ _SELECT = """
 
 
 async def connections(
-    connection: Connection,
+    conn: Conn,
     *,
     organization_id: str | None,
     state: str | None = None,
@@ -97,7 +97,7 @@ async def connections(
     limit: int = 100,
 ) -> list[View]:
     """The organization's (None: everybody's that have an owner), by WABA, behind `after`."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         f"""
         {_SELECT}
         WHERE organization_id IS NOT NULL AND ($1::text IS NULL OR organization_id = $1)
@@ -112,11 +112,9 @@ async def connections(
     return [View(*record) for record in records]
 
 
-async def connection(
-    connection: Connection, waba_id: str, *, organization_id: str | None
-) -> View | None:
+async def connection(conn: Conn, waba_id: str, *, organization_id: str | None) -> View | None:
     """That connection, if it is the organization's; None as organization: whosever it is."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         f"{_SELECT} WHERE waba_id = $1 AND ($2::text IS NULL OR organization_id = $2)",
         waba_id,
         organization_id,
@@ -124,9 +122,9 @@ async def connection(
     return None if record is None else View(*record)
 
 
-async def orphans(connection: Connection, *, after: str = "", limit: int = 100) -> list[Orphan]:
+async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orphan]:
     """Those without an owner, by WABA, behind `after`."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT waba_id, state, attribution, owner_business_id, created_at,
                (SELECT count(*) FROM (

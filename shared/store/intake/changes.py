@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from shared.crypto import KeyRing, associated_data
 from shared.domain.splitting import Change
 from shared.store.due import Claim
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 #: Longer than any of our transactions lives.
 SETTLED = timedelta(minutes=5)
@@ -28,7 +28,7 @@ class New:
 
 
 async def insert(
-    connection: Connection, ring: KeyRing, changes: Sequence[tuple[UUID, datetime, Change]]
+    conn: Conn, ring: KeyRing, changes: Sequence[tuple[UUID, datetime, Change]]
 ) -> list[New]:
     """Store changes (webhook id, received_at, change) as processed; those that were new.
 
@@ -38,7 +38,7 @@ async def insert(
     """
     changes = sorted(changes, key=lambda c: c[2].key)  # one lock order for everybody
     ids = [uuid7() for _ in changes]
-    stored = await connection.fetch(
+    stored = await conn.fetch(
         """
         INSERT INTO webhook_changes
             (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
@@ -86,9 +86,9 @@ class Tried:
     content: bytes | None
 
 
-async def load(connection: Connection, claim: Claim) -> Tried | None:
+async def load(conn: Conn, claim: Claim) -> Tried | None:
     """The claimed change, locked until the transaction ends; None if the claim is void."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         """
         SELECT webhook_id, received_at, organization_id, content FROM webhook_changes
         WHERE id = $1 AND attempts = $2 AND state IN ('pending', 'failed')
@@ -102,9 +102,9 @@ async def load(connection: Connection, claim: Claim) -> Tried | None:
     return Tried(claim.id, *record)
 
 
-async def process(connection: Connection, change_id: UUID) -> None:
+async def process(conn: Conn, change_id: UUID) -> None:
     """A loaded change's effects are made."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_changes SET state = 'processed', last_error = NULL, next_attempt_at = NULL
         WHERE id = $1
@@ -113,9 +113,9 @@ async def process(connection: Connection, change_id: UUID) -> None:
     )
 
 
-async def fail(connection: Connection, claim: Claim, error: str, after: timedelta | None) -> None:
+async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) -> None:
     """A try of a locked change failed: it is tried again `after` that, or dead."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_changes
         SET state = CASE WHEN $4::interval IS NULL THEN 'dead' ELSE 'failed' END::change_state,
@@ -148,14 +148,14 @@ _OWED = """
 """
 
 
-async def stamp(connection: Connection, *, limit: int) -> int:
+async def stamp(conn: Conn, *, limit: int) -> int:
     """Give changes that arrived before their WABA's owner was proven to that owner, and what is a
     former owner's to that one; how many.
 
     A connection is asked for until SETTLED after its owner's proof or withdrawal: a change that was
     being stored while that was committed saw nothing of it, and is found by then.
     """
-    count: int = await connection.fetchval(
+    count: int = await conn.fetchval(
         f"""
         WITH found AS (
             SELECT webhook_changes.id, owner FROM {_OWED}
@@ -176,7 +176,7 @@ async def stamp(connection: Connection, *, limit: int) -> int:
     )
     if count:
         return count
-    await connection.execute(
+    await conn.execute(
         f"""
         UPDATE whatsapp_connections SET is_stamping = false
         WHERE is_stamping AND owned_since < now() - $1::interval
@@ -187,11 +187,9 @@ async def stamp(connection: Connection, *, limit: int) -> int:
     return 0
 
 
-async def read_content(connection: Connection, ring: KeyRing, change_id: UUID) -> bytes | None:
+async def read_content(conn: Conn, ring: KeyRing, change_id: UUID) -> bytes | None:
     """The change's piece of its webhook; None once it was dropped. Raises Undecryptable."""
-    envelope = await connection.fetchval(
-        "SELECT content FROM webhook_changes WHERE id = $1", change_id
-    )
+    envelope = await conn.fetchval("SELECT content FROM webhook_changes WHERE id = $1", change_id)
     return None if envelope is None else open_content(ring, change_id, envelope)
 
 

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.retries import Blame
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 Kind = Literal["change", "webhook", "envelope"]
 
@@ -51,9 +51,9 @@ class Fingerprint:
     died_at: datetime
 
 
-async def add_webhooks(connection: Connection, ids: Collection[UUID], blame: Blame) -> None:
+async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
     """Letters for dead webhooks, in the transaction that marks them dead. Idempotent."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
                                   attempts, first_failed_at)
@@ -71,9 +71,9 @@ async def add_webhooks(connection: Connection, ids: Collection[UUID], blame: Bla
     )
 
 
-async def add_changes(connection: Connection, ids: Collection[UUID], blame: Blame) -> None:
+async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
     """Letters for dead changes, in the transaction that marks them dead. Idempotent."""
-    await connection.execute(
+    await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
                                   attempts, first_failed_at)
@@ -92,14 +92,12 @@ async def add_changes(connection: Connection, ids: Collection[UUID], blame: Blam
     )
 
 
-async def add_envelope(
-    connection: Connection, ring: KeyRing, body: bytes, error: str, blame: Blame
-) -> bool:
+async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame) -> bool:
     """A letter for a message the broker gave up on, its bytes unread; False if there is one of
     these bytes already."""
     digest = sha256(body).digest()
     id_ = uuid7()
-    status = await connection.execute(
+    status = await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
                                   first_failed_at, body)
@@ -116,9 +114,9 @@ async def add_envelope(
     return status == "INSERT 0 1"
 
 
-async def fingerprints(connection: Connection) -> list[Fingerprint]:
+async def fingerprints(conn: Conn) -> list[Fingerprint]:
     """Open letters by their cause, the most numerous first."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT fingerprint, min(kind) AS kind, min(blame) AS blame, min(error) AS error,
                count(*) AS count, min(first_failed_at) AS first_failed_at,
@@ -131,10 +129,10 @@ async def fingerprints(connection: Connection) -> list[Fingerprint]:
 
 
 async def listed(
-    connection: Connection, *, fingerprint: str | None, after: UUID | None, limit: int
+    conn: Conn, *, fingerprint: str | None, after: UUID | None, limit: int
 ) -> list[Letter]:
     """Open letters behind `after`, oldest first."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         f"""
         {_SELECT}
         WHERE dead_letters.closed_at IS NULL AND ($1::text IS NULL OR fingerprint = $1)
@@ -148,9 +146,9 @@ async def listed(
     return [Letter(*record) for record in records]
 
 
-async def by_ids(connection: Connection, ids: Collection[UUID]) -> list[Letter]:
+async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
     """Letters, open or closed."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         f"{_SELECT} WHERE dead_letters.id = ANY($1) ORDER BY dead_letters.id", list(ids)
     )
     return [Letter(*record) for record in records]
@@ -165,21 +163,19 @@ _SELECT = """
 """
 
 
-async def envelope(connection: Connection, ring: KeyRing, letter_id: UUID) -> bytes | None:
+async def envelope(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
     """An envelope's bytes. Raises Undecryptable."""
-    body = await connection.fetchval("SELECT body FROM dead_letters WHERE id = $1", letter_id)
+    body = await conn.fetchval("SELECT body FROM dead_letters WHERE id = $1", letter_id)
     return None if body is None else ring.open(body, _place(letter_id))
 
 
-async def close(
-    connection: Connection, letters: Sequence[Letter], *, outcome: str, replay_id: UUID
-) -> None:
+async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_id: UUID) -> None:
     """Close locked letters: their rows become pending again, or discarded."""
     by_kind: dict[Kind, list[UUID]] = {"change": [], "webhook": []}
     for letter in letters:
         by_kind.setdefault(letter.kind, []).append(letter.subject_id)
     is_replay = outcome == "replayed"
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_changes
         SET state = $2::change_state, attempts = 0, first_failed_at = NULL,
@@ -190,7 +186,7 @@ async def close(
         by_kind["change"],
         "pending" if is_replay else "discarded",
     )
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_log
         SET state = $2::webhook_state, attempts = 0, first_failed_at = NULL,
@@ -200,7 +196,7 @@ async def close(
         by_kind["webhook"],
         "unsplit" if is_replay else "discarded",
     )
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE dead_letters SET closed_at = now(), outcome = $2, replay_id = $3
         WHERE id = ANY($1) AND closed_at IS NULL

@@ -2,12 +2,12 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 DAYS_AHEAD = 14
 
 
-async def add_ahead(connection: Connection, today: date) -> int:
+async def add_ahead(conn: Conn, today: date) -> int:
     """Make the partitions from tomorrow to DAYS_AHEAD days on that are missing; how many.
 
     Idempotent; two at once take turns, for each would find the same day missing.
@@ -15,22 +15,22 @@ async def add_ahead(connection: Connection, today: date) -> int:
     day is passed over, since its partition could not be made beside those rows.
     """
     days = [today + timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro partitions'))")
-        return sum([await _add(connection, day) for day in days])
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro partitions'))")
+        return sum([await _add(conn, day) for day in days])
 
 
-async def _add(connection: Connection, day: date) -> bool:
+async def _add(conn: Conn, day: date) -> bool:
     start = datetime.combine(day, time(), UTC)
     end = start + timedelta(days=1)
     name = f"webhook_bodies_{day:%Y%m%d}"
-    if await connection.fetchval("SELECT to_regclass($1)", name):
+    if await conn.fetchval("SELECT to_regclass($1)", name):
         return False
     stray = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
-    if await connection.fetchval(f"SELECT EXISTS ({stray})", start, end):
+    if await conn.fetchval(f"SELECT EXISTS ({stray})", start, end):
         return False
     # DDL takes no parameters; all three texts are made from a date here.
-    await connection.execute(
+    await conn.execute(
         f"CREATE TABLE {name} PARTITION OF webhook_bodies"
         f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
     )

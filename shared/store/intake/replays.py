@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from shared.store.intake import dead_letters
 from shared.store.intake.dead_letters import Letter
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 Outcome = Literal["replayed", "discarded"]
 
@@ -39,8 +39,8 @@ class Replay:
     finished_at: datetime | None
 
 
-async def count(connection: Connection, selection: Selection) -> int:
-    found: int = await connection.fetchval(
+async def count(conn: Conn, selection: Selection) -> int:
+    found: int = await conn.fetchval(
         f"SELECT count(*) FROM dead_letters WHERE {_chosen(selection)}",  # noqa: S608 - our own words
         *_arguments(selection),
     )
@@ -48,12 +48,12 @@ async def count(connection: Connection, selection: Selection) -> int:
 
 
 async def add(
-    connection: Connection, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
+    conn: Conn, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
     """A new replay's id; nothing is replayed yet."""
     id_: UUID = uuid7()
-    await connection.execute(
+    await conn.execute(
         f"""
         INSERT INTO replays
             (id, ids, fingerprint, died_until, outcome, rate, actor, reason, total)
@@ -72,9 +72,9 @@ async def add(
     return id_
 
 
-async def get(connection: Connection, replay_id: UUID) -> Replay | None:
+async def get(conn: Conn, replay_id: UUID) -> Replay | None:
     """The replay, locked until the transaction ends."""
-    record = await connection.fetchrow(
+    record = await conn.fetchrow(
         """
         SELECT id, outcome, ids, fingerprint, died_until, rate, total, done, skipped, reached,
                finished_at
@@ -88,13 +88,13 @@ async def get(connection: Connection, replay_id: UUID) -> Replay | None:
     return Replay(id_, outcome, Selection(ids, fingerprint, died_until), *rest)
 
 
-async def next_letters(connection: Connection, replay: Replay, *, limit: int) -> list[Letter]:
+async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:
     """The letters behind those the replay has reached, locked until the transaction ends.
 
     Replays take turns: one that waited for another's letters would find them closed, and none left.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro replays'))")
-    ids = await connection.fetch(
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro replays'))")
+    ids = await conn.fetch(
         f"""
         SELECT id FROM dead_letters
         WHERE {_chosen(replay.selection)} AND ($3::uuid IS NULL OR id > $3)
@@ -104,14 +104,14 @@ async def next_letters(connection: Connection, replay: Replay, *, limit: int) ->
         replay.reached,
         limit,
     )
-    return await dead_letters.by_ids(connection, [record["id"] for record in ids])
+    return await dead_letters.by_ids(conn, [record["id"] for record in ids])
 
 
 async def advance(
-    connection: Connection, replay_id: UUID, *, reached: UUID | None, done: int, skipped: int
+    conn: Conn, replay_id: UUID, *, reached: UUID | None, done: int, skipped: int
 ) -> None:
     """So many letters more are done; without one that was reached, the replay is finished."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE replays
         SET done = done + $3, skipped = skipped + $4, reached = coalesce($2, reached),

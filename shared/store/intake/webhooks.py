@@ -12,7 +12,7 @@ from asyncpg import Record
 from shared.crypto import KeyRing, associated_data
 from shared.messages import Kind, Webhook
 from shared.store.due import Claim
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 
 Lane = Literal["fast", "slow"]
 StoredVia = Literal["broker", "database"]
@@ -29,14 +29,14 @@ class Arrival:
     state: State
 
 
-async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arrival]) -> set[UUID]:
+async def insert(conn: Conn, ring: KeyRing, arrivals: Sequence[Arrival]) -> set[UUID]:
     """Store webhooks and their bodies; the ids that were new. Idempotent by id.
 
     `processed` is true at once for a split webhook: nothing of it is left to do.
     """
     arrivals = sorted(arrivals, key=lambda a: a.webhook.id.int)  # one lock order for everybody
     webhooks = [a.webhook for a in arrivals]
-    new = await connection.fetch(
+    new = await conn.fetch(
         """
         INSERT INTO webhook_log
             (id, received_at, digest, kind, lane, stored_via, state, processed)
@@ -56,14 +56,12 @@ async def insert(connection: Connection, ring: KeyRing, arrivals: Sequence[Arriv
         [a.state for a in arrivals],
     )
     ids = {record["id"] for record in new}
-    await _insert_bodies(connection, ring, [w for w in webhooks if w.id in ids])
+    await _insert_bodies(conn, ring, [w for w in webhooks if w.id in ids])
     return ids
 
 
-async def _insert_bodies(
-    connection: Connection, ring: KeyRing, webhooks: Sequence[Webhook]
-) -> None:
-    await connection.execute(
+async def _insert_bodies(conn: Conn, ring: KeyRing, webhooks: Sequence[Webhook]) -> None:
+    await conn.execute(
         """
         INSERT INTO webhook_bodies (id, received_at, signature, body)
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bytea[], $4::bytea[])
@@ -76,9 +74,9 @@ async def _insert_bodies(
     )
 
 
-async def sizes(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int]:
+async def sizes(conn: Conn, ids: Collection[UUID]) -> dict[UUID, int]:
     """How many bytes their sealed bodies have, unread."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT id, octet_length(body) FROM webhook_log JOIN webhook_bodies USING (id, received_at)
         WHERE id = ANY($1)
@@ -89,10 +87,10 @@ async def sizes(connection: Connection, ids: Collection[UUID]) -> dict[UUID, int
 
 
 async def load_unsplit(
-    connection: Connection, ring: KeyRing, ids: Collection[UUID]
+    conn: Conn, ring: KeyRing, ids: Collection[UUID]
 ) -> list[tuple[Webhook, Lane]]:
     """The named webhooks that are still unsplit, locked until the transaction ends."""
-    records = await connection.fetch(
+    records = await conn.fetch(
         """
         SELECT id, received_at, kind, lane, signature, body
         FROM webhook_log JOIN webhook_bodies USING (id, received_at)
@@ -104,8 +102,8 @@ async def load_unsplit(
     return [(_webhook(record, ring), record["lane"]) for record in records]
 
 
-async def mark_split(connection: Connection, ids: Collection[UUID]) -> None:
-    await connection.execute(
+async def mark_split(conn: Conn, ids: Collection[UUID]) -> None:
+    await conn.execute(
         """
         UPDATE webhook_log
         SET state = 'split', processed = changes_left = 0, last_error = NULL
@@ -115,9 +113,9 @@ async def mark_split(connection: Connection, ids: Collection[UUID]) -> None:
     )
 
 
-async def fail(connection: Connection, claim: Claim, error: str, after: timedelta | None) -> bool:
+async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) -> bool:
     """A try failed: it is tried again `after` that, or dead; False if the claim is void."""
-    status = await connection.execute(
+    status = await conn.execute(
         """
         UPDATE webhook_log
         SET state = CASE WHEN $4::interval IS NULL THEN 'dead' ELSE 'unsplit' END::webhook_state,
@@ -133,9 +131,9 @@ async def fail(connection: Connection, claim: Claim, error: str, after: timedelt
     return status == "UPDATE 1"
 
 
-async def unsettle(connection: Connection, webhook_id: UUID) -> None:
+async def unsettle(conn: Conn, webhook_id: UUID) -> None:
     """One more of its changes is unsettled."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_log SET processed = false, changes_left = changes_left + 1 WHERE id = $1
         """,
@@ -143,9 +141,9 @@ async def unsettle(connection: Connection, webhook_id: UUID) -> None:
     )
 
 
-async def settle(connection: Connection, settled: Mapping[UUID, int]) -> None:
+async def settle(conn: Conn, settled: Mapping[UUID, int]) -> None:
     """So many of their changes are settled; processed are those that have none left."""
-    await connection.execute(
+    await conn.execute(
         """
         UPDATE webhook_log
         SET changes_left = changes_left - settled.count,
@@ -158,9 +156,9 @@ async def settle(connection: Connection, settled: Mapping[UUID, int]) -> None:
     )
 
 
-async def read_body(connection: Connection, ring: KeyRing, webhook_id: UUID) -> bytes | None:
+async def read_body(conn: Conn, ring: KeyRing, webhook_id: UUID) -> bytes | None:
     """The exact bytes Meta sent; None once they were dropped. Raises Undecryptable."""
-    envelope = await connection.fetchval(
+    envelope = await conn.fetchval(
         """
         SELECT body FROM webhook_log JOIN webhook_bodies USING (id, received_at) WHERE id = $1
         """,

@@ -3,10 +3,10 @@
 from alembic import context
 from sqlalchemy import text
 
-connection = context.config.attributes["connection"]
-context.configure(connection=connection, transaction_per_migration=False)
+conn = context.config.attributes["conn"]
+context.configure(connection=conn, transaction_per_migration=False)
 with context.begin_transaction():
     # Taken inside Alembic's own transaction: an earlier statement would open an outer one, which
     # Alembic leaves to be rolled back.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('porteiro migrate'))"))
+    conn.execute(text("SELECT pg_advisory_xact_lock(hashtext('porteiro migrate'))"))
     context.run_migrations()

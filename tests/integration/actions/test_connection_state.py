@@ -16,7 +16,7 @@ from shared.domain.facts import Fact, live
 from shared.store.connections import connections, onboardings, organizations, views
 from shared.store.connections.onboardings import Start
 from shared.store.intake import changes, webhooks
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.crosswise import write_crosswise
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 
@@ -34,13 +34,13 @@ SNAPSHOT = """
     FROM organization_businesses
     ORDER BY 1, 2, 3, 4
 """
-Step = Callable[[Connection], Awaitable[object]]
+Step = Callable[[Conn], Awaitable[object]]
 
 
 def told(*facts: Fact, waba: str = WABA, owner: str | None = None, code: str | None = None) -> Step:
     owned = [Fact("owner_business", owner, facts[0].at)] if owner else []
     telling = Telling(waba, (*facts, *owned), tracking_code=code)
-    return lambda connection: take_in(connection, [telling])
+    return lambda conn: take_in(conn, [telling])
 
 
 def added(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
@@ -48,7 +48,7 @@ def added(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
 
 
 def proven(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
-    return lambda connection: prove(connection, code, waba, BUSINESS, at)
+    return lambda conn: prove(conn, code, waba, BUSINESS, at)
 
 
 STEPS: list[Callable[[datetime], Step]] = [
@@ -66,48 +66,48 @@ STEPS: list[Callable[[datetime], Step]] = [
 TIMES = st.lists(st.integers(0, 4), min_size=len(STEPS), max_size=len(STEPS))
 
 
-async def organization(connection: Connection, name: str, *businesses: str) -> None:
+async def organization(conn: Conn, name: str, *businesses: str) -> None:
     """With an open onboarding whose tracking code is `code-<name>`."""
-    await organizations.add(connection, name)
+    await organizations.add(conn, name)
     for business in businesses:
-        await organizations.add_business(connection, name, business)
+        await organizations.add_business(conn, name, business)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    await onboardings.start(connection, Start(name, f"code-{name}", expires_at))
+    await onboardings.start(conn, Start(name, f"code-{name}", expires_at))
 
 
-async def cancel_onboardings(connection: Connection) -> None:
-    await connection.execute("UPDATE whatsapp_onboarding SET state = 'cancelled'")
+async def cancel_onboardings(conn: Conn) -> None:
+    await conn.execute("UPDATE whatsapp_onboarding SET state = 'cancelled'")
 
 
-async def ending(connection: Connection, steps: Sequence[Step]) -> list[tuple[Any, ...]]:
+async def ending(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]:
     """The rows these steps end in; nothing of them stays."""
-    under_way = connection.transaction()
+    under_way = conn.transaction()
     await under_way.start()
     try:
         for step in steps:
-            await step(connection)
-        await settle(connection, await connections.undecided(connection, limit=10))
-        return [tuple(record) for record in await connection.fetch(SNAPSHOT)]
+            await step(conn)
+        await settle(conn, await connections.undecided(conn, limit=10))
+        return [tuple(record) for record in await conn.fetch(SNAPSHOT)]
     finally:
         await under_way.rollback()
 
 
-async def owner(connection: Connection, waba: str = WABA) -> tuple[Any, ...]:
-    record = await connection.fetchrow(
+async def owner(conn: Conn, waba: str = WABA) -> tuple[Any, ...]:
+    record = await conn.fetchrow(
         "SELECT organization_id, attribution FROM whatsapp_connections WHERE waba_id = $1", waba
     )
     assert record is not None
     return tuple(record)
 
 
-async def events(connection: Connection) -> list[tuple[str, str]]:
-    records = await connection.fetch("SELECT organization_id, type FROM events ORDER BY id")
+async def events(conn: Conn) -> list[tuple[str, str]]:
+    records = await conn.fetch("SELECT organization_id, type FROM events ORDER BY id")
     return [tuple(record) for record in records]
 
 
 @pytest.mark.parametrize("known", [(), (BUSINESS,)])
 async def test_every_order_and_doubling_ends_in_the_same_rows(
-    conn: Connection, known: tuple[str, ...]
+    conn: Conn, known: tuple[str, ...]
 ) -> None:
     """Also where another organization owns the business, so is the owner until the proof comes."""
     await organization(conn, "bia", *known)
@@ -131,7 +131,7 @@ async def test_every_order_and_doubling_ends_in_the_same_rows(
     await asyncio.to_thread(holds)
 
 
-async def test_a_tracking_code_joins_its_onboarding_twice_in_a_row(conn: Connection) -> None:
+async def test_a_tracking_code_joins_its_onboarding_twice_in_a_row(conn: Conn) -> None:
     await organization(conn, "ana")
     for second in range(2):
         await added(START + timedelta(seconds=second), code="code-ana")(conn)
@@ -142,20 +142,20 @@ async def test_a_tracking_code_joins_its_onboarding_twice_in_a_row(conn: Connect
     assert await events(conn) == [("ana", "connection.provisioning")]
 
 
-async def test_an_onboarding_proves_one_waba(conn: Connection) -> None:
+async def test_an_onboarding_proves_one_waba(conn: Conn) -> None:
     await organization(conn, "ana")
     await proven(START)(conn)
     await added(START, waba="219999999999999", code="code-ana")(conn)
     assert await owner(conn, "219999999999999") != ("ana", "tracking_code")
 
 
-async def test_the_only_owner_of_the_business_is_a_provisional_owner(conn: Connection) -> None:
+async def test_the_only_owner_of_the_business_is_a_provisional_owner(conn: Conn) -> None:
     await organization(conn, "ana", BUSINESS)
     await added(START)(conn)
     assert await owner(conn) == ("ana", "owner_business")
 
 
-async def test_two_owners_of_one_business_are_candidates_and_no_guess(conn: Connection) -> None:
+async def test_two_owners_of_one_business_are_candidates_and_no_guess(conn: Conn) -> None:
     for name in ("ana", "bia"):
         await organization(conn, name, BUSINESS)
     await added(START)(conn)
@@ -165,7 +165,7 @@ async def test_two_owners_of_one_business_are_candidates_and_no_guess(conn: Conn
     assert await events(conn) == []
 
 
-async def test_while_another_is_onboarding_nothing_is_decided(conn: Connection) -> None:
+async def test_while_another_is_onboarding_nothing_is_decided(conn: Conn) -> None:
     await organization(conn, "ana", BUSINESS)
     await organization(conn, "bia")
     await added(START)(conn)
@@ -177,7 +177,7 @@ async def test_while_another_is_onboarding_nothing_is_decided(conn: Connection) 
 
 
 async def test_a_proof_makes_its_organization_owner_of_the_business_s_other_wabas(
-    conn: Connection,
+    conn: Conn,
 ) -> None:
     await organization(conn, "ana")
     await added(START, waba="219999999999999")(conn)
@@ -187,7 +187,7 @@ async def test_a_proof_makes_its_organization_owner_of_the_business_s_other_waba
 
 
 async def test_a_proof_takes_over_a_provisional_owner_who_learns_no_more_than_that(
-    conn: Connection,
+    conn: Conn,
 ) -> None:
     await organization(conn, "bia", BUSINESS)
     await added(START)(conn)
@@ -203,7 +203,7 @@ async def test_a_proof_takes_over_a_provisional_owner_who_learns_no_more_than_th
     assert "ana" not in lost
 
 
-async def test_of_two_facts_at_once_the_takedown_holds(conn: Connection) -> None:
+async def test_of_two_facts_at_once_the_takedown_holds(conn: Conn) -> None:
     for value in ("linked", "change_number", "linked"):
         await told(Fact("phone_link", value, START))(conn)
     state = await conn.fetchrow("SELECT state::text, reason FROM whatsapp_connections")
@@ -211,7 +211,7 @@ async def test_of_two_facts_at_once_the_takedown_holds(conn: Connection) -> None
     assert tuple(state) == ("disconnected", "change_number")
 
 
-async def test_of_two_proofs_the_first_holds(conn: Connection) -> None:
+async def test_of_two_proofs_the_first_holds(conn: Conn) -> None:
     await organization(conn, "ana")
     await organization(conn, "bia")
     await proven(START)(conn)
@@ -219,7 +219,7 @@ async def test_of_two_proofs_the_first_holds(conn: Connection) -> None:
     assert await owner(conn) == ("ana", "tracking_code")
 
 
-async def test_a_real_transition_alone_makes_an_event(conn: Connection) -> None:
+async def test_a_real_transition_alone_makes_an_event(conn: Conn) -> None:
     await organization(conn, "ana")
     await proven(START)(conn)
     later = START + timedelta(days=1)
@@ -236,7 +236,7 @@ async def test_a_real_transition_alone_makes_an_event(conn: Connection) -> None:
     assert [record["revision"] for record in revisions] == [2, 3, 4]
 
 
-async def test_changes_go_to_a_proven_owner_alone(conn: Connection, ring: KeyRing) -> None:
+async def test_changes_go_to_a_proven_owner_alone(conn: Conn, ring: KeyRing) -> None:
     await organization(conn, "bia", BUSINESS)
     await added(START)(conn)
     webhook = make_webhook()
@@ -252,18 +252,18 @@ async def test_changes_go_to_a_proven_owner_alone(conn: Connection, ring: KeyRin
     assert {record["organization_id"] for record in owners} == {"ana"}
 
 
-async def test_the_same_wabas_in_opposite_order(pool: Pool, conn: Connection) -> None:
+async def test_the_same_wabas_in_opposite_order(pool: Pool, conn: Conn) -> None:
     """Groups that touch the same connections wait for each other, never in a circle."""
     await organization(conn, "ana")
     tellings = [
         Telling(f"21{number:013}", (Fact("shared", "unshared", START),)) for number in range(100)
     ]
 
-    async def write(connection: Connection, some: Sequence[Telling]) -> int:
-        await take_in(connection, some)
+    async def write(conn: Conn, some: Sequence[Telling]) -> int:
+        await take_in(conn, some)
         return len(some)
 
     assert await write_crosswise(pool, tellings, write) == 2 * len(tellings)
-    async with transaction(pool) as connection:
-        states = await connection.fetch("SELECT DISTINCT state FROM whatsapp_connections")
+    async with transaction(pool) as tx:
+        states = await tx.fetch("SELECT DISTINCT state FROM whatsapp_connections")
     assert [record["state"] for record in states] == ["disconnected"]

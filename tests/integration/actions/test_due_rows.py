@@ -18,7 +18,7 @@ from shared.crypto import KeyRing
 from shared.store.connections import connections
 from shared.store.due import Claim
 from shared.store.intake import webhooks
-from shared.store.pool import Connection, Pool, open_pool
+from shared.store.pool import Conn, Pool, open_pool
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.samples import make_arrival, make_webhook
 from tests.support.sending import WABA, account_update, message
@@ -28,7 +28,7 @@ REST_OVER = "UPDATE webhook_log SET lease_until = now() - interval '1 s'"
 
 @pytest.mark.parametrize("database", ["answers", "away"])
 async def test_a_try_the_servers_ended_is_not_counted(
-    database: str, database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+    database: str, database_url: str, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     is_away = database == "away"
     await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
@@ -49,7 +49,7 @@ async def test_a_try_the_servers_ended_is_not_counted(
 
 
 async def test_being_told_to_stop_is_no_try(
-    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
     work, groups = _work(pool, ring)
@@ -70,7 +70,7 @@ async def test_being_told_to_stop_is_no_try(
 
 
 async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
-    database_url: str, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+    database_url: str, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
     await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
@@ -89,7 +89,7 @@ async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
 
 
 async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
-    pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook_groups, "MAX_GROUP_BYTES", 5_000)
     bodies = [write(message(n, "x" * size)) for n, size in enumerate((2000, 2000, 2000, 9000, 10))]
@@ -98,9 +98,9 @@ async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
     counts: list[int] = []
     load = webhooks.load_unsplit
 
-    async def loading(connection: Connection, ring: KeyRing, ids: list[UUID]) -> object:
+    async def loading(conn: Conn, ring: KeyRing, ids: list[UUID]) -> object:
         counts.append(len(ids))
-        return await load(connection, ring, ids)
+        return await load(conn, ring, ids)
 
     monkeypatch.setattr(webhooks, "load_unsplit", loading)
     assert await work.work_once() == (5, [])

@@ -12,7 +12,7 @@ from shared.crypto import KeyRing
 from shared.messages import encode_webhook, join_bundle
 from shared.store.intake import dead_letters, replays, webhooks
 from shared.store.intake.replays import Replay, Selection
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.samples import make_arrival, make_webhook
 
 LETTERS = 10_000
@@ -33,7 +33,7 @@ COUNTS = [5_000, 3_000, 2_000]
 
 
 @pytest.fixture
-async def letters(conn: Connection) -> list[str]:
+async def letters(conn: Conn) -> list[str]:
     """Fingerprints, the most numerous first."""
     await conn.execute(_FILL)
     ids = [row["id"] for row in await conn.fetch("SELECT id FROM webhook_changes")]
@@ -52,21 +52,21 @@ async def begin(
     outcome: replays.Outcome = "replayed",
     rate: int = 100_000,
 ) -> UUID:
-    async with transaction(pool) as connection:
+    async with transaction(pool) as conn:
         return await letter_replays.start(
-            connection, selection, outcome, rate=rate, actor="ana", reason="mended"
+            conn, selection, outcome, rate=rate, actor="ana", reason="mended"
         )
 
 
 async def progress(pool: Pool, replay_id: UUID) -> Replay:
-    async with transaction(pool) as connection:
-        found = await replays.get(connection, replay_id)
+    async with transaction(pool) as conn:
+        found = await replays.get(conn, replay_id)
     assert found is not None
     return found
 
 
 async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_counts(
-    letters: list[str], pool: Pool, conn: Connection, ring: KeyRing
+    letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     cut_off = datetime.now(UTC) + timedelta(seconds=1)
     late = await conn.fetchval(
@@ -104,7 +104,7 @@ async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_cou
 
 
 async def test_two_replays_of_the_same_letters_close_each_once(
-    letters: list[str], pool: Pool, conn: Connection, ring: KeyRing
+    letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     everything = Selection(None, letters[2], datetime.now(UTC) + timedelta(seconds=1))
     both = [await begin(pool, everything) for _ in range(2)]
@@ -115,7 +115,7 @@ async def test_two_replays_of_the_same_letters_close_each_once(
 
 
 async def test_no_more_letters_a_second_than_its_rate(
-    letters: list[str], pool: Pool, conn: Connection, ring: KeyRing, monkeypatch: MonkeyPatch
+    letters: list[str], pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=120)
     selection = Selection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
@@ -136,12 +136,12 @@ async def test_no_more_letters_a_second_than_its_rate(
 
 
 async def test_discarding_settles_the_webhooks(
-    letters: list[str], pool: Pool, conn: Connection, ring: KeyRing
+    letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=7)
     selection = Selection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
-    async with transaction(pool) as connection:
-        assert await replays.count(connection, selection) == 7
+    async with transaction(pool) as tx:
+        assert await replays.count(tx, selection) == 7
     replay_id = await begin(pool, selection, outcome="discarded")
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 7
@@ -151,7 +151,7 @@ async def test_discarding_settles_the_webhooks(
 
 
 async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_else_kept(
-    pool: Pool, conn: Connection, ring: KeyRing
+    pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     known, fresh = make_webhook(), make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(known, state="split")])

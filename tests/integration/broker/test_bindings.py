@@ -24,8 +24,8 @@ async def vhost(worker: str) -> str:
 @pytest.fixture
 async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
     url = os.environ[servers.RABBITMQ].replace("%2F", vhost)
-    async with await connect(url, "test") as connection:
-        yield connection
+    async with await connect(url, "test") as amqp:
+        yield amqp
 
 
 async def described(vhost: str, what: str) -> list[dict[str, Any]]:
@@ -43,9 +43,9 @@ async def refused(work: Awaitable[object]) -> str:
 
 
 async def test_each_queue_is_bound_as_designed_and_no_other_way(
-    connection: AbstractConnection, vhost: str
+    amqp: AbstractConnection, vhost: str
 ) -> None:
-    await topology.declare(connection, [30, 300])
+    await topology.declare(amqp, [30, 300])
     bindings = {
         (one["source"], one["routing_key"], one["destination"])
         for one in await described(vhost, "bindings")
@@ -65,9 +65,9 @@ async def test_each_queue_is_bound_as_designed_and_no_other_way(
 
 
 async def test_the_exchanges_are_durable_and_of_their_kind(
-    connection: AbstractConnection, vhost: str
+    amqp: AbstractConnection, vhost: str
 ) -> None:
-    await topology.declare(connection, [30])
+    await topology.declare(amqp, [30])
     exchanges = {
         one["name"]: (one["type"], one["durable"], one["auto_delete"])
         for one in await described(vhost, "exchanges")
@@ -86,18 +86,18 @@ async def test_the_exchanges_are_durable_and_of_their_kind(
     [("x-queue-type", "classic"), ("x-max-length", 5), ("x-dead-letter-exchange", "elsewhere")],
 )
 async def test_a_queue_of_other_arguments_is_refused_naming_them(
-    connection: AbstractConnection, argument: str, current: object
+    amqp: AbstractConnection, argument: str, current: object
 ) -> None:
     wanted = topology.queue_arguments(topology.RAW)
     other: dict[str, Any] = {**wanted, argument: current}
     if current == "classic":  # it does not know these
         del other["x-dead-letter-strategy"], other["x-delivery-limit"]
-    async with connection.channel() as channel:
+    async with amqp.channel() as channel:
         await channel.declare_queue(topology.RAW, durable=True, arguments=other)
 
     for work in (
-        topology.declare(connection, [30]),
-        topology.check(connection, [topology.RAW]),
+        topology.declare(amqp, [30]),
+        topology.check(amqp, [topology.RAW]),
     ):
         fault = await refused(work)
         assert fault.startswith(f"queue {topology.RAW} exists with other arguments: {argument} ")
@@ -105,14 +105,14 @@ async def test_a_queue_of_other_arguments_is_refused_naming_them(
         assert str(current) in fault
 
 
-async def test_an_exchange_of_another_kind_is_refused(connection: AbstractConnection) -> None:
-    async with connection.channel() as channel:
+async def test_an_exchange_of_another_kind_is_refused(amqp: AbstractConnection) -> None:
+    async with amqp.channel() as channel:
         await channel.declare_exchange(topology.WORK, "topic", durable=True)
-    fault = await refused(topology.declare(connection, [30]))
+    fault = await refused(topology.declare(amqp, [30]))
     assert fault.startswith("exchange work exists with other arguments: type ")
 
 
-async def test_checking_creates_nothing(connection: AbstractConnection, vhost: str) -> None:
+async def test_checking_creates_nothing(amqp: AbstractConnection, vhost: str) -> None:
     with pytest.raises(Refusal):
-        await topology.check(connection, topology.WORK_QUEUES)
+        await topology.check(amqp, topology.WORK_QUEUES)
     assert await described(vhost, "queues") == []

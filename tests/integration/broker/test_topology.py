@@ -29,8 +29,8 @@ async def vhost(worker: str) -> str:
 @pytest.fixture
 async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
     url = os.environ[servers.RABBITMQ].replace("%2F", vhost)
-    async with await connect(url, "test") as connection:
-        yield connection
+    async with await connect(url, "test") as amqp:
+        yield amqp
 
 
 async def described(vhost: str, what: str) -> list[dict[str, Any]]:
@@ -45,10 +45,10 @@ async def described(vhost: str, what: str) -> list[dict[str, Any]]:
 
 
 async def test_every_queue_is_a_quorum_queue_that_refuses_what_it_cannot_hold(
-    connection: AbstractConnection, vhost: str
+    amqp: AbstractConnection, vhost: str
 ) -> None:
-    await topology.declare(connection, servers.RETRY_SECONDS)
-    await topology.declare(connection, servers.RETRY_SECONDS)
+    await topology.declare(amqp, servers.RETRY_SECONDS)
+    await topology.declare(amqp, servers.RETRY_SECONDS)
     queues = {queue["name"]: queue for queue in await described(vhost, "queues")}
     waits = {"retry.30", "retry.300", "retry.1800"}
     assert queues.keys() == {*topology.WORK_QUEUES, topology.DEAD, *waits}
@@ -72,11 +72,11 @@ async def test_every_queue_is_a_quorum_queue_that_refuses_what_it_cannot_hold(
 
 
 async def test_a_waiting_message_comes_home_again_and_again(
-    connection: AbstractConnection, vhost: str
+    amqp: AbstractConnection, vhost: str
 ) -> None:
-    await topology.declare(connection, [1])
-    async with connection.channel(on_return_raises=True) as channel:
-        broker = Broker("", connection, channel)
+    await topology.declare(amqp, [1])
+    async with amqp.channel(on_return_raises=True) as channel:
+        broker = Broker("", amqp, channel)
         waiting = await channel.get_exchange(topology.retry_name(1), ensure=False)
         for _ in range(3):
             await waiting.publish(aio_pika.Message(b"nudge"), topology.CHANGES, timeout=5)
@@ -92,9 +92,9 @@ async def test_what_is_rejected_from_a_work_queue_rests_in_dead(broker: Broker) 
     assert await broker.take(topology.DEAD) == b"broken"
 
 
-async def test_a_missing_queue_is_named(connection: AbstractConnection) -> None:
+async def test_a_missing_queue_is_named(amqp: AbstractConnection) -> None:
     with pytest.raises(Refusal) as refused:
-        await topology.check(connection, [topology.RAW, topology.RAW_SLOW])
+        await topology.check(amqp, [topology.RAW, topology.RAW_SLOW])
     assert refused.value.faults == [
         "queue webhooks.raw is missing: run `porteiro topology`",
         "queue webhooks.raw.slow is missing: run `porteiro topology`",
@@ -102,14 +102,14 @@ async def test_a_missing_queue_is_named(connection: AbstractConnection) -> None:
 
 
 async def test_a_queue_that_differs_is_refused_with_the_difference(
-    connection: AbstractConnection,
+    amqp: AbstractConnection,
 ) -> None:
     other = topology.queue_arguments(topology.RAW) | {"x-delivery-limit": 7}
-    async with connection.channel() as channel:
+    async with amqp.channel() as channel:
         await channel.declare_queue(topology.RAW, durable=True, arguments=other)
     for refusing in (
-        topology.declare(connection, servers.RETRY_SECONDS),
-        topology.check(connection, [topology.RAW]),
+        topology.declare(amqp, servers.RETRY_SECONDS),
+        topology.check(amqp, [topology.RAW]),
     ):
         with pytest.raises(Refusal) as refused:
             await refusing

@@ -10,7 +10,7 @@ import pytest
 from services.console.http.app import OPENAPI_PATH
 from shared.store import api_keys
 from shared.store.connections import organizations
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
 from tests.support.simulated import WABA, number
 from tests.support.source import ROOT
@@ -27,7 +27,7 @@ async def test_the_document_in_docs_is_the_one_that_is_served(house: House) -> N
 
 @pytest.mark.parametrize("whose", ["the company's", "an organization's", "nobody's"])
 async def test_no_request_breaks_it_or_reads_across_organizations(
-    house: House, conn: Connection, tmp_path: Path, whose: str
+    house: House, conn: Conn, tmp_path: Path, whose: str
 ) -> None:
     """Thousands of requests made from the document, valid and not: no 5xx, no answer that is not
     described, and with another organization's key nothing of the bakery's."""
@@ -115,7 +115,7 @@ async def test_a_fault_quotes_nothing_of_the_request(house: House) -> None:
     assert "CANARY" not in json.dumps(told)
 
 
-async def test_limits_refuse_and_say_when_to_come_again(house: House, conn: Connection) -> None:
+async def test_limits_refuse_and_say_when_to_come_again(house: House, conn: Conn) -> None:
     await organizations.add(conn, "bakery")
     key = await api_keys.create(conn, "theirs", "bakery")
     headers = {"Authorization": f"Bearer {key}"}
@@ -127,7 +127,7 @@ async def test_limits_refuse_and_say_when_to_come_again(house: House, conn: Conn
     await house.ask("GET", CONNECTIONS)  # another key is another matter
 
 
-async def test_a_revoked_key_works_no_more(house: House, conn: Connection) -> None:
+async def test_a_revoked_key_works_no_more(house: House, conn: Conn) -> None:
     await house.ask("GET", CONNECTIONS)
     [key] = await api_keys.listed(conn)
     assert await api_keys.revoke(conn, key.id)

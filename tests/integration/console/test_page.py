@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from deploy.local.stack.install import find
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, House
 from tests.support.simulated import WABA, coexisting, number
 
@@ -84,7 +84,7 @@ async def test_a_cancelled_dialog_can_be_opened_again(house: House, page: Page) 
 
 
 async def test_whoever_comes_back_late_reads_the_page_not_an_error(
-    house: House, page: Page, conn: Connection
+    house: House, page: Page, conn: Conn
 ) -> None:
     await house.meta.put_waba(number())
     code = await opened(house, page)

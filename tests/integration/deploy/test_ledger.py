@@ -11,7 +11,7 @@ from shared.actions import connection_state
 from shared.broker.topology import EVENTS
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.sending import WABA, account_update, message, post
@@ -62,7 +62,7 @@ DAMAGES: dict[str, tuple[str, str | Callable[[Told], Told]]] = {
 
 
 async def test_each_damage_is_found(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     told: Told = []
     async with broker.connection.channel() as channel:
@@ -94,7 +94,7 @@ async def test_each_damage_is_found(
     assert [name for name, count in found.items() if not count] == []
 
 
-async def _own(conn: Connection) -> None:
+async def _own(conn: Conn) -> None:
     await organizations.add(conn, "bakery")
     until = datetime.now(UTC) + timedelta(hours=1)
     await onboardings.start(conn, Start("bakery", "code-1", until))

@@ -66,14 +66,14 @@ async def carry_a_webhook(stack: LocalStack, number: int) -> None:
 
     async def is_processed() -> bool:
         try:
-            connection = await asyncpg.connect(facts["database"], timeout=5)
+            conn = await asyncpg.connect(facts["database"], timeout=5)
         except (OSError, asyncpg.PostgresError):
             return False
         try:
             query = "SELECT bool_and(processed) FROM webhook_log WHERE digest = $1"
-            return bool(await connection.fetchval(query, sha256(body).digest()))
+            return bool(await conn.fetchval(query, sha256(body).digest()))
         finally:
-            await connection.close()
+            await conn.close()
 
     async with aiohttp.ClientSession(facts["ingress"]) as client:
         await eventually(is_taken)
@@ -82,14 +82,14 @@ async def carry_a_webhook(stack: LocalStack, number: int) -> None:
 
 async def road_of(stack: LocalStack, number: int) -> str:
     """By which way this webhook was stored last."""
-    connection = await asyncpg.connect(stack.facts["database"], timeout=5)
+    conn = await asyncpg.connect(stack.facts["database"], timeout=5)
     try:
         query = (
             "SELECT stored_via::text FROM webhook_log WHERE digest = $1 ORDER BY id DESC LIMIT 1"
         )
-        return str(await connection.fetchval(query, sha256(write(message(number))).digest()))
+        return str(await conn.fetchval(query, sha256(write(message(number))).digest()))
     finally:
-        await connection.close()
+        await conn.close()
 
 
 async def rabbitmqctl(stack: LocalStack, *arguments: str) -> None:

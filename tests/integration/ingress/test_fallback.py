@@ -8,7 +8,7 @@ from pytest import MonkeyPatch
 from deploy.local.simulated_meta.writing import headers, write
 from services.ingress.app import PATH
 from shared.broker.topology import RAW
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import running, servers
 from tests.support.broker import Broker
 from tests.support.environment import APP_SECRET
@@ -17,7 +17,7 @@ from tests.support.sending import message, post
 from tests.support.waiting import eventually
 
 
-async def roads(conn: Connection) -> dict[str, int]:
+async def roads(conn: Conn) -> dict[str, int]:
     rows = await conn.fetch(
         "SELECT stored_via::text, count(*) AS n FROM webhook_log GROUP BY stored_via"
     )
@@ -25,7 +25,7 @@ async def roads(conn: Connection) -> dict[str, int]:
 
 
 async def test_with_the_broker_cut_off_webhooks_rest_in_the_database_and_are_worked_there(
-    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+    environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
         monkeypatch.setenv("RABBITMQ_URL", proxy.url)
@@ -52,7 +52,7 @@ async def test_with_the_broker_cut_off_webhooks_rest_in_the_database_and_are_wor
 
 
 async def test_a_broker_that_stalls_is_left_for_the_database_in_time(
-    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+    environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
         monkeypatch.setenv("RABBITMQ_URL", proxy.url)
@@ -63,7 +63,7 @@ async def test_a_broker_that_stalls_is_left_for_the_database_in_time(
 
 
 async def test_a_webhook_that_took_both_roads_since_its_confirm_was_late_is_one_webhook(
-    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+    environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
         monkeypatch.setenv("RABBITMQ_URL", proxy.url)
@@ -92,7 +92,7 @@ async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_i
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
-    conn: Connection,
+    conn: Conn,
     monkeypatch: MonkeyPatch,
 ) -> None:
     async with open_proxy(broker.url) as to_broker, open_proxy(database_url) as to_database:
@@ -122,7 +122,7 @@ async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_i
 
 
 async def test_a_broker_that_refuses_is_left_for_the_database(
-    environment: dict[str, str], broker: Broker, conn: Connection, worker: str
+    environment: dict[str, str], broker: Broker, conn: Conn, worker: str
 ) -> None:
     """Its queue is full: `reject-publish` answers with a nack."""
     limit = {"pattern": "^webhooks.raw$", "apply-to": "queues", "definition": {"max-length": 1}}

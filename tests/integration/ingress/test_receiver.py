@@ -14,7 +14,7 @@ from services.ingress import app
 from services.ingress.app import MAX_BODY_BYTES, PATH
 from shared.broker.topology import RAW
 from shared.messages import decode_bundle
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.environment import APP_SECRET, VERIFY_TOKEN
@@ -54,7 +54,7 @@ async def client(
     ],
 )
 async def test_without_the_right_signature_nothing_is_taken(
-    client: aiohttp.ClientSession, broker: Broker, conn: Connection, sent: dict[str, str]
+    client: aiohttp.ClientSession, broker: Broker, conn: Conn, sent: dict[str, str]
 ) -> None:
     async with client.post(PATH, data=BODY, headers=sent) as answer:
         assert answer.status == 401

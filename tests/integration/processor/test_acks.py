@@ -3,7 +3,7 @@
 from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import RAW
 from shared.store.connections import connections
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
 from tests.support.processes import service
@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 
 async def test_a_group_that_waits_is_not_acknowledged_by_one_that_overtook_it(
-    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool
+    environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool
 ) -> None:
     await connections.ensure(conn, [WABA])
     async with service("processor", environment) as doomed:

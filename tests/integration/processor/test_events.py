@@ -15,7 +15,7 @@ from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
@@ -30,12 +30,12 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 async def owned(pool: Pool) -> None:
     """The WABA is proven to be the bakery's."""
-    async with transaction(pool) as connection:
-        await organizations.add(connection, "bakery")
+    async with transaction(pool) as conn:
+        await organizations.add(conn, "bakery")
         until = NOW + timedelta(hours=1)
-        await onboardings.start(connection, Start("bakery", "code-1", until))
+        await onboardings.start(conn, Start("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.prove(connection, "code-1", WABA, None, at)
+        assert await connection_state.prove(conn, "code-1", WABA, None, at)
 
 
 class Backend:
@@ -62,7 +62,7 @@ async def backend(broker: Broker) -> AsyncIterator[Backend]:
 
 
 async def test_the_owner_is_told_of_transitions_and_of_every_change(
-    owned: None, environment: dict[str, str], broker: Broker, conn: Connection, backend: Backend
+    owned: None, environment: dict[str, str], broker: Broker, conn: Conn, backend: Backend
 ) -> None:
     hello = write(message(1))
     async with running.processor(environment):
@@ -97,7 +97,7 @@ async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
     owned: None,
     environment: dict[str, str],
     broker: Broker,
-    conn: Connection,
+    conn: Conn,
 ) -> None:
     async with running.processor(environment):
         await broker.put(RAW, bundle(write(message(1))))
@@ -118,17 +118,17 @@ async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
 
 
 async def test_what_came_before_the_owner_is_told_once_there_is_one(
-    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool, backend: Backend
+    environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool, backend: Backend
 ) -> None:
     async with running.processor(environment):
         await broker.put(RAW, bundle(*(write(message(n)) for n in range(10))))
         await until_states(conn, split=10)
         assert await backend.is_empty()
-        async with transaction(pool) as connection:
-            await organizations.add(connection, "bakery")
+        async with transaction(pool) as tx:
+            await organizations.add(tx, "bakery")
             until = NOW + timedelta(hours=1)
-            await onboardings.start(connection, Start("bakery", "code-1", until))
-            assert await connection_state.prove(connection, "code-1", WABA, None, NOW)
+            await onboardings.start(tx, Start("bakery", "code-1", until))
+            assert await connection_state.prove(tx, "code-1", WABA, None, NOW)
         types = [(await backend.take())[1]["type"] for _ in range(11)]
     assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]
 
@@ -137,7 +137,7 @@ async def test_events_wait_for_the_broker(
     owned: None,
     environment: dict[str, str],
     broker: Broker,
-    conn: Connection,
+    conn: Conn,
     backend: Backend,
     monkeypatch: MonkeyPatch,
 ) -> None:

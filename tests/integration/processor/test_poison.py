@@ -7,7 +7,7 @@ from shared.broker.topology import RAW
 from shared.crypto import KeyRing
 from shared.store.intake import webhooks
 from shared.store.intake.webhooks import Arrival
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
 from tests.support.processes import process, until_dead
@@ -22,7 +22,7 @@ AGE = "UPDATE webhook_log SET lease_until = now() - interval '1 s' WHERE lease_u
 
 @pytest.mark.parametrize("road", ["broker", "database"])
 async def test_a_poisoned_webhook_dies_alone_and_the_processor_lives_on(
-    road: str, environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
+    road: str, environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     bodies = [write(message(n)) for n in range(99)]
     bodies.insert(40, write(message(1000, "POISON")))

@@ -15,7 +15,7 @@ from shared.crypto import KeyRing
 from shared.messages import Webhook
 from shared.store.connections import connections
 from shared.store.intake import dead_letters, webhooks
-from shared.store.pool import SERVER_SETTINGS, Connection
+from shared.store.pool import SERVER_SETTINGS, Conn
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, hand_back_once, until_states
@@ -29,7 +29,7 @@ REFUSED = "database_P0001"
 
 
 async def test_a_redelivered_bundle_is_laid_down_and_worked_from_there(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     await broker.put(RAW, bundle(*(write(message(n)) for n in range(10))))
     await hand_back_once(broker, RAW)
@@ -41,7 +41,7 @@ async def test_a_redelivered_bundle_is_laid_down_and_worked_from_there(
 
 
 async def test_one_webhook_the_database_refuses_fails_alone(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     async with refusing(conn, "POISON", table="webhook_changes", column="event"):
         bodies = [write(message(n)) for n in range(20)]
@@ -57,7 +57,7 @@ async def test_one_webhook_the_database_refuses_fails_alone(
 
 
 async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     good = [account_update("ACCOUNT_OFFBOARDED", time=1_790_000_000 + n) for n in range(999)]
     bad = account_update("PARTNER_ADDED", waba_info={"waba_id": "none"})
@@ -78,7 +78,7 @@ async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
 
 
 async def test_effects_the_database_refuses_fail_alone(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     async with refusing(conn, "violation"):
         await broker.put(
@@ -106,7 +106,7 @@ async def test_effects_the_database_refuses_fail_alone(
 
 
 async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
-    environment: dict[str, str], conn: Connection, ring: KeyRing
+    environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     webhook = Webhook(uuid7(), datetime.now(UTC), "whatsapp", "", write(message(1)))
     await webhooks.insert(conn, ring, [webhooks.Arrival(webhook, "fast", "database", "unsplit")])
@@ -116,7 +116,7 @@ async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
 
 
 async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_bytes_unread(
-    environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
+    environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     await broker.put(RAW, b"\x00 not a bundle")
     await broker.put(RAW, bundle(write(message(1))))
@@ -131,7 +131,7 @@ async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_bytes_unread(
 
 
 async def test_a_bundle_of_a_later_version_is_held_and_goes_back_untouched(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     newer = orjson.dumps({"version": 2, "webhooks": "in a new form"})
     await broker.put(RAW, newer)
@@ -146,7 +146,7 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
-    conn: Connection,
+    conn: Conn,
     monkeypatch: MonkeyPatch,
 ) -> None:
     async with open_proxy(database_url) as proxy:
@@ -168,7 +168,7 @@ async def test_what_cannot_be_stored_for_too_long_goes_back_to_the_broker(
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
-    conn: Connection,
+    conn: Conn,
     monkeypatch: MonkeyPatch,
 ) -> None:
     """Before the broker, at its own limit, would close the channel."""
@@ -194,7 +194,7 @@ async def test_what_cannot_be_stored_for_too_long_goes_back_to_the_broker(
 
 
 async def test_a_group_that_a_lock_holds_up_is_laid_down_and_the_others_go_on(
-    environment: dict[str, str], broker: Broker, conn: Connection, monkeypatch: MonkeyPatch
+    environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "300ms")
     await connections.ensure(conn, [WABA])

@@ -5,7 +5,7 @@ from functools import partial
 
 from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import DEAD, RAW
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle
@@ -16,7 +16,7 @@ RESTARTS = 20
 
 
 async def test_twenty_restarts_under_load_put_nothing_among_the_dead(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     sent = 0
     stopping = asyncio.Event()
@@ -43,9 +43,9 @@ async def test_twenty_restarts_under_load_put_nothing_among_the_dead(
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == sent
 
 
-async def _more_than(conn: Connection, stored: int) -> bool:
+async def _more_than(conn: Conn, stored: int) -> bool:
     return bool(await conn.fetchval("SELECT count(*) > $1 FROM webhook_log", stored))
 
 
-async def _processed(conn: Connection, count: int) -> bool:
+async def _processed(conn: Conn, count: int) -> bool:
     return bool(await conn.fetchval("SELECT count(*) = $1 FROM webhook_log WHERE processed", count))

@@ -23,7 +23,7 @@ from shared.messages import Nudge
 from shared.process.health import Health
 from shared.store.intake import replays
 from shared.store.intake.replays import Selection
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support import running, servers
 from tests.support.broker import Broker, open_broker
 from tests.support.bundles import bundle
@@ -50,7 +50,7 @@ async def quick(
 
 
 @asynccontextmanager
-async def noting_tries(conn: Connection) -> AsyncIterator[None]:
+async def noting_tries(conn: Conn) -> AsyncIterator[None]:
     """When each try of a change began, in the table `tries`; of the first, when it failed."""
     await conn.execute(
         """
@@ -72,7 +72,7 @@ async def noting_tries(conn: Connection) -> AsyncIterator[None]:
 
 
 async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_mends_it(
-    environment: dict[str, str], quick: Broker, conn: Connection, pool: Pool, ring: KeyRing
+    environment: dict[str, str], quick: Broker, conn: Conn, pool: Pool, ring: KeyRing
 ) -> None:
     async with running.processor(environment), noting_tries(conn):
         async with refusing(conn, "violation"):
@@ -94,10 +94,10 @@ async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_
         everything = Selection(None, letter["fingerprint"], datetime.now(UTC))
         clicks = []
         for actor in ("one", "two"):
-            async with transaction(pool) as connection:
+            async with transaction(pool) as tx:
                 clicks.append(
                     await letter_replays.start(
-                        connection, everything, "replayed", rate=10, actor=actor, reason="mended"
+                        tx, everything, "replayed", rate=10, actor=actor, reason="mended"
                     )
                 )
         for replay_id in clicks:
@@ -135,7 +135,7 @@ async def test_a_nudge_rests_in_its_delay_queue_and_comes_home_with_its_attempt(
 
 
 async def test_a_retry_needs_no_broker(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     """Its nudge is lost: the loop finds the row."""
     async with running.processor(environment):
@@ -151,7 +151,7 @@ async def test_a_retry_needs_no_broker(
 
 
 async def test_discarded_is_settled(
-    environment: dict[str, str], broker: Broker, conn: Connection, pool: Pool, ring: KeyRing
+    environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool, ring: KeyRing
 ) -> None:
     untellable = write(account_update("PARTNER_ADDED", waba_info={"waba_id": "none"}))
     broken = b"{"
@@ -165,9 +165,9 @@ async def test_discarded_is_settled(
     assert {(one["kind"], one["blame"], one["attempts"]) for one in letters} == {
         ("change", "meta", 1), ("webhook", "meta", 1),
     }  # fmt: skip
-    async with transaction(pool) as connection:
+    async with transaction(pool) as tx:
         replay_id = await letter_replays.start(
-            connection,
+            tx,
             Selection([one["id"] for one in letters], None, datetime.now(UTC)),
             "discarded",
             rate=10,
@@ -179,7 +179,7 @@ async def test_discarded_is_settled(
     assert await conn.fetchval("SELECT state FROM webhook_changes") == "discarded"
     found = await conn.fetch("SELECT state::text FROM webhook_log ORDER BY 1")
     assert [row[0] for row in found] == ["discarded", "split"]
-    async with transaction(pool) as connection:
-        replay = await replays.get(connection, replay_id)
+    async with transaction(pool) as tx:
+        replay = await replays.get(tx, replay_id)
     assert replay is not None
     assert (replay.done, replay.total) == (2, 2)

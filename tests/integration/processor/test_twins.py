@@ -5,7 +5,7 @@ import signal
 
 from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import RAW
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.broker import Broker
 from tests.support.bundles import bundle
 from tests.support.processes import service, until_frozen
@@ -24,7 +24,7 @@ def shared_and_removed(waba_id: str, event: str, time: int) -> bytes:
 
 
 async def test_a_twin_frozen_in_mid_transaction_holds_nobody_up_for_long_and_undoes_nothing(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     async with service("processor", environment, CRASH_AT="group.storing:1:STOP") as twin:
         old = [shared_and_removed(waba, "PARTNER_ADDED", OLD) for waba in WABAS]
@@ -50,7 +50,7 @@ async def test_a_twin_frozen_in_mid_transaction_holds_nobody_up_for_long_and_und
     assert tuple(tried) == (0, 1)  # laid down as redelivered, and split at the first try
 
 
-async def _processed(conn: Connection, count: int) -> None:
+async def _processed(conn: Conn, count: int) -> None:
     async def look() -> bool:
         return bool(
             count

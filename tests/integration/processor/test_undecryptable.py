@@ -4,7 +4,7 @@ from shared.crypto import KeyRing
 from shared.store import events
 from shared.store.connections import organizations
 from shared.store.intake import changes, webhooks
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.samples import make_arrival, make_change, make_webhook, of
@@ -14,7 +14,7 @@ LOST = KeyRing([b"\x17" * 32])
 
 
 async def test_an_unsplit_webhook_fails_and_the_next_is_split(
-    environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
+    environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     lost, sound = make_webhook(), make_webhook()
     await webhooks.insert(conn, LOST, [make_arrival(lost)])
@@ -28,7 +28,7 @@ async def test_an_unsplit_webhook_fails_and_the_next_is_split(
 
 
 async def test_a_change_to_be_tried_again_fails_again(
-    environment: dict[str, str], broker: Broker, conn: Connection
+    environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     webhook = make_webhook()
     await webhooks.insert(conn, LOST, [make_arrival(webhook, state="split")])
@@ -42,7 +42,7 @@ async def test_a_change_to_be_tried_again_fails_again(
 
 
 async def test_a_change_claimed_for_its_last_try_that_never_finished_is_buried(
-    environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
+    environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
@@ -58,7 +58,7 @@ async def test_a_change_claimed_for_its_last_try_that_never_finished_is_buried(
 
 
 async def test_an_event_is_put_off_and_the_others_are_published(
-    environment: dict[str, str], broker: Broker, conn: Connection, ring: KeyRing
+    environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     ids = []
     await organizations.add(conn, "bakery")
@@ -81,9 +81,7 @@ async def test_an_event_is_put_off_and_the_others_are_published(
     assert tuple(row) == (None, True)
 
 
-async def test_events_are_claimed_by_their_bytes_too(
-    pool: Pool, conn: Connection, ring: KeyRing
-) -> None:
+async def test_events_are_claimed_by_their_bytes_too(pool: Pool, conn: Conn, ring: KeyRing) -> None:
     webhook = make_webhook()
     await organizations.add(conn, "bakery")
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
@@ -94,6 +92,6 @@ async def test_events_are_claimed_by_their_bytes_too(
     await events.add_of_changes(conn, [one.id for one in new])
     counts = []
     for _ in range(4):
-        async with transaction(pool) as connection:
-            counts.append(len(await events.claim(connection)))
+        async with transaction(pool) as tx:
+            counts.append(len(await events.claim(tx)))
     assert counts == [2, 2, 1, 0]

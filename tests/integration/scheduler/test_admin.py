@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store import api_keys
-from shared.store.pool import Connection, Pool
+from shared.store.pool import Conn, Pool
 from tests.support.command_line import porteiro
 from tests.support.onboarding_setup import CONNECTIONS, House, open_house
 from tests.support.simulated import WABA, number
@@ -80,9 +80,7 @@ async def test_an_orphan_is_listed_and_claimed(house: House) -> None:
         assert (code, fault in log) == (EXIT_REFUSED, True)
 
 
-async def test_a_key_is_made_listed_and_revoked(
-    environment: dict[str, str], conn: Connection
-) -> None:
+async def test_a_key_is_made_listed_and_revoked(environment: dict[str, str], conn: Conn) -> None:
     code, key = await porteiro("api-keys", "create", "backend", "--organization", "bakery")
     assert code == 0
     assert key.strip().startswith(api_keys.PREFIX)
@@ -99,7 +97,7 @@ async def test_a_key_is_made_listed_and_revoked(
 
 
 async def test_the_sweep_works_follow_ups_where_no_processor_does(
-    environment: dict[str, str], pool: Pool, conn: Connection
+    environment: dict[str, str], pool: Pool, conn: Conn
 ) -> None:
     async with open_house(environment, pool, with_processor=False) as house:
         await house.meta.put_waba(number())
@@ -112,8 +110,8 @@ async def test_the_sweep_works_follow_ups_where_no_processor_does(
             )
             ends = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
             assert [end for end, _ in ends] == [0, 0]
-            connection = (await house.status(code))["connection"]
-            return connection is not None and connection["state"] == "active"
+            found = (await house.status(code))["connection"]
+            return found is not None and found["state"] == "active"
 
         await eventually(is_active, seconds=60)
         assert len(await house.calls("register")) == 1

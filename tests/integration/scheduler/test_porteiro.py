@@ -8,7 +8,7 @@ from shared.crypto import KeyRing
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.due import Claim
 from shared.store.intake import dead_letters, webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.command_line import porteiro
 from tests.support.samples import make_arrival, make_webhook
 from tests.support.sending import message
@@ -17,7 +17,7 @@ WABA = "210000000000010"
 
 
 async def test_an_onboarding_is_opened_and_proven_by_hand(
-    environment: dict[str, str], conn: Connection
+    environment: dict[str, str], conn: Conn
 ) -> None:
     assert (await porteiro("organizations", "add", "ana", "--business", "55"))[0] == 0
     code, log = await porteiro("onboardings", "start", "ana", "--code", "test-123")
@@ -33,7 +33,7 @@ async def test_an_onboarding_is_opened_and_proven_by_hand(
 
 
 async def test_what_cannot_be_done_is_refused_by_name(
-    environment: dict[str, str], conn: Connection
+    environment: dict[str, str], conn: Conn
 ) -> None:
     for arguments, fault in (
         (("organizations", "add", "an organization"), "ORGANIZATION_ID must match"),
@@ -46,21 +46,21 @@ async def test_what_cannot_be_done_is_refused_by_name(
     assert await conn.fetchval("SELECT count(*) FROM organization_businesses") == 0
 
 
-async def test_a_tracking_code_is_given_once(environment: dict[str, str], conn: Connection) -> None:
+async def test_a_tracking_code_is_given_once(environment: dict[str, str], conn: Conn) -> None:
     assert (await porteiro("onboardings", "start", "ana", "--code", "test-123"))[0] == 0
     code, log = await porteiro("onboardings", "start", "bia", "--code", "test-123")
     assert (code, "--code is taken" in log) == (EXIT_REFUSED, True)
 
 
 async def test_only_a_local_stack_takes_a_proof_by_hand(
-    environment: dict[str, str], conn: Connection
+    environment: dict[str, str], conn: Conn
 ) -> None:
     code, log = await porteiro("onboardings", "prove", "test-123", WABA, ENVIRONMENT="staging")
     assert (code, "only where ENVIRONMENT is local" in log) == (EXIT_REFUSED, True)
 
 
 async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
-    environment: dict[str, str], conn: Connection, ring: KeyRing
+    environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     webhook = make_webhook(b'{"broken')
     await webhooks.insert(conn, ring, [make_arrival(webhook)])
@@ -105,7 +105,7 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
 
 
 async def test_the_sweep_works_what_is_overdue_and_leaves_the_rest(
-    environment: dict[str, str], conn: Connection, ring: KeyRing
+    environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     old = datetime.now(UTC) - timedelta(minutes=6)
     overdue = [make_webhook(write(message(n)), at=old) for n in range(3)]

@@ -12,7 +12,7 @@ from shared.domain.provisioning import Number
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.connections import codes, connections, numbers, onboardings, organizations, tokens
 from shared.store.connections.onboardings import Start
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from shared.store.rotation import MAX_STEP
 from tests.support.command_line import porteiro
 from tests.support.environment import TOKEN_KEY
@@ -29,14 +29,14 @@ def vault() -> KeyRing:
     return KeyRing([bytes.fromhex(TOKEN_KEY)])
 
 
-async def keep(conn: Connection, ring: KeyRing, *wabas: str) -> None:
+async def keep(conn: Conn, ring: KeyRing, *wabas: str) -> None:
     async with conn.transaction():
         await connections.ensure(conn, wabas)
         for waba in wabas:
             await tokens.keep(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
 
 
-async def test_a_token_opens_in_its_own_row_alone(conn: Connection, vault: KeyRing) -> None:
+async def test_a_token_opens_in_its_own_row_alone(conn: Conn, vault: KeyRing) -> None:
     await keep(conn, vault, "71", "72")
     held = await tokens.read(conn, vault, "71")
     assert held is not None
@@ -50,7 +50,7 @@ async def test_a_token_opens_in_its_own_row_alone(conn: Connection, vault: KeyRi
         await tokens.read(conn, vault, "71")
 
 
-async def test_every_flipped_byte_is_refused(conn: Connection, vault: KeyRing) -> None:
+async def test_every_flipped_byte_is_refused(conn: Conn, vault: KeyRing) -> None:
     await keep(conn, vault, "71")
     sealed = await conn.fetchval("SELECT token FROM whatsapp_connections")
     for place in range(len(sealed)):
@@ -61,9 +61,7 @@ async def test_every_flipped_byte_is_refused(conn: Connection, vault: KeyRing) -
             await tokens.read(conn, vault, "71")
 
 
-async def test_an_unproven_token_does_not_open_as_a_connections(
-    conn: Connection, vault: KeyRing
-) -> None:
+async def test_an_unproven_token_does_not_open_as_a_connections(conn: Conn, vault: KeyRing) -> None:
     await organizations.add(conn, "ana")
     await onboardings.start(conn, Start("ana", "code-1", LATER))
     one = await onboardings.find(conn, "code-1", organization_id="ana")
@@ -79,7 +77,7 @@ async def test_an_unproven_token_does_not_open_as_a_connections(
         await tokens.read(conn, vault, "71")
 
 
-async def test_a_pin_is_made_once_and_sealed(conn: Connection, vault: KeyRing) -> None:
+async def test_a_pin_is_made_once_and_sealed(conn: Conn, vault: KeyRing) -> None:
     await numbers.save(
         conn, "71", [Number("61", "1555", is_coexistence=False, is_registered=False)]
     )
@@ -89,7 +87,7 @@ async def test_a_pin_is_made_once_and_sealed(conn: Connection, vault: KeyRing) -
 
 
 async def test_keys_are_rotated_under_traffic_through_a_crash(
-    environment: dict[str, str], pool: Pool, conn: Connection, vault: KeyRing
+    environment: dict[str, str], pool: Pool, conn: Conn, vault: KeyRing
 ) -> None:
     wabas = [str(7_000_000 + n) for n in range(3 * MAX_STEP)]
     await keep(conn, vault, *wabas)
@@ -102,13 +100,13 @@ async def test_keys_are_rotated_under_traffic_through_a_crash(
         reads = 0
         while not is_over.is_set():
             for waba in wabas[:: MAX_STEP // 10]:
-                async with transaction(pool) as connection:
-                    held = await tokens.read(connection, both, waba)
+                async with transaction(pool) as tx:
+                    held = await tokens.read(tx, both, waba)
                     assert held is not None
                     assert held.text.startswith(TOKEN)
                     if reads % 7 == 0:
                         fresh = f"{TOKEN}-{waba}-again"
-                        await tokens.keep(connection, both, waba, fresh, expires_at=None)
+                        await tokens.keep(tx, both, waba, fresh, expires_at=None)
                 reads += 1
         return reads
 
@@ -134,7 +132,7 @@ def both_ids(ring: KeyRing) -> str:
     return ring.write_id.hex()
 
 
-async def _counts(conn: Connection) -> dict[str, int]:
+async def _counts(conn: Conn) -> dict[str, int]:
     rows = await conn.fetch(
         "SELECT encode(substring(token FROM 2 FOR 4), 'hex') AS id, count(*)"
         " FROM whatsapp_connections GROUP BY 1"
@@ -143,7 +141,7 @@ async def _counts(conn: Connection) -> dict[str, int]:
 
 
 async def test_what_no_key_opens_is_left_and_said(
-    environment: dict[str, str], conn: Connection, vault: KeyRing
+    environment: dict[str, str], conn: Conn, vault: KeyRing
 ) -> None:
     await keep(conn, vault, "71", "72")
     await conn.execute(
@@ -157,7 +155,7 @@ async def test_what_no_key_opens_is_left_and_said(
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
-    environment: dict[str, str], conn: Connection, vault: KeyRing
+    environment: dict[str, str], conn: Conn, vault: KeyRing
 ) -> None:
     await keep(conn, vault, "71", "72")
     before = await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id")

@@ -8,11 +8,11 @@ from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.domain.splitting import Change
 from shared.messages import Webhook
 from shared.store.intake import changes, webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 
 
-async def kept(conn: Connection, ring: KeyRing, count: int = 1) -> list[Webhook]:
+async def kept(conn: Conn, ring: KeyRing, count: int = 1) -> list[Webhook]:
     """Webhooks in the log, for changes to belong to."""
     made = [make_webhook() for _ in range(count)]
     await webhooks.insert(conn, ring, [make_arrival(one, state="split") for one in made])
@@ -20,7 +20,7 @@ async def kept(conn: Connection, ring: KeyRing, count: int = 1) -> list[Webhook]
 
 
 async def test_a_change_is_stored_once_whatever_webhook_brings_it(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     one, other = await kept(conn, ring, 2)
     assert len(await changes.insert(conn, ring, of(one, make_change(1), make_change(2)))) == 2
@@ -33,13 +33,13 @@ async def test_a_change_is_stored_once_whatever_webhook_brings_it(
 
 
 async def test_a_change_that_stands_twice_in_one_webhook_is_stored_once(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     [webhook] = await kept(conn, ring)
     assert len(await changes.insert(conn, ring, of(webhook, make_change(1), make_change(1)))) == 1
 
 
-async def test_a_change_is_stored_as_it_was_told(conn: Connection, ring: KeyRing) -> None:
+async def test_a_change_is_stored_as_it_was_told(conn: Conn, ring: KeyRing) -> None:
     [webhook] = await kept(conn, ring)
     unknown = Change(b"\xff" * 32, None, None, None, None, None, b"null")
     await changes.insert(conn, ring, of(webhook, make_change(1), unknown))
@@ -55,9 +55,7 @@ async def test_a_change_is_stored_as_it_was_told(conn: Connection, ring: KeyRing
     assert [row["state"] for row in (told, untold)] == ["processed"] * 2
 
 
-async def test_content_is_sealed_and_opens_only_in_its_own_row(
-    conn: Connection, ring: KeyRing
-) -> None:
+async def test_content_is_sealed_and_opens_only_in_its_own_row(conn: Conn, ring: KeyRing) -> None:
     [webhook] = await kept(conn, ring)
     await changes.insert(conn, ring, of(webhook, make_change(1, content=b'{"text":"secret"}')))
     [row] = await conn.fetch("SELECT id, content, webhook_changes::text FROM webhook_changes")

@@ -11,26 +11,24 @@ from shared.store.connections import follow_ups
 from shared.store.due import LEASE, MAX_TOGETHER, Claim, Kind
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import State
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 
 LAPSE = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
 
 
 @pytest.fixture
-async def waiting(conn: Connection, ring: KeyRing) -> set[UUID]:
+async def waiting(conn: Conn, ring: KeyRing) -> set[UUID]:
     """Ten webhooks nobody tried yet; beside them one that is split and one that is dead."""
     await webhooks.insert(conn, ring, [make_arrival(state="split"), make_arrival(state="dead")])
     return await webhooks.insert(conn, ring, [make_arrival() for _ in range(10)])
 
 
-async def claim(conn: Connection, kind: Kind = "fresh") -> set[UUID]:
+async def claim(conn: Conn, kind: Kind = "fresh") -> set[UUID]:
     return {one.id for one in (await due.claim(conn, kind)).claims}
 
 
-async def test_a_claim_counts_the_try_and_holds_a_lease(
-    conn: Connection, waiting: set[UUID]
-) -> None:
+async def test_a_claim_counts_the_try_and_holds_a_lease(conn: Conn, waiting: set[UUID]) -> None:
     async with conn.transaction():
         claimed = await due.claim(conn, "fresh")
         rows = await conn.fetch(
@@ -46,9 +44,9 @@ async def test_a_claim_counts_the_try_and_holds_a_lease(
 async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
     pool: Pool, ring: KeyRing
 ) -> None:
-    async with transaction(pool) as connection:
+    async with transaction(pool) as conn:
         waiting = await webhooks.insert(
-            connection, ring, [make_arrival() for _ in range(MAX_TOGETHER + 4)]
+            conn, ring, [make_arrival() for _ in range(MAX_TOGETHER + 4)]
         )
     async with transaction(pool) as one, transaction(pool) as other:
         first = await claim(one)
@@ -58,7 +56,7 @@ async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
 
 
 async def test_a_lapsed_lease_is_claimed_alone(
-    conn: Connection, ring: KeyRing, waiting: set[UUID]
+    conn: Conn, ring: KeyRing, waiting: set[UUID]
 ) -> None:
     await claim(conn)
     await conn.execute(LAPSE)
@@ -74,9 +72,7 @@ async def test_a_lapsed_lease_is_claimed_alone(
     assert not await claim(conn, "tried")
 
 
-async def test_what_is_not_overdue_yet_is_left_to_the_loop(
-    conn: Connection, waiting: set[UUID]
-) -> None:
+async def test_what_is_not_overdue_yet_is_left_to_the_loop(conn: Conn, waiting: set[UUID]) -> None:
     overdue = timedelta(minutes=5)
     assert not (await due.claim(conn, "fresh", overdue=overdue)).claims
     await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
@@ -84,7 +80,7 @@ async def test_what_is_not_overdue_yet_is_left_to_the_loop(
 
 
 async def test_a_claim_handed_back_is_no_try_and_rests_a_moment(
-    conn: Connection, waiting: set[UUID]
+    conn: Conn, waiting: set[UUID]
 ) -> None:
     before = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
     await due.hand_back(conn, await due.claim(conn, "fresh"))
@@ -95,9 +91,7 @@ async def test_a_claim_handed_back_is_no_try_and_rests_a_moment(
     assert await claim(conn) == waiting
 
 
-async def test_only_a_try_that_did_not_end_is_handed_back(
-    conn: Connection, waiting: set[UUID]
-) -> None:
+async def test_only_a_try_that_did_not_end_is_handed_back(conn: Conn, waiting: set[UUID]) -> None:
     claimed = await due.claim(conn, "fresh")
     split, failed, again, *_ = sorted(waiting)
     await webhooks.mark_split(conn, [split])
@@ -110,7 +104,7 @@ async def test_only_a_try_that_did_not_end_is_handed_back(
 
 
 async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good_for_one_try(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
@@ -129,7 +123,7 @@ async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good
 
 
 async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
-    conn: Connection, ring: KeyRing, waiting: set[UUID]
+    conn: Conn, ring: KeyRing, waiting: set[UUID]
 ) -> None:
     split, dead, *rest = sorted(waiting)
     await webhooks.mark_split(conn, [split])
@@ -152,7 +146,7 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
 
 @pytest.mark.parametrize("kind", ["tried", "change"])
 async def test_what_is_handed_back_is_due_behind_the_others(
-    conn: Connection, ring: KeyRing, kind: Kind
+    conn: Conn, ring: KeyRing, kind: Kind
 ) -> None:
     for number in range(2):
         await _make_due(conn, ring, kind, number)
@@ -168,7 +162,7 @@ async def test_what_is_handed_back_is_due_behind_the_others(
 
 @pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
 async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
-    conn: Connection, ring: KeyRing, kind: Kind
+    conn: Conn, ring: KeyRing, kind: Kind
 ) -> None:
     """Of `IN (... LIMIT 1)` it then made a loop that asked again for every row."""
     await _make_due(conn, ring, kind, 0)
@@ -178,7 +172,7 @@ async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
     assert len((await due.claim(conn, kind)).claims) == 1
 
 
-async def _make_due(conn: Connection, ring: KeyRing, kind: Kind, number: int) -> None:
+async def _make_due(conn: Conn, ring: KeyRing, kind: Kind, number: int) -> None:
     if kind == "follow_up":
         await follow_ups.add(conn, "read", [str(number)])
         return
@@ -192,7 +186,7 @@ async def _make_due(conn: Connection, ring: KeyRing, kind: Kind, number: int) ->
         await changes.fail(conn, Claim(new.id, 1), "because", timedelta(seconds=-1))
 
 
-async def test_a_void_claim_fails_nothing(conn: Connection, waiting: set[UUID]) -> None:
+async def test_a_void_claim_fails_nothing(conn: Conn, waiting: set[UUID]) -> None:
     one = min(waiting)
     await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", one)
     assert not await webhooks.fail(conn, Claim(one, 1), "late", timedelta(seconds=30))

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.local.stack.servers import LOOPBACK, free_port
 from shared.store.errors import is_infrastructure
-from shared.store.pool import Connection, Pool, open_pool, transaction
+from shared.store.pool import Conn, Pool, open_pool, transaction
 from tests.support.waiting import eventually
 
 ADD = "INSERT INTO organizations (id) VALUES ($1)"
@@ -15,20 +15,20 @@ LOCK = "SELECT pg_advisory_xact_lock($1)"
 
 
 async def run(pool: Pool, *statements: str) -> None:
-    async with transaction(pool) as connection:
+    async with transaction(pool) as conn:
         for statement in statements:
-            await connection.execute(statement)
+            await conn.execute(statement)
 
 
 async def test_a_deadlock_is_the_servers_fault(pool: Pool) -> None:
     holding = asyncio.Barrier(2)
 
     async def lock_both(first: int, second: int) -> None:
-        async with transaction(pool) as connection:
-            await connection.execute("SET LOCAL deadlock_timeout = '20ms'")
-            await connection.execute(LOCK, first)
+        async with transaction(pool) as conn:
+            await conn.execute("SET LOCAL deadlock_timeout = '20ms'")
+            await conn.execute(LOCK, first)
             await holding.wait()
-            await connection.execute(LOCK, second)
+            await conn.execute(LOCK, second)
 
     ends = await asyncio.gather(lock_both(1, 2), lock_both(2, 1), return_exceptions=True)
     [error] = [end for end in ends if end is not None]
@@ -51,18 +51,18 @@ async def test_a_statement_that_takes_too_long_is_the_servers_fault(pool: Pool) 
 
 
 async def test_a_transaction_left_idle_too_long_is_the_servers_fault(
-    pool: Pool, conn: Connection
+    pool: Pool, conn: Conn
 ) -> None:
     async def idle_until_ended() -> None:
         async def is_ended() -> bool:
             gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
             return bool(await conn.fetchval(gone, process))
 
-        async with transaction(pool) as connection:
-            process = await connection.fetchval("SELECT pg_backend_pid()")
-            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+        async with transaction(pool) as tx:
+            process = await tx.fetchval("SELECT pg_backend_pid()")
+            await tx.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
             await eventually(is_ended)
-            await connection.execute("SELECT 1")
+            await tx.execute("SELECT 1")
 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
         await idle_until_ended()
@@ -70,13 +70,13 @@ async def test_a_transaction_left_idle_too_long_is_the_servers_fault(
 
 
 async def test_a_connection_ended_by_an_operator_is_the_servers_fault(
-    pool: Pool, conn: Connection
+    pool: Pool, conn: Conn
 ) -> None:
     async def sleep_and_be_ended() -> None:
-        async with transaction(pool) as connection:
-            process = await connection.fetchval("SELECT pg_backend_pid()")
-            await conn.execute("SELECT pg_terminate_backend($1)", process)
-            await connection.execute("SELECT pg_sleep(60)")
+        async with transaction(pool) as tx:
+            process = await tx.fetchval("SELECT pg_backend_pid()")
+            await tx.execute("SELECT pg_terminate_backend($1)", process)
+            await tx.execute("SELECT pg_sleep(60)")
 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
         await sleep_and_be_ended()
@@ -114,7 +114,7 @@ async def test_a_refused_connection_and_a_full_pool_are_the_servers_fault(
     ],
 )
 async def test_what_is_wrong_with_the_rows_is_not_the_servers_fault(
-    conn: Connection, statement: str, argument: object, kind: type[Exception]
+    conn: Conn, statement: str, argument: object, kind: type[Exception]
 ) -> None:
     await conn.execute(ADD, "org-1")
     with pytest.raises(kind) as caught:

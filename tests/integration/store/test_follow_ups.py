@@ -6,11 +6,11 @@ import pytest
 
 from shared.store import due
 from shared.store.connections import follow_ups
-from shared.store.pool import Connection, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 from tests.support.waiting import eventually
 
 
-async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Connection) -> None:
+async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Conn) -> None:
     async with conn.transaction():
         await follow_ups.add(conn, "provision", ["71"])
     claimed = await due.claim(conn, "follow_up")
@@ -26,16 +26,16 @@ async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Co
 
 
 async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool) -> None:
-    async with transaction(pool) as connection:
-        await follow_ups.add(connection, "provision", ["71"])
-        await follow_ups.add(connection, "read", ["71"])
+    async with transaction(pool) as conn:
+        await follow_ups.add(conn, "provision", ["71"])
+        await follow_ups.add(conn, "read", ["71"])
 
     async def claim() -> int:
-        async with transaction(pool) as connection:
-            return len((await due.claim(connection, "follow_up")).claims)
+        async with transaction(pool) as conn:
+            return len((await due.claim(conn, "follow_up")).claims)
 
-    async with transaction(pool) as connection:
-        assert len((await due.claim(connection, "follow_up")).claims) == 1
+    async with transaction(pool) as conn:
+        assert len((await due.claim(conn, "follow_up")).claims) == 1
         other = asyncio.create_task(claim())
 
         async def it_waits() -> bool:

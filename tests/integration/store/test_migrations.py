@@ -12,7 +12,7 @@ import pytest
 from shared.crypto import KeyRing
 from shared.store.intake import partitions, webhooks
 from shared.store.migrate import migrate, newest_revision
-from shared.store.pool import REQUIRED_REVISION, Connection
+from shared.store.pool import REQUIRED_REVISION, Conn
 from tests.support.samples import make_arrival, make_webhook
 from tests.support.waiting import eventually
 
@@ -28,22 +28,22 @@ OBJECTS = """
 
 
 @pytest.fixture
-async def migrated(empty_database_url: str) -> AsyncIterator[Connection]:
+async def migrated(empty_database_url: str) -> AsyncIterator[Conn]:
     """A database of this test's own, at the newest revision, without partitions made ahead."""
     await migrate(empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
+    conn = await asyncpg.connect(empty_database_url)
     try:
-        yield connection
+        yield conn
     finally:
-        await connection.close()
+        await conn.close()
 
 
-async def values(connection: Connection, query: str) -> set[object]:
-    return {record[0] for record in await connection.fetch(query)}
+async def values(conn: Conn, query: str) -> set[object]:
+    return {record[0] for record in await conn.fetch(query)}
 
 
 async def test_down_leaves_nothing_and_up_again_makes_the_same_schema(
-    migrated: Connection, empty_database_url: str
+    migrated: Conn, empty_database_url: str
 ) -> None:
     made = await values(migrated, OBJECTS)
     assert {"r webhook_log", "type change_state"} <= made
@@ -58,9 +58,9 @@ async def test_down_leaves_nothing_and_up_again_makes_the_same_schema(
 
 async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) -> None:
     """Processes, as in real life: Alembic keeps its context in a global."""
-    connection = await asyncpg.connect(empty_database_url)
+    conn = await asyncpg.connect(empty_database_url)
     try:
-        await connection.execute("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
+        await conn.execute("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
         migrators = [
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "services.scheduler", "migrate"),
@@ -73,26 +73,26 @@ async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) ->
 
         async def one_waits() -> set[object]:
             return await values(
-                connection,
+                conn,
                 "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'"
                 " AND datname = current_database()",
             )
 
         await eventually(one_waits)
-        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await conn.execute("SELECT pg_advisory_unlock_all()")
         outputs = await asyncio.gather(*(migrator.communicate() for migrator in migrators))
         assert [migrator.returncode for migrator in migrators] == [0] * 3, outputs
-        versions = await values(connection, "SELECT version_num FROM alembic_version")
+        versions = await values(conn, "SELECT version_num FROM alembic_version")
         assert versions == {newest_revision()}
     finally:
-        await connection.close()
+        await conn.close()
 
 
 def test_the_code_requires_the_newest_revision() -> None:
     assert newest_revision() == REQUIRED_REVISION
 
 
-async def test_every_state_is_an_enum(conn: Connection) -> None:
+async def test_every_state_is_an_enum(conn: Conn) -> None:
     kinds = await conn.fetch(
         """
         SELECT attrelid::regclass::text || '.' || attname AS name, typtype::text
@@ -121,7 +121,7 @@ async def test_every_state_is_an_enum(conn: Connection) -> None:
     }
 
 
-async def test_relations_are_foreign_keys(conn: Connection) -> None:
+async def test_relations_are_foreign_keys(conn: Conn) -> None:
     relations = await values(
         conn,
         """
@@ -144,7 +144,7 @@ async def test_relations_are_foreign_keys(conn: Connection) -> None:
     }
 
 
-async def test_the_named_indexes_have_exactly_their_names(conn: Connection) -> None:
+async def test_the_named_indexes_have_exactly_their_names(conn: Conn) -> None:
     indexes = await conn.fetch(
         "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'whatsapp\\_%Id_idx'"
         " OR indexname LIKE 'whatsapp\\_%At_idx'"
@@ -156,7 +156,7 @@ async def test_the_named_indexes_have_exactly_their_names(conn: Connection) -> N
     }
 
 
-async def test_partitions_are_made_two_weeks_ahead_once(migrated: Connection) -> None:
+async def test_partitions_are_made_two_weeks_ahead_once(migrated: Conn) -> None:
     today = datetime.now(UTC).date()
     assert await partitions.add_ahead(migrated, today) == 14
     assert await partitions.add_ahead(migrated, today) == 0
@@ -164,7 +164,7 @@ async def test_partitions_are_made_two_weeks_ahead_once(migrated: Connection) ->
 
 
 async def test_partitions_made_by_two_at_once_are_made_once(
-    migrated: Connection, empty_database_url: str
+    migrated: Conn, empty_database_url: str
 ) -> None:
     today = datetime.now(UTC).date()
     others = [await asyncpg.connect(empty_database_url) for _ in range(3)]
@@ -175,9 +175,7 @@ async def test_partitions_made_by_two_at_once_are_made_once(
     assert sorted(made) == [0, 0, 14]
 
 
-async def test_a_body_rests_in_the_partition_of_its_day(
-    migrated: Connection, ring: KeyRing
-) -> None:
+async def test_a_body_rests_in_the_partition_of_its_day(migrated: Conn, ring: KeyRing) -> None:
     now = datetime.now(UTC)
     await partitions.add_ahead(migrated, now.date())
     days = [now, now + timedelta(days=1)]
@@ -192,7 +190,7 @@ async def test_a_body_rests_in_the_partition_of_its_day(
 
 
 async def test_a_day_whose_bodies_rest_in_the_default_partition_is_passed_over(
-    migrated: Connection, ring: KeyRing
+    migrated: Conn, ring: KeyRing
 ) -> None:
     now = datetime.now(UTC)
     await webhooks.insert(migrated, ring, [make_arrival(make_webhook(at=now + timedelta(days=3)))])
@@ -203,9 +201,9 @@ async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
     empty_database_url: str,
 ) -> None:
     await migrate(empty_database_url, "0004")
-    connection = await asyncpg.connect(empty_database_url)
+    conn = await asyncpg.connect(empty_database_url)
     try:
-        await connection.execute(
+        await conn.execute(
             """
             INSERT INTO organizations (id) VALUES ('bakery');
             INSERT INTO whatsapp_connections (id, waba_id, organization_id, attribution)
@@ -220,27 +218,27 @@ async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
         )
         await migrate(empty_database_url, "0005")
         owners = "SELECT attribution::text FROM whatsapp_connections ORDER BY waba_id"
-        found = [record[0] for record in await connection.fetch(owners)]
+        found = [record[0] for record in await conn.fetch(owners)]
         assert found == ["owner_business", "tracking_code"]
         at = "SELECT withdrawn_at IS NULL FROM whatsapp_connections ORDER BY waba_id"
-        assert [record[0] for record in await connection.fetch(at)] == [False, True]
-        await connection.execute(
+        assert [record[0] for record in await conn.fetch(at)] == [False, True]
+        await conn.execute(
             "UPDATE whatsapp_connections SET attribution = 'withdrawn' WHERE waba_id = '2'"
         )
         await migrate(empty_database_url, "0004")
-        found = [record[0] for record in await connection.fetch(owners)]
+        found = [record[0] for record in await conn.fetch(owners)]
         assert found == ["owner_business", "tracking_code"]
     finally:
-        await connection.close()
+        await conn.close()
 
 
 async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
     empty_database_url: str,
 ) -> None:
     await migrate(empty_database_url, "0005")
-    connection = await asyncpg.connect(empty_database_url)
+    conn = await asyncpg.connect(empty_database_url)
     try:
-        await connection.execute(
+        await conn.execute(
             """
             INSERT INTO webhook_log (id, received_at, digest, kind, lane, road, state)
             SELECT gen_random_uuid(), now(), '', 'whatsapp', 'fast', road, 'split'
@@ -264,20 +262,20 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
         )
         await migrate(empty_database_url, "0006")
         via = "SELECT stored_via::text FROM webhook_log"
-        assert await values(connection, via) == {"broker", "database"}
-        assert await values(connection, "SELECT skipped FROM replays") == {2}
-        assert await values(connection, "SELECT session_waba_id FROM whatsapp_onboarding") == {"71"}
+        assert await values(conn, via) == {"broker", "database"}
+        assert await values(conn, "SELECT skipped FROM replays") == {2}
+        assert await values(conn, "SELECT session_waba_id FROM whatsapp_onboarding") == {"71"}
         names = "SELECT name FROM connection_facts"
-        assert await values(connection, names) == {"webhook_received", "ban"}
+        assert await values(conn, names) == {"webhook_received", "ban"}
         open_letters = "SELECT count(*) FROM dead_letters WHERE closed_at IS NULL"
-        assert await values(connection, open_letters) == {2}
+        assert await values(conn, open_letters) == {2}
 
         await migrate(empty_database_url, "0005")
         roads = "SELECT road::text FROM webhook_log"
-        assert await values(connection, roads) == {"broker", "database"}
-        assert await values(connection, "SELECT kept FROM replays") == {2}
-        assert await values(connection, "SELECT claimed_waba_id FROM whatsapp_onboarding") == {"71"}
-        assert await values(connection, names) == {"heard", "ban"}
-        assert await values(connection, open_letters) == {2}
+        assert await values(conn, roads) == {"broker", "database"}
+        assert await values(conn, "SELECT kept FROM replays") == {2}
+        assert await values(conn, "SELECT claimed_waba_id FROM whatsapp_onboarding") == {"71"}
+        assert await values(conn, names) == {"heard", "ban"}
+        assert await values(conn, open_letters) == {2}
     finally:
-        await connection.close()
+        await conn.close()

@@ -32,7 +32,7 @@ from shared.store.due import Claim, Claimed
 from shared.store.intake import changes, dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Letter
 from shared.store.intake.replays import Replay, Selection
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support import servers
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 
@@ -141,12 +141,12 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-async def full(worker: str) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(await servers.create_database(f"full_{worker}"))
-    await connection.execute(_FILL)
-    await connection.execute("SET plan_cache_mode = force_generic_plan")
-    yield connection
-    await connection.close()
+async def full(worker: str) -> AsyncIterator[Conn]:
+    conn = await asyncpg.connect(await servers.create_database(f"full_{worker}"))
+    await conn.execute(_FILL)
+    await conn.execute("SET plan_cache_mode = force_generic_plan")
+    yield conn
+    await conn.close()
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -155,24 +155,24 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(below)
 
 
-async def plans(connection: Connection, sql: str, *arguments: Any) -> AsyncIterator[Any]:
+async def plans(conn: Conn, sql: str, *arguments: Any) -> AsyncIterator[Any]:
     """The plan for these very arguments, and the one PostgreSQL keeps for any."""
-    yield await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
-    types = [kind.name for kind in (await connection.prepare(sql)).get_parameters()]
+    yield await conn.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+    types = [kind.name for kind in (await conn.prepare(sql)).get_parameters()]
     nulls = ["NULL"] * len(types)
-    await connection.execute(f"PREPARE probe {_listed(types)} AS {sql}")
+    await conn.execute(f"PREPARE probe {_listed(types)} AS {sql}")
     try:
-        yield await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE probe {_listed(nulls)}")
+        yield await conn.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE probe {_listed(nulls)}")
     finally:
-        await connection.execute("DEALLOCATE probe")
+        await conn.execute("DEALLOCATE probe")
 
 
 def _listed(words: list[str]) -> str:
     return f"({', '.join(words)})" if words else ""
 
 
-async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> None:
-    async for explained in plans(connection, sql, *arguments):
+async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
+    async for explained in plans(conn, sql, *arguments):
         plan = json.loads(explained)[0]["Plan"]
         kinds = [node["Node Type"] for node in nodes(plan)]
         assert "Seq Scan" not in kinds, plan
@@ -240,9 +240,9 @@ async def assert_indexed(connection: Connection, sql: str, *arguments: Any) -> N
         lambda conn, _: onboardings.open_for(conn, ["71"]),
     ],
 )
-async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query: Any) -> None:
+async def test_the_stores_own_statements(full: Conn, ring: KeyRing, query: Any) -> None:
     recorder = Recorder()
-    await query(cast("Connection", recorder), ring)
+    await query(cast("Conn", recorder), ring)
     assert recorder.statements
     for sql, arguments in recorder.statements:
         if "pg_advisory_xact_lock" in sql:
@@ -263,7 +263,7 @@ async def test_the_stores_own_statements(full: Connection, ring: KeyRing, query:
         ("SELECT organization_id FROM organization_businesses WHERE business_id = $1", "51"),
     ],
 )
-async def test_the_frequent_look_ups(full: Connection, sql: str, argument: Any) -> None:
+async def test_the_frequent_look_ups(full: Conn, sql: str, argument: Any) -> None:
     await assert_indexed(full, sql, argument)
 
 
@@ -274,10 +274,10 @@ async def test_the_frequent_look_ups(full: Connection, sql: str, argument: Any) 
         "SELECT id FROM webhook_log WHERE received_at > now() - interval '1 minute'",
     ],
 )
-async def test_ranges_of_time(full: Connection, sql: str) -> None:
+async def test_ranges_of_time(full: Conn, sql: str) -> None:
     await assert_indexed(full, sql)
 
 
-async def test_the_named_indexes_keep_their_names(full: Connection) -> None:
+async def test_the_named_indexes_keep_their_names(full: Conn) -> None:
     for name in ("whatsapp_onboarding_expiresAt_idx", "whatsapp_connections_organizationId_idx"):
         assert await full.fetchval("SELECT 1 FROM pg_indexes WHERE indexname = $1", name) == 1

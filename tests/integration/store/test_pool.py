@@ -75,9 +75,9 @@ async def test_an_older_schema_is_refused_and_a_newer_one_is_not(
     empty_database_url: str, revision: str, *, is_refused: bool
 ) -> None:
     await migrate(empty_database_url)
-    connection = await asyncpg.connect(empty_database_url)
-    await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
-    await connection.close()
+    conn = await asyncpg.connect(empty_database_url)
+    await conn.execute("UPDATE alembic_version SET version_num = $1", revision)
+    await conn.close()
     async with open_pool(empty_database_url, name="test", size=1) as pool:
         if is_refused:
             with pytest.raises(Refusal, match=f"schema is at {revision}, this code needs"):
@@ -91,8 +91,8 @@ async def test_a_statement_given_up_on_a_stalled_server_returns(proxy: Proxy, be
     proxy.stall()
     async with asyncio.timeout(GENEROUS_SECONDS):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1), transaction(behind, wait=5) as connection:
-                await connection.execute("SELECT 1")
+            async with asyncio.timeout(0.1), transaction(behind, wait=5) as conn:
+                await conn.execute("SELECT 1")
     await proxy.heal()
     await look(behind)
 
@@ -101,11 +101,11 @@ async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
     proxy: Proxy, behind: Pool
 ) -> None:
     async def stall_within_a_transaction() -> None:
-        async with transaction(behind, wait=5) as connection:
-            await connection.execute("SELECT 1")
+        async with transaction(behind, wait=5) as conn:
+            await conn.execute("SELECT 1")
             proxy.stall()
             async with asyncio.timeout(0.1):
-                await connection.execute("SELECT 1")
+                await conn.execute("SELECT 1")
 
     async with asyncio.timeout(GENEROUS_SECONDS):
         with pytest.raises(TimeoutError):
@@ -116,8 +116,8 @@ async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
 
 async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
     async def stall_before_the_commit() -> None:
-        async with asyncio.timeout(0.1), transaction(behind, wait=5) as connection:
-            await connection.execute("SELECT 1")
+        async with asyncio.timeout(0.1), transaction(behind, wait=5) as conn:
+            await conn.execute("SELECT 1")
             proxy.stall()
 
     async with asyncio.timeout(GENEROUS_SECONDS):

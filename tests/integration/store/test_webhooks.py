@@ -4,7 +4,7 @@ import pytest
 
 from shared.crypto import KeyRing, Undecryptable
 from shared.store.intake import webhooks
-from shared.store.pool import Connection
+from shared.store.pool import Conn
 from tests.support.samples import SIGNATURE, make_arrival, make_webhook
 
 EVERYTHING = (
@@ -14,7 +14,7 @@ BODY = b'{"entry":[{"id":"1"}],"text":"the secret of caf\\u00e9"}\r\n \x00\xff'
 
 
 async def test_a_webhook_inserted_twice_is_kept_once_and_unchanged(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     first, other = make_webhook(BODY), make_webhook()
     assert await webhooks.insert(conn, ring, [make_arrival(first)]) == {first.id}
@@ -28,7 +28,7 @@ async def test_a_webhook_inserted_twice_is_kept_once_and_unchanged(
 
 
 async def test_a_split_webhook_is_processed_at_once_and_others_are_not(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     for state in ("split", "unsplit", "dead"):
         await webhooks.insert(conn, ring, [make_arrival(state=state)])
@@ -37,9 +37,7 @@ async def test_a_split_webhook_is_processed_at_once_and_others_are_not(
 
 
 @pytest.mark.parametrize("body", [b"", BODY, bytes(range(256)) * 12_288], ids=len)
-async def test_a_body_is_read_back_byte_for_byte(
-    conn: Connection, ring: KeyRing, body: bytes
-) -> None:
+async def test_a_body_is_read_back_byte_for_byte(conn: Conn, ring: KeyRing, body: bytes) -> None:
     webhook = make_webhook(body)
     await webhooks.insert(conn, ring, [make_arrival(webhook)])
 
@@ -48,7 +46,7 @@ async def test_a_body_is_read_back_byte_for_byte(
 
 
 async def test_a_webhook_of_a_kind_without_a_signature_is_read_back_without_one(
-    conn: Connection, ring: KeyRing
+    conn: Conn, ring: KeyRing
 ) -> None:
     signed = make_webhook()
     unsigned = type(signed)(signed.id, signed.received_at, "test", "", signed.body)
@@ -56,7 +54,7 @@ async def test_a_webhook_of_a_kind_without_a_signature_is_read_back_without_one(
     assert await webhooks.load_unsplit(conn, ring, [signed.id]) == [(unsigned, "fast")]
 
 
-async def test_a_body_at_rest_shows_nothing_of_itself(conn: Connection, ring: KeyRing) -> None:
+async def test_a_body_at_rest_shows_nothing_of_itself(conn: Conn, ring: KeyRing) -> None:
     await webhooks.insert(conn, ring, [make_arrival(make_webhook(BODY))])
     [row] = await conn.fetch("SELECT * FROM webhook_bodies")
     assert b"secret" not in row["body"]
@@ -64,7 +62,7 @@ async def test_a_body_at_rest_shows_nothing_of_itself(conn: Connection, ring: Ke
     assert row["signature"].hex() == SIGNATURE.removeprefix("sha256=")
 
 
-async def test_a_body_moved_to_another_row_does_not_open(conn: Connection, ring: KeyRing) -> None:
+async def test_a_body_moved_to_another_row_does_not_open(conn: Conn, ring: KeyRing) -> None:
     mine, other = make_webhook(BODY), make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(mine), make_arrival(other)])
     await conn.execute(
@@ -78,7 +76,7 @@ async def test_a_body_moved_to_another_row_does_not_open(conn: Connection, ring:
         await webhooks.read_body(conn, ring, other.id)
 
 
-async def test_a_body_that_was_dropped_reads_as_none(conn: Connection, ring: KeyRing) -> None:
+async def test_a_body_that_was_dropped_reads_as_none(conn: Conn, ring: KeyRing) -> None:
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(webhook)])
     await conn.execute("DELETE FROM webhook_bodies")
