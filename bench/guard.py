@@ -28,7 +28,7 @@ from deploy.local.stack import install
 from deploy.local.stack.supervisor import Supervisor
 from shared.actions import connection_state
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 
 ROUNDS = 8
@@ -95,9 +95,11 @@ async def _give_owners(url: str) -> None:
         for number in range(0, WABAS, OWNED_EVERY):
             organization_id = f"organization-{number % ORGANIZATIONS}"
             await organizations.add(conn, organization_id)
-            start = Start(organization_id, f"bench-{number}", now + timedelta(days=1))
+            start = NewOnboarding(organization_id, f"bench-{number}", now + timedelta(days=1))
             await onboardings.start(conn, start)
-            await connection_state.prove(conn, start.tracking_code, waba_id(number), None, now)
+            await connection_state.record_proof(
+                conn, start.tracking_code, waba_id(number), None, now
+            )
     await conn.close()
 
 

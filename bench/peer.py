@@ -74,7 +74,7 @@ async def store(message: RabbitMessage) -> None:
     )
     found = split(webhook.body)
     async with pool().acquire() as conn, conn.transaction():
-        await webhooks.insert(conn, RING, [webhooks.Arrival(webhook, "fast", "broker", "split")])
+        await webhooks.insert(conn, RING, [webhooks.WebhookRow(webhook, "fast", "broker", "split")])
         rows = [(webhook.id, webhook.received_at, change) for change in found]
         await changes.insert(conn, RING, rows)
 

@@ -15,19 +15,19 @@ from redis.exceptions import RedisError
 log = structlog.get_logger()
 
 #: Tracking code -> organization, WABA -> organization.
-Kind = Literal["onboarding", "waba"]
+CacheKind = Literal["onboarding", "waba"]
 
 TTL_SECONDS = 60
 #: What was changed is not cached again so long, and what took longer to load than KEPT_SECONDS is
 #: not cached at all: so nobody puts back what was read before the change.
-CHANGED_SECONDS = 2
-KEPT_SECONDS = 1.0
+INVALIDATED_SECONDS = 2
+MAX_LOAD_SECONDS = 1.0
 #: A sick Redis costs one lookup so much, and then nobody for REST_SECONDS.
 REDIS_SECONDS = 0.1
-REST_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
 _CHANGED = ""
 
-Load = Callable[[], Awaitable[str | None]]
+Loader = Callable[[], Awaitable[str | None]]
 
 
 class Cache:
@@ -42,9 +42,9 @@ class Cache:
             registry=registry,
         )
         self._loading: dict[str, asyncio.Task[str | None]] = {}
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
-    async def get(self, kind: Kind, key: str, load: Load) -> str | None:
+    async def get(self, kind: CacheKind, key: str, load: Loader) -> str | None:
         """Raises what `load` raises. None is not kept: what is not there may come any moment."""
         name = f"cache:{kind}:{key}"
         found, is_up = await self._read(name)
@@ -59,33 +59,33 @@ class Cache:
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
         return await asyncio.shield(loading)
 
-    async def forget(self, kind: Kind, key: str) -> None:
+    async def invalidate(self, kind: CacheKind, key: str) -> None:
         """After the commit that changed it. With Redis away its old value may last TTL_SECONDS."""
         name = f"cache:{kind}:{key}"
-        await self._ask(lambda: self._redis.set(name, _CHANGED, px=CHANGED_SECONDS * 1000))
+        await self._call(lambda: self._redis.set(name, _CHANGED, px=INVALIDATED_SECONDS * 1000))
 
-    async def _load(self, name: str, load: Load, *, keep: bool) -> str | None:
+    async def _load(self, name: str, load: Loader, *, keep: bool) -> str | None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + KEPT_SECONDS
+        until = loop.time() + MAX_LOAD_SECONDS
         found = await load()
         if found and keep and loop.time() < until:  # NX: if it was changed meanwhile, that stands
-            await self._ask(lambda: self._redis.set(name, found, ex=TTL_SECONDS, nx=True))
+            await self._call(lambda: self._redis.set(name, found, ex=TTL_SECONDS, nx=True))
         return found
 
     async def _read(self, name: str) -> tuple[str | None, bool]:
-        found, is_up = await self._ask(lambda: self._redis.get(name))
+        found, is_up = await self._call(lambda: self._redis.get(name))
         return (found if isinstance(found, str) else None), is_up
 
-    async def _ask(self, command: Callable[[], Awaitable[object]]) -> tuple[object, bool]:
+    async def _call(self, command: Callable[[], Awaitable[object]]) -> tuple[object, bool]:
         """Redis's answer, and whether it gave one."""
         now = asyncio.get_running_loop().time()
-        if now < self._rests_until:
+        if now < self._paused_until:
             return None, False
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 return await command(), True
         except (RedisError, OSError, TimeoutError):
-            self._rests_until = now + REST_SECONDS
+            self._paused_until = now + PAUSE_SECONDS
             return None, False
 
 

@@ -20,8 +20,8 @@ _SIGNATURE = re.compile(r"(sha256=[0-9a-fA-F]{64})?")
 #: A time outside of these was not written by us, and some are more than a database can hold.
 _YEARS = range(2020, 2200)
 
-Kind = Literal["whatsapp", "test"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+WebhookKind = Literal["whatsapp", "test"]
+WEBHOOK_KINDS: tuple[WebhookKind, ...] = get_args(WebhookKind)
 
 
 class BrokenEnvelope(Exception):
@@ -41,7 +41,7 @@ class Webhook:
 
     id: UUID
     received_at: datetime
-    kind: Kind
+    kind: WebhookKind
     signature: str
     body: bytes
 
@@ -91,7 +91,7 @@ def _decode_webhook(item: dict[str, Any]) -> Webhook:
         signature=item["signature"],
         body=b64decode(item["body_base64"], validate=True) if text is None else text.encode(),
     )
-    if webhook.kind not in KINDS or not _SIGNATURE.fullmatch(webhook.signature):
+    if webhook.kind not in WEBHOOK_KINDS or not _SIGNATURE.fullmatch(webhook.signature):
         raise ValueError
     if webhook.received_at.tzinfo is None or webhook.received_at.year not in _YEARS:
         raise ValueError

@@ -8,13 +8,13 @@ from services.console.api.check_connection import CheckApi
 from services.console.api.connections import ConnectionsApi
 from services.console.api.onboarding import OnboardingApi
 from services.console.api.orphans import OrphansApi
-from services.console.connect.pages import Pages
-from services.console.follow_up_nudges import Nudges
-from services.console.http.addresses import Addresses
-from services.console.http.app import Serving, create_app
+from services.console.connect.pages import ConnectPages
+from services.console.follow_up_nudges import FollowUpNudges
+from services.console.http.addresses import ClientAddresses
+from services.console.http.app import EndpointServer, create_app
 from services.console.http.metrics import ConsoleMetrics
-from services.console.onboardings import Signup
-from shared.actions.follow_up_context import Means
+from services.console.onboardings import Onboardings
+from shared.actions.follow_up_context import FollowUpContext
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.broker.topology import PROVISION
@@ -24,11 +24,11 @@ from shared.graph.client import open_graph
 from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.http import serve
-from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.console import ConsoleSettings
 from shared.settings.groups import hex_bytes, load
-from shared.store.pool import look, open_pool
+from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
 
@@ -61,24 +61,26 @@ async def main(stop: Stop) -> None:
                 needs=[PROVISION],
                 dependency=broker,
             ),
-            database.watch(lambda: look(pool)),
+            database.watch(lambda: ping(pool)),
             redis_up.watch(redis.ping),
         ):
             await stack.enter_async_context(running(work, stop))
-        await stop.wait_for(database.seen, seconds=FIRST_LOOK_SECONDS)
-        cache, nudges = Cache(redis, registry), Nudges(publisher)
-        signup = Signup(pool, ring, graph, cache, nudges)
-        onboarding = OnboardingApi(signup, pool, settings)
+        await stop.wait_for(database.seen, seconds=FIRST_CHECK_SECONDS)
+        cache, nudges = Cache(redis, registry), FollowUpNudges(publisher)
+        onboardings_of = Onboardings(pool, ring, graph, cache, nudges)
+        onboarding = OnboardingApi(onboardings_of, pool, settings)
         connections = ConnectionsApi(pool, ring, nudges)
         endpoints = (
             *onboarding.endpoints(),
             *connections.endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
-            *CheckApi(Means(pool, ring, graph), cache).endpoints(),
+            *CheckApi(FollowUpContext(pool, ring, graph), cache).endpoints(),
         )
-        pages = Pages(signup, onboarding, connections, settings)
-        addresses = Addresses(settings.trusted_proxies)
-        app = create_app(endpoints, pages, Serving(pool, addresses, ConsoleMetrics(registry)))
+        pages = ConnectPages(onboardings_of, onboarding, connections, settings)
+        addresses = ClientAddresses(settings.trusted_proxies)
+        app = create_app(
+            endpoints, pages, EndpointServer(pool, addresses, ConsoleMetrics(registry))
+        )
         await stack.enter_async_context(serve(app, host=settings.host, port=settings.port))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

@@ -9,7 +9,7 @@ from shared.messages import Nudge, encode_nudge
 SEND_SECONDS = 0.5
 
 
-class Nudges:
+class FollowUpNudges:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 

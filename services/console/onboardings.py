@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import structlog
 
-from services.console.follow_up_nudges import Nudges
+from services.console.follow_up_nudges import FollowUpNudges
 from services.console.http.endpoints import Problem
-from shared.actions.onboarding_proof import ask_again
+from shared.actions.onboarding_proof import request_proof
 from shared.cache import Cache
 from shared.crypto import KeyRing
 from shared.domain.graph_errors import GraphError, MetaRefused, MetaUnavailable
@@ -21,7 +21,7 @@ from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
 from shared.store import events
 from shared.store.connections import codes, follow_ups, onboardings, organizations
-from shared.store.connections.onboardings import CANCEL, ERROR, Onboarding, Start
+from shared.store.connections.onboardings import CANCEL, ERROR, NewOnboarding, Onboarding
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
 
@@ -31,14 +31,14 @@ log = structlog.get_logger()
 EXCHANGE_SECONDS = 25.0
 PAUSE_SECONDS = 0.5
 #: How long a token is held in hand while PostgreSQL is away.
-KEEP_SECONDS = 20.0
+MAX_SAVE_SECONDS = 20.0
 
 
-class Signup:
+class Onboardings:
     """Idempotent: whoever asks again is told how it stands. Methods raise Problem."""
 
     def __init__(
-        self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache, nudges: Nudges
+        self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache, nudges: FollowUpNudges
     ) -> None:
         self._pool = pool
         self._ring = ring
@@ -59,7 +59,7 @@ class Signup:
         """The onboarding, and whether it is new: under a known key it is the one of before."""
         code = secrets.token_urlsafe(18)
         expires_at = datetime.now(UTC) + lifetime
-        one = Start(
+        one = NewOnboarding(
             organization_id, code, expires_at, flow, is_coexistence, redirect_uri, idempotency_key
         )
         async with transaction(self._pool) as conn:
@@ -99,17 +99,17 @@ class Signup:
         if not is_finish:
             event = ERROR if _is_error(event, data) else CANCEL
         async with transaction(self._pool) as conn:
-            heard = await onboardings.take_session(
+            heard = await onboardings.save_session(
                 conn,
                 one.tracking_code,
                 event=event,
                 session_waba_id=_claimed(data) if is_finish else None,
             )
             if heard and heard.has_token and is_finish:
-                await ask_again(conn, one)
+                await request_proof(conn, one)
             elif heard and heard.is_news:
                 reason = "error_reported" if event == ERROR else "cancelled"
-                await events.add_of_onboarding(conn, "cancelled", one, waba_id=None, reason=reason)
+                await events.add_for_onboarding(conn, "cancelled", one, waba_id=None, reason=reason)
         _refuse_ended(one)
         await self._nudges.send()
         return await self.find(one.tracking_code, one.organization_id)
@@ -123,9 +123,9 @@ class Signup:
         """
         digest = sha256(code.encode()).digest()
         async with transaction(self._pool) as conn:
-            is_new = await codes.take(conn, one.tracking_code, digest)
+            is_new = await codes.start_exchange(conn, one.tracking_code, digest)
         if is_new:
-            crash_point("code.taken")
+            crash_point("code.exchange_begun")
             if redirect_uri is None and one.flow == "redirect":
                 redirect_uri = one.redirect_uri
             await self._exchange(one, code, digest, redirect_uri)
@@ -133,7 +133,7 @@ class Signup:
         if now.has_token:
             if not is_new:  # its proof may have got stuck
                 async with transaction(self._pool) as conn:
-                    await ask_again(conn, now)
+                    await request_proof(conn, now)
                 now = await self.find(one.tracking_code, one.organization_id)
             await self._nudges.send()
         elif not is_new and now.code_hash != digest:
@@ -150,7 +150,7 @@ class Signup:
         async with transaction(self._pool) as conn:
             if await onboardings.cancel(conn, one.tracking_code, one.organization_id):
                 await follow_ups.close(conn, ["prove"], one.tracking_code)
-                await events.add_of_onboarding(
+                await events.add_for_onboarding(
                     conn, "cancelled", one, waba_id=None, reason="link_closed"
                 )
         return await self.find(one.tracking_code, one.organization_id)
@@ -159,25 +159,25 @@ class Signup:
         self, one: Onboarding, code: str, digest: bytes, redirect_uri: str | None
     ) -> None:
         try:
-            token = await self._tried(code, redirect_uri)
+            token = await self._exchange_within_life(code, redirect_uri)
         except GraphError as error:
             is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
             reason = "code_lost" if is_lost else "code_refused"
             log.warning("code.not_exchanged", onboarding_id=one.id, reason=reason)
             async with transaction(self._pool) as conn:
-                await codes.lose(conn, one, digest, reason)
+                await codes.fail_exchange(conn, one, digest, reason)
             return
         crash_point("code.exchanged")
-        await self._keep(one, digest, token)
+        await self._save_token(one, digest, token)
 
-    async def _keep(self, one: Onboarding, digest: bytes, token: Token) -> None:
+    async def _save_token(self, one: Onboarding, digest: bytes, token: Token) -> None:
         """The code is spent: a database that stumbles must not cost the customer a new login."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + KEEP_SECONDS
+        until = loop.time() + MAX_SAVE_SECONDS
         while True:
             try:
                 async with transaction(self._pool) as conn:
-                    is_kept = await codes.keep_token(
+                    is_kept = await codes.save_token(
                         conn,
                         self._ring,
                         one,
@@ -187,14 +187,14 @@ class Signup:
                     )
                     if is_kept:
                         await follow_ups.add(conn, "prove", [one.tracking_code])
-                crash_point("code.kept")
+                crash_point("token.stored")
                 return
             except Exception as error:
                 if not is_infrastructure(error) or loop.time() > until:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _tried(self, code: str, redirect_uri: str | None) -> Token:
+    async def _exchange_within_life(self, code: str, redirect_uri: str | None) -> Token:
         """Within the code's life, as often as Meta does not answer: it may not have been spent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + EXCHANGE_SECONDS

@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 import structlog
 
 from services.ingress.app import WebhookRoutes, create_app
-from services.ingress.batching_sink import Road
+from services.ingress.batching_sink import BatchingSink
 from services.ingress.lanes import COPY_SECONDS, Lanes
 from services.ingress.metrics import IngressMetrics
-from services.ingress.receiver import Door
-from services.ingress.sinks import QUEUES, BrokerRoad, DatabaseRoad
+from services.ingress.receiver import Receiver
+from services.ingress.sinks import QUEUES, BrokerSink, DatabaseSink
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.cache import open_redis
@@ -17,11 +17,11 @@ from shared.crypto import KeyRing
 from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.http import serve
-from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.groups import Environment, hex_bytes, load
 from shared.settings.ingress import IngressSettings
-from shared.store.pool import look, open_pool
+from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
 
@@ -56,27 +56,27 @@ async def main(stop: Stop) -> None:
                 needs=list(QUEUES.values()),
                 dependency=broker,
             ),
-            database.watch(lambda: look(pool)),
+            database.watch(lambda: ping(pool)),
             cache.watch(lambda: lanes.copy(redis), every_seconds=COPY_SECONDS),
         ):
             await stack.enter_async_context(running(work, stop))
-        await stop.wait_for(broker.seen, database.seen, seconds=FIRST_LOOK_SECONDS)
-        roads = [
-            Road(
+        await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
+        sinks = [
+            BatchingSink(
                 "broker",
-                BrokerRoad(publisher).send,
+                BrokerSink(publisher).send,
                 seconds=BROKER_SECONDS,
                 bundles=metrics.bundle_webhooks,
             ),
-            Road(
+            BatchingSink(
                 "database",
-                DatabaseRoad(pool, ring).send,
+                DatabaseSink(pool, ring).send,
                 seconds=DATABASE_SECONDS,
                 bundles=metrics.bundle_webhooks,
             ),
         ]
         routes = WebhookRoutes(
-            Door(roads, lanes, metrics),
+            Receiver(sinks, lanes, metrics),
             metrics,
             secrets=[
                 secret.get_secret_value().encode()

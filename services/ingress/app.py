@@ -8,8 +8,8 @@ from aiohttp import web
 
 from services.ingress import signature, staging
 from services.ingress.metrics import IngressMetrics
-from services.ingress.receiver import Door, NoRoad
-from shared.messages import Kind
+from services.ingress.receiver import NotStored, Receiver
+from shared.messages import WebhookKind
 
 PATH = "/api/v1/whatsapp/webhook"
 #: Meta's own limit is 3 MB (Webhooks overview, Apr 2026).
@@ -19,7 +19,7 @@ BODY_SECONDS = 5.0
 RETRY_AFTER_SECONDS = "5"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is not taken: `status` for Meta, `reason` for the metric."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -30,9 +30,14 @@ class Refused(Exception):
 
 class WebhookRoutes:
     def __init__(
-        self, door: Door, metrics: IngressMetrics, *, secrets: Sequence[bytes], verify_token: str
+        self,
+        receiver: Receiver,
+        metrics: IngressMetrics,
+        *,
+        secrets: Sequence[bytes],
+        verify_token: str,
     ) -> None:
-        self._door = door
+        self._receiver = receiver
         self._metrics = metrics
         self._secrets = secrets
         self._verify_token = verify_token
@@ -53,7 +58,7 @@ class WebhookRoutes:
         """200 with an empty body, only after the webhook is durable."""
         try:
             await self._receive(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             self._metrics.refused.labels(refused.reason).inc()
             return _refusal(refused)
         return web.Response()
@@ -61,42 +66,42 @@ class WebhookRoutes:
     async def receive_test(self, request: web.Request) -> web.Response:
         """The short form of staging.py, unsigned; this route exists only outside production."""
         try:
-            with self._room(request):
+            with self._reserved(request):
                 body = await self._read(request)
-                await self._accept("test", "", staging.expand(body))
+                await self._store("test", "", staging.expand(body))
         except staging.Malformed as malformed:
             return web.json_response({"error": str(malformed)}, status=400)
-        except Refused as refused:
+        except RequestRefused as refused:
             return _refusal(refused)
         return web.Response()
 
     async def _receive(self, request: web.Request) -> None:
         header = request.headers.get(signature.HEADER)
-        claimed = signature.parse(header)
-        if header is None or claimed is None:
-            raise Refused(401, "signature_malformed" if header else "signature_missing")
-        with self._room(request):
+        received = signature.parse(header)
+        if header is None or received is None:
+            raise RequestRefused(401, "signature_malformed" if header else "signature_missing")
+        with self._reserved(request):
             body = await self._read(request)
-            secret = signature.matching_secret(claimed, body, self._secrets)
+            secret = signature.matching_secret(received, body, self._secrets)
             if secret is None:
-                raise Refused(401, "signature_wrong")
+                raise RequestRefused(401, "signature_wrong")
             self._signed_with[secret].inc()
-            await self._accept("whatsapp", header, body)
+            await self._store("whatsapp", header, body)
 
     @contextmanager
-    def _room(self, request: web.Request) -> Iterator[None]:
+    def _reserved(self, request: web.Request) -> Iterator[None]:
         """Room for the body during the block; one of unsaid length takes the most it may have."""
         size = request.content_length
         if size is None:
             size = MAX_BODY_BYTES
         elif size > MAX_BODY_BYTES:
-            raise Refused(413, "too_large")
-        if not self._door.enter(size):
-            raise Refused(503, "full")
+            raise RequestRefused(413, "too_large")
+        if not self._receiver.reserve(size):
+            raise RequestRefused(503, "full")
         try:
             yield
         finally:
-            self._door.leave(size)
+            self._receiver.release(size)
 
     async def _read(self, request: web.Request) -> bytes:
         try:
@@ -105,18 +110,18 @@ class WebhookRoutes:
             async with asyncio.timeout(BODY_SECONDS):
                 return await request.read()
         except TimeoutError:
-            raise Refused(408, "body_late") from None
+            raise RequestRefused(408, "body_late") from None
         except web.HTTPRequestEntityTooLarge:
-            raise Refused(413, "too_large") from None
+            raise RequestRefused(413, "too_large") from None
 
-    async def _accept(self, kind: Kind, header: str, body: bytes) -> None:
+    async def _store(self, kind: WebhookKind, header: str, body: bytes) -> None:
         try:
-            await self._door.accept(kind, header, body)
-        except NoRoad:
-            raise Refused(503, "no_road") from None
+            await self._receiver.store(kind, header, body)
+        except NotStored:
+            raise RequestRefused(503, "not_stored") from None
 
 
-def _refusal(refused: Refused) -> web.Response:
+def _refusal(refused: RequestRefused) -> web.Response:
     response = web.Response(status=refused.status)
     if refused.status == 503:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS

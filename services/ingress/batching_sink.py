@@ -7,34 +7,34 @@ from dataclasses import dataclass
 
 from prometheus_client import Histogram
 
-from services.ingress.breaker import Breaker
+from services.ingress.breaker import CircuitBreaker
 from shared.messages import MAX_BUNDLE_BYTES, MAX_BUNDLE_WEBHOOKS, Webhook
 from shared.store.intake.webhooks import Lane, StoredVia
 
 #: Bundles of one road on their way at once. Few: while they travel, the next ones fill.
-MAX_ON_THE_WAY = 2
+MAX_BATCHES_IN_FLIGHT = 2
 
 
-class RoadFailed(Exception):
+class SinkFailed(Exception):
     """Not known to be durable in time; the webhook may still arrive by this road."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passenger:
+class PendingWebhook:
     webhook: Webhook
     lane: Lane
     deadline: float
-    arrived: asyncio.Future[None]
+    stored: asyncio.Future[None]
 
 
-Send = Callable[[Sequence[Passenger], float], Awaitable[None]]
+Send = Callable[[Sequence[PendingWebhook], float], Awaitable[None]]
 
 
-class Road:
+class BatchingSink:
     """Carries webhooks in bundles of 1..MAX_BUNDLE_WEBHOOKS, at most MAX_BUNDLE_BYTES (a larger one
     alone).
 
-    `send(passengers, seconds)` makes them all durable or raises. A failure, or the oldest
+    `send(pending, seconds)` makes them all durable or raises. A failure, or the oldest
     passenger's deadline, fails everybody who waits: they have another road to take.
     """
 
@@ -43,38 +43,38 @@ class Road:
         self._send = send
         self._seconds = seconds
         self._bundles = bundles.labels(name)
-        self._breaker = Breaker()
-        self._waiting: deque[Passenger] = deque()
-        self._on_the_way: set[asyncio.Task[None]] = set()
+        self._breaker = CircuitBreaker()
+        self._waiting: deque[PendingWebhook] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     def is_open(self) -> bool:
         return self._breaker.allows(self._loop.time())
 
-    async def carry(self, webhook: Webhook, lane: Lane, *, since: float) -> None:
+    async def store(self, webhook: Webhook, lane: Lane, *, since: float) -> None:
         """Return once `webhook` is durable, within the road's seconds after `since` (loop time).
 
         Raises RoadFailed. To be called only after `is_open` said yes.
         """
-        arrived = self._loop.create_future()
-        self._waiting.append(Passenger(webhook, lane, since + self._seconds, arrived))
+        stored = self._loop.create_future()
+        self._waiting.append(PendingWebhook(webhook, lane, since + self._seconds, stored))
         if len(self._waiting) == 1:
             # Not at once: whoever is handled in this same turn of the loop comes along.
-            self._loop.call_soon(self._depart)
-        await arrived
+            self._loop.call_soon(self._start_sending)
+        await stored
 
-    def _depart(self) -> None:
-        while self._waiting and len(self._on_the_way) < MAX_ON_THE_WAY:
-            journey = asyncio.create_task(self._travel(self._board()))
-            self._on_the_way.add(journey)
-            journey.add_done_callback(self._made_room)
+    def _start_sending(self) -> None:
+        while self._waiting and len(self._in_flight) < MAX_BATCHES_IN_FLIGHT:
+            sending_batch = asyncio.create_task(self._send_batch(self._next_batch()))
+            self._in_flight.add(sending_batch)
+            sending_batch.add_done_callback(self._batch_done)
 
-    def _made_room(self, journey: asyncio.Task[None]) -> None:
-        self._on_the_way.discard(journey)
-        self._depart()
+    def _batch_done(self, sending_batch: asyncio.Task[None]) -> None:
+        self._in_flight.discard(sending_batch)
+        self._start_sending()
 
-    def _board(self) -> list[Passenger]:
-        bundle: list[Passenger] = []
+    def _next_batch(self) -> list[PendingWebhook]:
+        bundle: list[PendingWebhook] = []
         size = 0
         while self._waiting and len(bundle) < MAX_BUNDLE_WEBHOOKS:
             size += len(self._waiting[0].webhook.body)
@@ -83,7 +83,7 @@ class Road:
             bundle.append(self._waiting.popleft())
         return bundle
 
-    async def _travel(self, bundle: list[Passenger]) -> None:
+    async def _send_batch(self, bundle: list[PendingWebhook]) -> None:
         self._bundles.observe(len(bundle))
         left = min(p.deadline for p in bundle) - self._loop.time()
         sending = asyncio.ensure_future(self._send(bundle, left))
@@ -91,14 +91,14 @@ class Road:
         await asyncio.wait({sending}, timeout=left)
         if sending.done() and not sending.cancelled() and sending.exception() is None:
             self._breaker.succeeded()
-            for passenger in bundle:
-                if not passenger.arrived.done():  # cancelled: its request was given up
-                    passenger.arrived.set_result(None)
+            for waiting in bundle:
+                if not waiting.stored.done():  # cancelled: its request was given up
+                    waiting.stored.set_result(None)
             return
         sending.cancel()
         self._breaker.failed(self._loop.time())
-        stranded = [*bundle, *self._waiting]
+        failed = [*bundle, *self._waiting]
         self._waiting.clear()
-        for passenger in stranded:
-            if not passenger.arrived.done():
-                passenger.arrived.set_exception(RoadFailed())
+        for waiting in failed:
+            if not waiting.stored.done():
+                waiting.stored.set_exception(SinkFailed())

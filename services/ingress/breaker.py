@@ -4,7 +4,7 @@
 OPEN_SECONDS = 1.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed until a failure; then open, then half-open: one trial at a time decides."""
 
     def __init__(self) -> None:

@@ -6,56 +6,58 @@ from datetime import UTC, datetime
 
 from uuid_utils.compat import uuid7
 
-from services.ingress.batching_sink import Road, RoadFailed
+from services.ingress.batching_sink import BatchingSink, SinkFailed
 from services.ingress.lanes import Lanes
 from services.ingress.metrics import IngressMetrics
-from shared.messages import Kind, Webhook
+from shared.messages import Webhook, WebhookKind
 from shared.process.crash_points import crash_point
 
 #: Bodies being read or not yet durable. Past this the door is full and Meta shall come again.
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 
 
-class NoRoad(Exception):
+class NotStored(Exception):
     """No road made the webhook durable in time: it is not ours yet, Meta must send it again."""
 
 
-class Door:
-    """`roads` in the order they are tried; each has its own deadline, the last one's under 1 s."""
+class Receiver:
+    """`sinks` in the order they are tried; each has its own deadline, the last one's under 1 s."""
 
-    def __init__(self, roads: Sequence[Road], lanes: Lanes, metrics: IngressMetrics) -> None:
-        self._roads = roads
+    def __init__(
+        self, sinks: Sequence[BatchingSink], lanes: Lanes, metrics: IngressMetrics
+    ) -> None:
+        self._sinks = sinks
         self._lanes = lanes
         self._metrics = metrics
         self._bytes = 0
         self._loop = asyncio.get_running_loop()
         metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
-    def enter(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Reserve room for a body of `size` bytes before it is read; False if there is none."""
         if self._bytes + size > MAX_BYTES_IN_FLIGHT:
             return False
         self._bytes += size
         return True
 
-    def leave(self, size: int) -> None:
+    def release(self, size: int) -> None:
         self._bytes -= size
 
-    async def accept(self, kind: Kind, signature: str, body: bytes) -> None:
+    async def store(self, kind: WebhookKind, signature: str, body: bytes) -> None:
         """Return once the webhook is durable. Raises NoRoad."""
         since = self._loop.time()
         webhook = Webhook(uuid7(), datetime.now(UTC), kind, signature, body)
         lane = self._lanes.lane_of(body)
-        crash_point("webhook.minted")
-        for road in self._roads:
-            if not road.is_open():
+        crash_point("webhook.received")
+        for sink in self._sinks:
+            if not sink.is_open():
                 continue
             try:
-                await road.carry(webhook, lane, since=since)
-            except RoadFailed:
+                await sink.store(webhook, lane, since=since)
+            except SinkFailed:
                 continue
-            crash_point("webhook.durable")
-            self._metrics.accepted.labels(road.name, lane).inc()
+            crash_point("webhook.stored")
+            self._metrics.accepted.labels(sink.name, lane).inc()
             self._metrics.answer_seconds.observe(self._loop.time() - since)
             return
-        raise NoRoad
+        raise NotStored

@@ -16,16 +16,16 @@ def parse(header: str | None) -> bytes | None:
     return bytes.fromhex(found[1]) if found else None
 
 
-def matching_secret(claimed: bytes, body: bytes, secrets: Sequence[bytes]) -> int | None:
+def matching_secret(received: bytes, body: bytes, secrets: Sequence[bytes]) -> int | None:
     """Which secret signed `body`, by its place; every secret is tried, whichever matches."""
     matches = [
         index
         for index, secret in enumerate(secrets)
-        if hmac.compare_digest(hmac.digest(secret, body, "sha256"), claimed)
+        if hmac.compare_digest(hmac.digest(secret, body, "sha256"), received)
     ]
     return matches[0] if matches else None
 
 
-def is_token(claimed: str, token: str) -> bool:
+def is_token(received: str, token: str) -> bool:
     """Whether Meta's handshake names our verify token."""
-    return hmac.compare_digest(claimed.encode(errors="surrogateescape"), token.encode())
+    return hmac.compare_digest(received.encode(errors="surrogateescape"), token.encode())

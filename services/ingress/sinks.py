@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.ingress.batching_sink import Passenger
+from services.ingress.batching_sink import PendingWebhook
 from shared.broker.publisher import Publisher
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.crypto import KeyRing
@@ -14,29 +14,29 @@ from shared.store.pool import Pool, transaction
 QUEUES: dict[webhooks.Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
 
 
-class BrokerRoad:
+class BrokerSink:
     """Durable means: confirmed by RabbitMQ and not returned."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
+    async def send(self, pending: Sequence[PendingWebhook], seconds: float) -> None:
         for lane, queue in QUEUES.items():
-            items = [encode_webhook(p.webhook) for p in passengers if p.lane == lane]
+            items = [encode_webhook(p.webhook) for p in pending if p.lane == lane]
             if items:
                 await self._publisher.publish(queue, join_bundle(items), timeout=seconds)
                 crash_point("bundle.published")
 
 
-class DatabaseRoad:
+class DatabaseSink:
     """Durable means: committed, unsplit; the processor finds it there."""
 
     def __init__(self, pool: Pool, ring: KeyRing) -> None:
         self._pool = pool
         self._ring = ring
 
-    async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
-        arrivals = [webhooks.Arrival(p.webhook, p.lane, "database", "unsplit") for p in passengers]
+    async def send(self, pending: Sequence[PendingWebhook], seconds: float) -> None:
+        arrivals = [webhooks.WebhookRow(p.webhook, p.lane, "database", "unsplit") for p in pending]
         async with transaction(self._pool, wait=seconds) as conn:
             await webhooks.insert(conn, self._ring, arrivals)
             crash_point("bundle.storing")

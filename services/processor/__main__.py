@@ -6,20 +6,20 @@ from functools import partial
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from services.processor.dead_queue import Fuse
-from services.processor.delivery_queue import QUEUES, Intake
-from services.processor.due_worker import DueWork
-from services.processor.event_relay import Relay
-from services.processor.group_worker import WORKERS, Worker
+from services.processor.dead_queue import DeadQueueConsumer
+from services.processor.delivery_queue import QUEUES, DeliveryQueue
+from services.processor.due_worker import DueWorker
+from services.processor.event_relay import EventRelay
+from services.processor.group_worker import WORKERS, GroupWorker
 from services.processor.metrics import ProcessorMetrics
-from services.processor.polling_loop import Loop
-from services.processor.retry_nudges import Nudges
-from shared.actions.due_rows import Work
-from shared.actions.failures import Failing
-from shared.actions.follow_up_context import Means
-from shared.actions.follow_up_worker import FollowUps
-from shared.actions.metrics import FollowUpMetrics, WorkMetrics
-from shared.actions.webhook_groups import Groups
+from services.processor.polling_loop import PollingLoop
+from services.processor.retry_nudges import RetryNudges
+from shared.actions.due_rows import DueRows
+from shared.actions.failures import FailureRecorder
+from shared.actions.follow_up_context import FollowUpContext
+from shared.actions.follow_up_worker import FollowUpWorker
+from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
+from shared.actions.webhook_groups import WebhookGroups
 from shared.broker.connect import keep_connected
 from shared.broker.consumer import Consumer
 from shared.broker.publisher import Publisher
@@ -29,11 +29,11 @@ from shared.crypto import KeyRing
 from shared.graph.client import open_graph
 from shared.process import crash_points
 from shared.process.health import Health, serve_health
-from shared.process.lifecycle import FIRST_LOOK_SECONDS, Stop, run, running
+from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.groups import hex_bytes, load
 from shared.settings.processor import ProcessorSettings
-from shared.store.pool import look, open_pool
+from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
 
@@ -48,14 +48,14 @@ async def main(stop: Stop) -> None:
         crash_points.arm(settings.crash_at)
     registry = open_registry()
     metrics = ProcessorMetrics(registry)
-    work_metrics = WorkMetrics(registry)
+    work_metrics = IntakeMetrics(registry)
     health = Health(registry)
     broker, publishing, consuming, database = map(
         health.dependency, ("broker", "publisher", "consumer", "database")
     )
     health.needs = [[database]]  # without the broker it still works what rests in the database
     ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
-    intake = Intake(broker, metrics)
+    intake = DeliveryQueue(broker, metrics)
     publisher = Publisher(publishing)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -66,26 +66,29 @@ async def main(stop: Stop) -> None:
         tokens = KeyRing(
             hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
         )
-        failing = Failing(settings.retry_seconds, work_metrics)
-        groups = Groups(pool, ring, failing, work_metrics)
-        nudges = Nudges(publisher, metrics)
-        due_work = DueWork(pool, Work(pool, ring, groups, failing), nudges)
-        due = Loop("due", due_work.work_once, seconds=2.0)
-        relaying = Relay(pool, ring, publisher, Cache(redis, registry), metrics)
-        relay = Loop("relay", relaying.work_once, seconds=1.0)
-        fuse = Fuse(pool, ring, work_metrics)
-        follow_ups = FollowUps(
-            Means(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
+        recorder = FailureRecorder(settings.retry_seconds, work_metrics)
+        groups = WebhookGroups(pool, ring, recorder, work_metrics)
+        nudges = RetryNudges(publisher, metrics)
+        due_work = DueWorker(pool, DueRows(pool, ring, groups, recorder), nudges)
+        due = PollingLoop("due", due_work.work_once, seconds=2.0)
+        relaying = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
+        relay = PollingLoop("relay", relaying.work_once, seconds=1.0)
+        dead_queue = DeadQueueConsumer(pool, ring, work_metrics)
+        follow_ups = FollowUpWorker(
+            FollowUpContext(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
         )
         following = [
-            Loop("follow_up", follow_ups.work_once, seconds=2.0) for _ in range(FOLLOW_UP_LOOPS)
+            PollingLoop("follow_up", follow_ups.work_once, seconds=2.0)
+            for _ in range(FOLLOW_UP_LOOPS)
         ]
 
         async def hear(message: AbstractIncomingMessage) -> None:
             for loop in following:
-                await loop.hear(message)
+                await loop.on_nudge(message)
 
-        consumer = Consumer({CHANGES: due.hear, PROVISION: hear, DEAD: fuse.keep}, consuming)
+        consumer = Consumer(
+            {CHANGES: due.on_nudge, PROVISION: hear, DEAD: dead_queue.keep}, consuming
+        )
         connect = partial(
             keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )
@@ -94,11 +97,11 @@ async def main(stop: Stop) -> None:
             connect(publisher.serve, needs=[*waits, EVENTS], dependency=publishing),
             connect(intake.serve, needs=list(QUEUES.values()), dependency=broker),
             connect(consumer.serve, needs=[CHANGES, PROVISION, DEAD], dependency=consuming),
-            database.watch(lambda: look(pool)),
+            database.watch(lambda: ping(pool)),
         ):
             await stack.enter_async_context(running(work, stop))
-        await stop.wait_for(broker.seen, database.seen, seconds=FIRST_LOOK_SECONDS)
-        worker = Worker(intake, groups, nudges, due, relay, metrics)
+        await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
+        worker = GroupWorker(intake, groups, nudges, due, relay, metrics)
         for _ in range(WORKERS):
             working = running(worker.run(), stop, finish=intake.close)
             await stack.enter_async_context(working)

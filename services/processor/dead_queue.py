@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from shared.actions.metrics import WorkMetrics
+from shared.actions.metrics import IntakeMetrics
 from shared.broker.topology import WORK_QUEUES
 from shared.crypto import KeyRing
 from shared.domain.retries import Blame
@@ -19,8 +19,8 @@ log = structlog.get_logger()
 _REASON = re.compile(r"[a-z_]{1,32}")
 
 
-class Fuse:
-    def __init__(self, pool: Pool, ring: KeyRing, metrics: WorkMetrics) -> None:
+class DeadQueueConsumer:
+    def __init__(self, pool: Pool, ring: KeyRing, metrics: IntakeMetrics) -> None:
         self._pool = pool
         self._ring = ring
         self._metrics = metrics
@@ -33,10 +33,10 @@ class Fuse:
             is_new = await dead_letters.add_envelope(
                 conn, self._ring, message.body, f"given up: {reason} in {queue}", blame
             )
-        crash_point("fuse.kept")
+        crash_point("dead_queue.stored")
         if is_new:
             self._metrics.dead_letters.labels("envelope", blame).inc()
-        log.error("envelope.dead", queue=queue, reason=reason)
+        log.error("message.dead", queue=queue, reason=reason)
 
 
 def _death(header: Any) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from services.processor.metrics import ProcessorMetrics
-from shared.broker.connect import unless_link_is_lost
+from shared.broker.connect import ignoring_broker_loss
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
 from shared.process.health import Dependency
@@ -30,7 +30,7 @@ PREFETCH: dict[Lane, int] = {"fast": 64, "slow": 16}
 QUEUES: dict[Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
 #: How long deliveries are held while they cannot be stored; the broker's own limit is 30 minutes
 #: (rabbitmq.com/docs/consumers#acknowledgement-timeout), and it would close the channel for us.
-HOLD_SECONDS = 20 * 60
+MAX_UNACKED_SECONDS = 20 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,17 @@ class Delivery:
     webhooks: Sequence[Webhook]
 
     @property
-    def was_tried(self) -> bool:
+    def was_redelivered(self) -> bool:
         """Handed out before: whoever had it may have died of it."""
         return bool(self.message.redelivered)
 
     async def ack(self) -> None:
         """Settle this delivery alone."""
-        with unless_link_is_lost():
+        with ignoring_broker_loss():
             await self.message.ack()
 
 
-class Intake:
+class DeliveryQueue:
     """Deliveries wait here, bounded by the prefetch, until a worker takes a group of them."""
 
     def __init__(self, dependency: Dependency, metrics: ProcessorMetrics) -> None:
@@ -62,7 +62,7 @@ class Intake:
         self._changed = asyncio.Event()
         self._held = 0
         self._hold_ends: asyncio.TimerHandle | None = None
-        self._give_back = asyncio.Event()
+        self._returning = asyncio.Event()
         self._is_closed = False
 
     async def serve(self, amqp: AbstractConnection) -> None:
@@ -70,11 +70,11 @@ class Intake:
 
         What is unsettled then goes back to the broker.
         """
-        self._give_back.clear()
+        self._returning.clear()
         channels = [await self._consume(amqp, lane) for lane in QUEUES]
         self._dependency.mark(up=True)
         ends = [asyncio.ensure_future(channel.closed()) for channel in channels]
-        ends.append(asyncio.ensure_future(self._give_back.wait()))
+        ends.append(asyncio.ensure_future(self._returning.wait()))
         try:
             await asyncio.wait(ends, return_when="FIRST_COMPLETED")
         finally:
@@ -87,9 +87,9 @@ class Intake:
                 self._hold_ends.cancel()
             self._metrics.unknown_version.set(0)
 
-    def give_back(self) -> None:
+    def return_all(self) -> None:
         """Return everything unsettled to the broker, by a new channel."""
-        self._give_back.set()
+        self._returning.set()
 
     async def take(self) -> list[Delivery]:
         """The next group, fast lane first; waits for one delivery. Empty once closed."""
@@ -130,7 +130,7 @@ class Intake:
 
         # A broker that cancels the consumer (its queue was deleted) says so once, and never again.
         underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda *_: self.give_back())
+        underlay.on_consumer_cancel_callbacks.add(lambda *_: self.return_all())
         await queue.consume(deliver)
         return channel
 
@@ -139,7 +139,7 @@ class Intake:
             webhooks = decode_bundle(message.body)
         except BrokenEnvelope:
             log.error("bundle.broken", queue=QUEUES[lane])
-            with unless_link_is_lost():
+            with ignoring_broker_loss():
                 await message.reject(requeue=False)  # to the queue `dead`, bytes and all
             return
         except UnknownVersion:
@@ -155,4 +155,4 @@ class Intake:
         log.critical("bundle.unknown_version", queue=QUEUES[lane], count=self._held)
         if self._held == 1:
             loop = asyncio.get_running_loop()
-            self._hold_ends = loop.call_later(HOLD_SECONDS, self.give_back)
+            self._hold_ends = loop.call_later(MAX_UNACKED_SECONDS, self.return_all)

@@ -16,7 +16,7 @@ from shared.crypto import KeyRing, Undecryptable
 from shared.messages import encode_event
 from shared.process.crash_points import crash_point
 from shared.store import events
-from shared.store.events import Due
+from shared.store.events import LeasedEvent
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ PUBLISH_SECONDS = 10.0
 RESTS = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
 
 
-class Relay:
+class EventRelay:
     def __init__(
         self,
         pool: Pool,
@@ -49,25 +49,25 @@ class Relay:
 
     async def _relay_once(self) -> bool:
         async with transaction(self._pool) as conn:
-            claimed = await events.claim(conn)
-        if not claimed:
+            leased = await events.lease(conn)
+        if not leased:
             return False
-        crash_point("events.claimed")
-        ends = await asyncio.gather(*map(self._publish, claimed))
+        crash_point("events.leased")
+        ends = await asyncio.gather(*map(self._publish, leased))
         crash_point("events.published")
-        await self._keep(claimed, ends)
+        await self._mark(leased, ends)
         crash_point("events.marked")
         for end in ends:
             self._metrics.events.labels(end).inc()
         return "failed" not in ends
 
-    async def _publish(self, due: Due) -> str:
+    async def _publish(self, due: LeasedEvent) -> str:
         if due.revision is not None and due.waba_id is not None:
-            await self._cache.forget(
+            await self._cache.invalidate(
                 "waba", due.waba_id
             )  # a connection changed, and it is committed
         try:
-            event = events.opened(due, self._ring)
+            event = events.unseal(due, self._ring)
             await self._publisher.publish(
                 event.type,
                 encode_event(event),
@@ -84,9 +84,9 @@ class Relay:
             return "failed"
         return "routed"
 
-    async def _keep(self, claimed: Sequence[Due], ends: Sequence[str]) -> None:
+    async def _mark(self, leased: Sequence[LeasedEvent], ends: Sequence[str]) -> None:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
-        for event, end in zip(claimed, ends, strict=True):
+        for event, end in zip(leased, ends, strict=True):
             ids[end].append(event.id)
         async with transaction(self._pool) as conn:
             await events.mark_published(

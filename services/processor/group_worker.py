@@ -6,14 +6,14 @@ from typing import Any
 
 import structlog
 
-from services.processor.delivery_queue import HOLD_SECONDS, Delivery, Intake
+from services.processor.delivery_queue import MAX_UNACKED_SECONDS, Delivery, DeliveryQueue
 from services.processor.metrics import ProcessorMetrics
-from services.processor.polling_loop import Loop
-from services.processor.retry_nudges import Nudges
-from shared.actions.webhook_groups import Groups
+from services.processor.polling_loop import PollingLoop
+from services.processor.retry_nudges import RetryNudges
+from shared.actions.webhook_groups import WebhookGroups
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
-from shared.store.errors import is_held_up, is_infrastructure
+from shared.store.errors import is_infrastructure, is_lock_timeout
 
 log = structlog.get_logger()
 
@@ -23,14 +23,14 @@ WORKERS = 2
 _PAUSES = (0.1, 0.5, 1.0, 2.0)
 
 
-class Worker:
+class GroupWorker:
     def __init__(
         self,
-        intake: Intake,
-        groups: Groups,
-        nudges: Nudges,
-        due: Loop,
-        relay: Loop,
+        intake: DeliveryQueue,
+        groups: WebhookGroups,
+        nudges: RetryNudges,
+        due: PollingLoop,
+        relay: PollingLoop,
         metrics: ProcessorMetrics,
     ) -> None:
         self._intake = intake
@@ -43,15 +43,15 @@ class Worker:
     async def run(self) -> None:
         """Work until the intake is closed."""
         while group := await self._intake.take():
-            fresh = [d for d in group if not d.was_tried]
-            tried = [d for d in group if d.was_tried]
+            fresh = [d for d in group if not d.was_redelivered]
+            tried = [d for d in group if d.was_redelivered]
             if fresh:
-                await self._settle(fresh, self._groups.store)
-                self._relay.nudge()
+                await self._store_and_ack(fresh, self._groups.store)
+                self._relay.wake()
             if tried:
-                await self._settle(tried, self._groups.lay_down)
+                await self._store_and_ack(tried, self._groups.store_unsplit)
 
-    async def _settle(
+    async def _store_and_ack(
         self,
         deliveries: Sequence[Delivery],
         keep: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Nudge]]],
@@ -61,10 +61,10 @@ class Worker:
         The servers' troubles are waited out, nothing counted. A group that is held up again and
         again, by somebody's lock on what some of it needs, is laid down: the others go on.
         """
-        crash_point("delivery.taken")
+        crash_point("delivery.received")
         arrived = [(w, d.lane) for d in deliveries for w in d.webhooks]
         loop = asyncio.get_running_loop()
-        until = loop.time() + HOLD_SECONDS
+        until = loop.time() + MAX_UNACKED_SECONDS
         tries = 0
         while True:
             try:
@@ -75,16 +75,16 @@ class Worker:
                     raise
                 self._metrics.interrupted.inc()
                 log.warning("group.interrupted", count=len(arrived), exc_info=error)
-                if is_held_up(error) and tries:
-                    keep = self._groups.lay_down
+                if is_lock_timeout(error) and tries:
+                    keep = self._groups.store_unsplit
             if loop.time() > until:
-                self._intake.give_back()
+                self._intake.return_all()
                 return
             await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
             tries += 1
         crash_point("group.committed")
-        if keep == self._groups.lay_down:
-            self._due.nudge()
+        if keep == self._groups.store_unsplit:
+            self._due.wake()
         await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()

@@ -11,7 +11,7 @@ from shared.store.errors import is_infrastructure
 log = structlog.get_logger()
 
 
-class Loop:
+class PollingLoop:
     """`work` takes one claim or step and says whether there may be more at once; `seconds` pass
     between two askings otherwise. The servers' errors are waited out, any other ends the loop."""
 
@@ -19,25 +19,25 @@ class Loop:
         self._interrupted = f"{name}.interrupted"
         self._work = work
         self._seconds = seconds
-        self._nudged = asyncio.Event()
+        self._woken = asyncio.Event()
         self._is_stopping = False
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """There may be something: ask at once."""
-        self._nudged.set()
+        self._woken.set()
 
-    async def hear(self, _: AbstractIncomingMessage) -> None:
+    async def on_nudge(self, _: AbstractIncomingMessage) -> None:
         """A nudge came home: whatever it was for, the rows say what is due."""
-        self._nudged.set()
+        self._woken.set()
 
     def stop(self) -> None:
         """Claim no more; `run` returns after what it holds."""
         self._is_stopping = True
-        self._nudged.set()
+        self._woken.set()
 
     async def run(self) -> None:
         while not self._is_stopping:
-            self._nudged.clear()
+            self._woken.clear()
             try:
                 if await self._work():
                     continue
@@ -46,6 +46,6 @@ class Loop:
                     raise
                 log.warning(self._interrupted, exc_info=error)
             try:
-                await asyncio.wait_for(self._nudged.wait(), self._seconds)
+                await asyncio.wait_for(self._woken.wait(), self._seconds)
             except TimeoutError:
                 continue

@@ -12,7 +12,7 @@ from shared.process.crash_points import crash_point
 SEND_SECONDS = 1.0
 
 
-class Nudges:
+class RetryNudges:
     def __init__(self, publisher: Publisher, metrics: ProcessorMetrics) -> None:
         self._publisher = publisher
         self._metrics = metrics

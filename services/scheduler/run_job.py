@@ -9,10 +9,11 @@ import asyncpg
 import structlog
 from aio_pika.exceptions import AMQPError
 
-from shared.broker.connect import LinkLost
+from shared.broker.connect import BrokerLost
 from shared.crypto import Undecryptable
+from shared.errors import StartupRefused
 from shared.process import telemetry
-from shared.process.lifecycle import EXIT_REFUSED, Refusal
+from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.errors import is_infrastructure
 
 log = structlog.get_logger()
@@ -31,7 +32,7 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
     telemetry.configure(job)
     try:
         asyncio.run(work)
-    except Refusal as refusal:
+    except StartupRefused as refusal:
         for fault in refusal.faults:
             log.critical("job.refused", fault=fault)
         sys.exit(EXIT_REFUSED)
@@ -42,6 +43,6 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
         is_away = is_infrastructure(error)
         log.critical("job.failed", fault=UNREACHABLE if is_away else None, exc_info=True)
         sys.exit(1)
-    except (OSError, TimeoutError, AMQPError, LinkLost) as error:
+    except (OSError, TimeoutError, AMQPError, BrokerLost) as error:
         log.critical("job.failed", fault=UNREACHABLE, error=type(error).__qualname__)
         sys.exit(1)

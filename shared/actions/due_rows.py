@@ -7,18 +7,18 @@ from datetime import timedelta
 import orjson
 import structlog
 
-from shared.actions.connection_state import take_in
-from shared.actions.failures import Failing, Failure
-from shared.actions.webhook_groups import IMPATIENT, Groups
+from shared.actions.connection_state import apply_effects
+from shared.actions.failures import Failure, FailureRecorder
+from shared.actions.webhook_groups import SHORT_LOCK_TIMEOUT, WebhookGroups
 from shared.crypto import KeyRing
-from shared.domain.account_changes import tell
+from shared.domain.account_changes import read_change
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store import due, events
-from shared.store.due import Claim, Claimed
-from shared.store.errors import is_held_up, is_infrastructure
+from shared.store.due import Lease, LeasedRows
+from shared.store.errors import is_infrastructure, is_lock_timeout
 from shared.store.intake import changes, webhooks
-from shared.store.intake.changes import Tried
+from shared.store.intake.changes import LeasedChange
 from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
@@ -30,15 +30,17 @@ class ContentLost(Exception):
     code = "content_lost"
 
 
-class Work:
+class DueRows:
     """Safe to be done by many processes at once: each row is claimed by one of them."""
 
-    def __init__(self, pool: Pool, ring: KeyRing, groups: Groups, failing: Failing) -> None:
+    def __init__(
+        self, pool: Pool, ring: KeyRing, groups: WebhookGroups, recorder: FailureRecorder
+    ) -> None:
         self._pool = pool
         self._ring = ring
         self._groups = groups
-        self._failing = failing
-        self._held: Claimed | None = None
+        self._recorder = recorder
+        self._held: LeasedRows | None = None
 
     async def work_once(self, *, overdue: timedelta = timedelta(0)) -> tuple[int, list[Nudge]]:
         """Work one claim of each kind; how many rows they held (none: nothing is due), and nudges
@@ -53,39 +55,39 @@ class Work:
         nudges: list[Nudge] = []
         for kind in due.WEBHOOK_KINDS:
             async with transaction(self._pool) as conn:
-                self._held = claimed = await due.claim(conn, kind, overdue=overdue)
-            if claimed.claims:
-                crash_point("due.claimed")
-                nudges += await self._work(claimed)
+                self._held = leased = await due.lease(conn, kind, overdue=overdue)
+            if leased.leases:
+                crash_point("due.leased")
+                nudges += await self._work(leased)
             self._held = None
-            worked += len(claimed.claims)
+            worked += len(leased.leases)
         return worked, nudges
 
-    async def _work(self, claimed: Claimed) -> list[Nudge]:
-        kind = claimed.kind
+    async def _work(self, leased: LeasedRows) -> list[Nudge]:
+        kind = leased.kind
         try:
             if kind == "fresh":
-                return await self._groups.split_laid_down(claimed.claims)
-            [claim] = claimed.claims
-            if self._failing.is_exhausted(claim):
-                return await self._bury(claimed, claim)
+                return await self._groups.split_stored(leased.leases)
+            [lease] = leased.leases
+            if self._recorder.is_exhausted(lease):
+                return await self._give_up(leased, lease)
             if kind == "tried":
-                return await self._groups.split_laid_down([claim])
-            return await self._try_change(claim)
+                return await self._groups.split_stored([lease])
+            return await self._try_change(lease)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) or is_infrastructure(error):
-                log.warning("due.handed_back", count=len(claimed.claims), exc_info=error)
+                log.warning("due.released", count=len(leased.leases), exc_info=error)
                 with suppress(Exception):
                     await self._hand_back()
-            if is_held_up(error) and self._held is None:
+            if is_lock_timeout(error) and self._held is None:
                 return []
             raise
 
-    async def _try_change(self, claim: Claim) -> list[Nudge]:
+    async def _try_change(self, lease: Lease) -> list[Nudge]:
         failures: list[Failure] = []
         async with transaction(self._pool) as conn:
-            await conn.execute(IMPATIENT)
-            tried = await changes.load(conn, claim)
+            await conn.execute(SHORT_LOCK_TIMEOUT)
+            tried = await changes.load_leased(conn, lease)
             if tried is None:
                 return []
             try:
@@ -94,35 +96,35 @@ class Work:
             except Exception as error:
                 if is_infrastructure(error):
                     raise
-                failures.append(await self._failing.fail_change(conn, claim, error))
+                failures.append(await self._recorder.fail_change(conn, lease, error))
             else:
-                await changes.process(conn, tried.id)
-                await webhooks.settle(conn, {tried.webhook_id: 1})
+                await changes.mark_processed(conn, tried.id)
+                await webhooks.close_changes(conn, {tried.webhook_id: 1})
                 if tried.organization_id:
-                    await events.add_of_changes(conn, [tried.id])
-            crash_point("change.settling")
-        crash_point("change.settled")
-        return self._failing.tell(failures)
+                    await events.add_for_changes(conn, [tried.id])
+            crash_point("change.processing")
+        crash_point("change.processed")
+        return self._recorder.report(failures)
 
-    async def _apply(self, conn: Conn, tried: Tried) -> None:
+    async def _apply(self, conn: Conn, tried: LeasedChange) -> None:
         if tried.content is None:
             raise ContentLost
         content = changes.open_content(self._ring, tried.id, tried.content)
-        if telling := tell(orjson.loads(content), tried.received_at):
-            await take_in(conn, [telling])
+        if effects := read_change(orjson.loads(content), tried.received_at):
+            await apply_effects(conn, [effects])
 
-    async def _bury(self, claimed: Claimed, claim: Claim) -> list[Nudge]:
-        kind, last = claimed.kind, Claim(claim.id, claim.attempts - 1)
+    async def _give_up(self, leased: LeasedRows, lease: Lease) -> list[Nudge]:
+        kind, last = leased.kind, Lease(lease.id, lease.attempts - 1)
         async with transaction(self._pool) as conn:
-            await due.hand_back(conn, claimed)  # a burial is no try
+            await due.release(conn, leased)  # a burial is no try
             if kind == "change":
-                failures = await self._failing.bury_change(conn, last)
+                failures = await self._recorder.give_up_change(conn, last)
             else:
-                failures = await self._failing.bury_webhook(conn, last)
-        return self._failing.tell(failures)
+                failures = await self._recorder.give_up_webhook(conn, last)
+        return self._recorder.report(failures)
 
     async def _hand_back(self) -> None:
         if self._held is not None:
             async with transaction(self._pool) as conn:
-                await due.hand_back(conn, self._held)
+                await due.release(conn, self._held)
             self._held = None

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import structlog
 
-from shared.actions.metrics import WorkMetrics
-from shared.domain.retries import Blame, Die, decide, describe
+from shared.actions.metrics import IntakeMetrics
+from shared.domain.retries import Blame, GiveUp, decide, describe
 from shared.messages import Nudge
-from shared.store.due import Claim
+from shared.store.due import Lease
 from shared.store.intake import changes, dead_letters, webhooks
 from shared.store.pool import Conn
 
@@ -34,50 +34,50 @@ class Failure:
     error: Exception | None = None
 
 
-class Failing:
+class FailureRecorder:
     """`delays`: the seconds before each retry. What a method returns is to be told after commit."""
 
-    def __init__(self, delays: Sequence[int], metrics: WorkMetrics) -> None:
+    def __init__(self, delays: Sequence[int], metrics: IntakeMetrics) -> None:
         self._delays = delays
         self._metrics = metrics
 
-    def is_exhausted(self, claim: Claim) -> bool:
+    def is_exhausted(self, lease: Lease) -> bool:
         """Whether every try it has was begun before this claim, and the last never finished."""
-        return claim.attempts > len(self._delays) + 1
+        return lease.attempts > len(self._delays) + 1
 
-    async def fail_change(self, conn: Conn, claim: Claim, error: Exception) -> Failure:
+    async def fail_change(self, conn: Conn, lease: Lease, error: Exception) -> Failure:
         """The claimed change is locked by the caller's transaction."""
-        after, blame = self._verdict(error, claim)
-        await changes.fail(conn, claim, describe(error), _timedelta(after))
+        after, blame = self._verdict(error, lease)
+        await changes.fail(conn, lease, describe(error), _timedelta(after))
         if blame is not None:
-            await dead_letters.add_changes(conn, [claim.id], blame)
-        return Failure("change", claim.id, claim.attempts, describe(error), after, blame, error)
+            await dead_letters.add_changes(conn, [lease.id], blame)
+        return Failure("change", lease.id, lease.attempts, describe(error), after, blame, error)
 
-    async def fail_webhook(self, conn: Conn, claim: Claim, error: Exception) -> list[Failure]:
+    async def fail_webhook(self, conn: Conn, lease: Lease, error: Exception) -> list[Failure]:
         """Empty, and nothing is done, where the claim is void."""
-        after, blame = self._verdict(error, claim)
-        if not await webhooks.fail(conn, claim, describe(error), _timedelta(after)):
+        after, blame = self._verdict(error, lease)
+        if not await webhooks.fail(conn, lease, describe(error), _timedelta(after)):
             return []
         if blame is not None:
-            await dead_letters.add_webhooks(conn, [claim.id], blame)
-        return [Failure("webhook", claim.id, claim.attempts, describe(error), after, blame, error)]
+            await dead_letters.add_webhooks(conn, [lease.id], blame)
+        return [Failure("webhook", lease.id, lease.attempts, describe(error), after, blame, error)]
 
-    async def bury_change(self, conn: Conn, last: Claim) -> list[Failure]:
+    async def give_up_change(self, conn: Conn, last: Lease) -> list[Failure]:
         """Give up a change whose last try never finished, if it is still as that try left it."""
-        if await changes.load(conn, last) is None:
+        if await changes.load_leased(conn, last) is None:
             return []
         await changes.fail(conn, last, _NEVER_FINISHED, None)
         await dead_letters.add_changes(conn, [last.id], "poison")
         return [Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
-    async def bury_webhook(self, conn: Conn, last: Claim) -> list[Failure]:
+    async def give_up_webhook(self, conn: Conn, last: Lease) -> list[Failure]:
         """Likewise for a webhook."""
         if not await webhooks.fail(conn, last, _NEVER_FINISHED, None):
             return []
         await dead_letters.add_webhooks(conn, [last.id], "poison")
         return [Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
-    def tell(self, failures: Iterable[Failure]) -> list[Nudge]:
+    def report(self, failures: Iterable[Failure]) -> list[Nudge]:
         """Log and count what is committed; the nudges to send."""
         nudges = []
         for one in failures:
@@ -91,9 +91,9 @@ class Failing:
                 nudges.append(Nudge(one.id, one.attempt + 1, one.after))
         return nudges
 
-    def _verdict(self, error: Exception, claim: Claim) -> tuple[int | None, Blame | None]:
-        verdict = decide(error, claim.attempts, self._delays)
-        if isinstance(verdict, Die):
+    def _verdict(self, error: Exception, lease: Lease) -> tuple[int | None, Blame | None]:
+        verdict = decide(error, lease.attempts, self._delays)
+        if isinstance(verdict, GiveUp):
             return None, verdict.blame
         return verdict.after_seconds, None
 

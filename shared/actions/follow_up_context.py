@@ -9,7 +9,7 @@ from shared.store.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class FollowUpContext:
     """`ring` seals tokens and PINs."""
 
     pool: Pool
@@ -18,14 +18,14 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class StepDone:
     """The try's own transaction said what comes next; `what` is for the log."""
 
     what: str
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class PutOff:
     """Try again after so many seconds; `is_try` says whether this one counts."""
 
     after_seconds: float
@@ -33,4 +33,4 @@ class Waits:
     is_try: bool
 
 
-Outcome = Settled | Waits | Blocked
+StepOutcome = StepDone | PutOff | Blocked

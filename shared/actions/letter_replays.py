@@ -11,8 +11,8 @@ from shared.process.crash_points import crash_point
 from shared.store import audit
 from shared.store.intake import dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Letter
-from shared.store.intake.replays import Outcome, Replay, Selection
-from shared.store.intake.webhooks import Arrival
+from shared.store.intake.replays import LetterOutcome, LetterSelection, Replay
+from shared.store.intake.webhooks import WebhookRow
 from shared.store.pool import Conn, Pool, transaction
 
 #: Letters closed in one transaction.
@@ -20,7 +20,7 @@ MAX_STEP = 100
 
 
 async def start(
-    conn: Conn, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
+    conn: Conn, selection: LetterSelection, outcome: LetterOutcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
     """Record what is wanted, who wants it and why; `run` does it."""
@@ -60,13 +60,13 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
     closing = []
     for letter in letters:
         is_replay = replay.outcome == "replayed"
-        if letter.kind == "envelope" and is_replay and not await _lay_down(conn, ring, letter):
+        if letter.kind == "envelope" and is_replay and not await _store_unsplit(conn, ring, letter):
             continue
         closing.append(letter)
     await dead_letters.close(conn, closing, outcome=replay.outcome, replay_id=replay.id)
     if replay.outcome == "discarded":
         discarded = (one.webhook_id for one in closing if one.kind == "change" and one.webhook_id)
-        await webhooks.settle(conn, Counter(discarded))
+        await webhooks.close_changes(conn, Counter(discarded))
     await replays.advance(
         conn,
         replay.id,
@@ -77,12 +77,12 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
     return len(letters)
 
 
-async def _lay_down(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
+async def _store_unsplit(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
     """The webhooks of an envelope, to be split; False if it is no bundle that we can read."""
     try:
         body = await dead_letters.envelope(conn, ring, letter.id)
         found: list[Webhook] = decode_bundle(body or b"")
     except (Undecryptable, BrokenEnvelope, UnknownVersion):
         return False
-    await webhooks.insert(conn, ring, [Arrival(w, "fast", "broker", "unsplit") for w in found])
+    await webhooks.insert(conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in found])
     return True

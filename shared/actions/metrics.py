@@ -6,7 +6,7 @@ _GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
 
 
-class WorkMetrics:
+class IntakeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.webhooks = Counter(
             "porteiro_webhooks_split", "Webhooks that were split", registry=registry
@@ -30,7 +30,7 @@ class WorkMetrics:
             buckets=_GROUP_BUCKETS,
             registry=registry,
         )
-        self.rest_seconds = Histogram(
+        self.stored_seconds = Histogram(
             "porteiro_webhook_stored_seconds",
             "From the door to rest in PostgreSQL",
             buckets=_SECONDS_BUCKETS,

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from shared.actions import connection_state
-from shared.actions.follow_up_context import Means, Outcome, Settled
+from shared.actions.follow_up_context import FollowUpContext, StepDone, StepOutcome
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
-from shared.domain.proof import COEXISTENCE, FINISHES, TokenReport, Unproven, proven_waba
+from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_waba
 from shared.domain.provisioning import Blocked
 from shared.graph.answers import Waba
 from shared.process.crash_points import crash_point
@@ -20,64 +20,64 @@ from shared.store.pool import Conn, transaction
 ENDED = "ended"
 
 
-async def prove(means: Means, one: FollowUp) -> Outcome:
+async def prove(context: FollowUpContext, one: FollowUp) -> StepOutcome:
     """Ask Meta what the onboarding's token is for; then all at once: the proof, the connection's
     owner, its token, and what follows.
 
     A token that proves nothing is dropped, and the onboarding says why.
     """
-    async with transaction(means.pool) as conn:
+    async with transaction(context.pool) as conn:
         onboarding = await onboardings.find(conn, one.subject, organization_id=None)
-        held = await codes.read_token(conn, means.ring, onboarding) if onboarding else None
+        held = await codes.read_token(conn, context.ring, onboarding) if onboarding else None
         if onboarding is None or held is None:
-            await follow_ups.hold(conn, one)
+            await follow_ups.fence(conn, one)
             await follow_ups.end(conn, one)
-            return Settled("nothing_to_prove")
-        connected = await proofs.of(conn, onboarding.organization_id)
+            return StepDone("nothing_to_prove")
+        connected = await proofs.wabas_of(conn, onboarding.organization_id)
     token, expires_at = held
-    report = await means.graph.debug_token(token)
+    report = await context.graph.debug_token(token)
     try:
-        waba = await _reached(means, report, token, onboarding, connected)
-    except Unproven as unproven:
+        waba = await _read_waba(context, report, token, onboarding, connected)
+    except ProofRefused as unproven:
         reason = unproven.reason
         if reason == "session_needed":
             if onboarding.flow == "popup":
                 return Blocked(reason)
             reason = "waba_ambiguous"  # a redirect brings no message
-        async with transaction(means.pool) as conn:
+        async with transaction(context.pool) as conn:
             await _refuse(conn, one, onboarding, reason)
-        return Settled(reason)
+        return StepDone(reason)
     crash_point("onboarding.proving")
-    async with transaction(means.pool) as conn:
-        refused = await _settle(conn, onboarding, waba)
+    async with transaction(context.pool) as conn:
+        refused = await _attribute(conn, onboarding, waba)
         if refused == ENDED:
-            await follow_ups.hold(conn, one)
+            await follow_ups.fence(conn, one)
             await follow_ups.end(conn, one)
-            return Settled(refused)
+            return StepDone(refused)
         if refused is not None:
             await _refuse(conn, one, onboarding, refused)
-            return Settled(refused)
-        await tokens.keep(
+            return StepDone(refused)
+        await tokens.save(
             conn,
-            means.ring,
+            context.ring,
             waba.waba_id,
             token,
             expires_at=report.expires_at or expires_at,
             user_id=report.user_id,
         )
-        await codes.drop_token(conn, onboarding, reason=None)
-        await events.add_of_onboarding(
+        await codes.delete_token(conn, onboarding, reason=None)
+        await events.add_for_onboarding(
             conn, "completed", onboarding, waba_id=waba.waba_id, reason=None
         )
-        await follow_ups.hold(conn, one)
+        await follow_ups.fence(conn, one)
         await follow_ups.end(conn, one)
         await follow_ups.add(conn, "provision", [waba.waba_id])
     crash_point("onboarding.proven")
-    return Settled("proven")
+    return StepDone("proven")
 
 
-async def _reached(
-    means: Means,
+async def _read_waba(
+    context: FollowUpContext,
     report: TokenReport,
     token: str,
     onboarding: Onboarding,
@@ -86,29 +86,29 @@ async def _reached(
     """The WABA as the token reads it. Raises Unproven."""
     waba_id = proven_waba(
         report,
-        app_id=means.graph.app_id,
+        app_id=context.graph.app_id,
         claimed=onboarding.session_waba_id,
         connected=connected,
     )
     try:
-        return await means.graph.read_waba(waba_id, token)
+        return await context.graph.read_waba(waba_id, token)
     except MetaRefused:
-        raise Unproven("waba_not_granted") from None
+        raise ProofRefused("waba_not_granted") from None
     except CustomerMustAct as error:
-        raise Unproven(error.reason) from None
+        raise ProofRefused(error.reason) from None
 
 
-async def _settle(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
+async def _attribute(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
     """None, or why it cannot be: another organization was here first, or its link was closed."""
     await connections.ensure(conn, [waba.waba_id])
     [held] = await connections.lock(conn, [waba.waba_id])
     ours = onboarding.organization_id
-    standing = (await proofs.standing(conn, [waba.waba_id])).get(waba.waba_id, [])
+    standing = (await proofs.valid(conn, [waba.waba_id])).get(waba.waba_id, [])
     before = held.owner
     is_another = before is not None and before.organization_id != ours
     if before and is_another and before.is_proven and before.organization_id in standing:
         return "owned_by_another"
-    is_proven = await connection_state.prove(
+    is_proven = await connection_state.record_proof(
         conn,
         onboarding.tracking_code,
         waba.waba_id,
@@ -129,7 +129,7 @@ async def _settle(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
     now = await onboardings.find(conn, onboarding.tracking_code, organization_id=ours)
     event = now.session_event if now and now.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
-    await connections.begin_anew(conn, waba.waba_id, is_coexistence=is_coexistence)
+    await connections.start_over(conn, waba.waba_id, is_coexistence=is_coexistence)
     # And what the old token's setup waits for, a limit of 72 hours for one, is not for this one.
     await follow_ups.close(conn, ["disconnect", "provision"], waba.waba_id)
     return None
@@ -137,19 +137,19 @@ async def _settle(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
 
 async def _refuse(conn: Conn, one: FollowUp, onboarding: Onboarding, reason: str) -> None:
     """The onboarding stays open: the customer may try again."""
-    await codes.drop_token(conn, onboarding, reason=reason)
-    await events.add_of_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
-    await follow_ups.hold(conn, one)
+    await codes.delete_token(conn, onboarding, reason=reason)
+    await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
+    await follow_ups.fence(conn, one)
     await follow_ups.end(conn, one)
 
 
-async def ask_again(conn: Conn, one: Onboarding) -> None:
+async def request_proof(conn: Conn, one: Onboarding) -> None:
     """Have a token that is held asked about once more: why it was stuck is no more."""
-    await onboardings.note(conn, one, None)
+    await onboardings.set_reason(conn, one, None)
     await follow_ups.add(conn, "prove", [one.tracking_code])
 
 
-async def note_blocked_proof(conn: Conn, tracking_code: str, reason: str) -> None:
+async def record_blocked_proof(conn: Conn, tracking_code: str, reason: str) -> None:
     onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     if onboarding is not None:
-        await onboardings.note(conn, onboarding, reason)
+        await onboardings.set_reason(conn, onboarding, reason)

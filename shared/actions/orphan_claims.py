@@ -7,15 +7,15 @@ from typing import Literal
 from shared.actions import connection_state
 from shared.store import audit
 from shared.store.connections import connections, follow_ups, onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 
-Refused = Literal["no_such_waba", "owned_by_another"]
+ClaimRefusal = Literal["no_such_waba", "owned_by_another"]
 
 
 async def claim(
     conn: Conn, waba_id: str, organization_id: str, *, actor: str, reason: str
-) -> Refused | None:
+) -> ClaimRefusal | None:
     """A WABA that no organization has proven is this one's from now on, with all that came
     meanwhile; audited.
 
@@ -31,7 +31,7 @@ async def claim(
     tracking_code = f"claim-{secrets.token_urlsafe(18)}"
     await organizations.add(conn, organization_id)
     await onboardings.start(
-        conn, Start(organization_id, tracking_code, now + timedelta(hours=1), flow="claim")
+        conn, NewOnboarding(organization_id, tracking_code, now + timedelta(hours=1), flow="claim")
     )
     await audit.add(
         conn,
@@ -40,7 +40,7 @@ async def claim(
         subject=f"{waba_id} for {organization_id}",
         reason=reason,
     )
-    await connection_state.claim(conn, tracking_code, waba_id, now)
+    await connection_state.record_claim(conn, tracking_code, waba_id, now)
     await follow_ups.close(conn, ["disconnect"], waba_id)
     await follow_ups.add(conn, "provision", [waba_id])
     return None

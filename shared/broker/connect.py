@@ -10,8 +10,8 @@ from aio_pika.exceptions import AMQPError
 from yarl import URL
 
 from shared.broker import topology
+from shared.errors import StartupRefused
 from shared.process.health import Dependency
-from shared.process.lifecycle import Refusal
 
 CONNECT_SECONDS = 5
 RECONNECT_SECONDS = 1
@@ -19,12 +19,12 @@ RECONNECT_SECONDS = 1
 HEARTBEAT_SECONDS = 5
 
 
-class LinkLost(Exception):
+class BrokerLost(Exception):
     """The broker is away, or the link to it died; what was under way has an unknown outcome."""
 
 
 @contextmanager
-def stray_cancellation_is_link_lost() -> Iterator[None]:
+def cancellation_as_broker_lost() -> Iterator[None]:
     """aiormq cancels whoever waits on a link it gives up; nobody asked *this task* to stop."""
     try:
         yield
@@ -32,20 +32,20 @@ def stray_cancellation_is_link_lost() -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise LinkLost from None
+        raise BrokerLost from None
 
 
 @contextmanager
-def unless_link_is_lost() -> Iterator[None]:
+def ignoring_broker_loss() -> Iterator[None]:
     """Settle a delivery here: if its channel is gone it comes again, and changes nothing."""
-    with suppress(AMQPError, LinkLost, OSError, RuntimeError), stray_cancellation_is_link_lost():
+    with suppress(AMQPError, BrokerLost, OSError, RuntimeError), cancellation_as_broker_lost():
         yield
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
     """One plain connection; whoever opens it closes it."""
     address = URL(url).update_query(heartbeat=HEARTBEAT_SECONDS)
-    with stray_cancellation_is_link_lost():
+    with cancellation_as_broker_lost():
         return await aio_pika.connect(
             address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
         )
@@ -68,14 +68,14 @@ async def keep_connected(
         try:
             amqp = await connect(url, name)
             try:
-                with stray_cancellation_is_link_lost():
+                with cancellation_as_broker_lost():
                     await topology.check(amqp, needs)
                     await serve(amqp)
             finally:
                 with suppress(Exception):
                     await asyncio.wait_for(amqp.close(), CONNECT_SECONDS)
             dependency.mark(up=False)
-        except Refusal:
+        except StartupRefused:
             raise
         except Exception as error:  # refused, reset, unresolvable, late: the broker is not usable
             dependency.mark(up=False, error=error)

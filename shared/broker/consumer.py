@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from shared.broker.connect import unless_link_is_lost
+from shared.broker.connect import ignoring_broker_loss
 from shared.process.health import Dependency
 
 log = structlog.get_logger()
@@ -17,17 +17,17 @@ PREFETCH = 16
 PAUSE_SECONDS = 2.0
 #: How long a message is held while it cannot be handled; then all of them go back to the broker,
 #: whose own limit is 30 minutes (rabbitmq.com/docs/consumers#acknowledgement-timeout).
-HOLD_SECONDS = 20 * 60
+MAX_UNACKED_SECONDS = 20 * 60
 
 
-Handle = Callable[[AbstractIncomingMessage], Awaitable[None]]
+MessageHandler = Callable[[AbstractIncomingMessage], Awaitable[None]]
 
 
 class Consumer:
     """What handles each queue must be idempotent: it is tried until it succeeds, and a message may
     come again."""
 
-    def __init__(self, handles: Mapping[str, Handle], dependency: Dependency) -> None:
+    def __init__(self, handles: Mapping[str, MessageHandler], dependency: Dependency) -> None:
         self._handles = handles
         self._dependency = dependency
         self._lost = asyncio.Event()
@@ -61,7 +61,7 @@ class Consumer:
 
     async def _deliver(self, queue: str, message: AbstractIncomingMessage) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + HOLD_SECONDS
+        until = loop.time() + MAX_UNACKED_SECONDS
         while loop.time() < until:
             try:
                 await self._handles[queue](message)
@@ -69,7 +69,7 @@ class Consumer:
                 log.warning("message.not_handled", queue=queue, exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
-                with unless_link_is_lost():
+                with ignoring_broker_loss():
                     await message.ack()
                 return
         self._lost.set()

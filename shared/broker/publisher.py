@@ -6,7 +6,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError, PublishError
 
-from shared.broker.connect import LinkLost, stray_cancellation_is_link_lost
+from shared.broker.connect import BrokerLost, cancellation_as_broker_lost
 from shared.broker.topology import WORK
 from shared.process.health import Dependency
 
@@ -65,10 +65,10 @@ class Publisher:
             headers=dict(headers or {}),
         )
         try:
-            with stray_cancellation_is_link_lost():
+            with cancellation_as_broker_lost():
                 to = await self._channel.get_exchange(exchange, ensure=False)
                 await to.publish(message, key, mandatory=True, timeout=timeout)
         except PublishError as error:
             raise Unrouted from error
-        except (AMQPError, LinkLost, OSError, TimeoutError, RuntimeError) as error:
+        except (AMQPError, BrokerLost, OSError, TimeoutError, RuntimeError) as error:
             raise NotPublished from error

@@ -7,7 +7,7 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 
 WORK = "work"
 DEAD = "dead"
@@ -97,10 +97,10 @@ async def check(amqp: AbstractConnection, names: Iterable[str]) -> None:
                 await _declare_queue(amqp, name)
         except ChannelNotFoundEntity:
             faults.append(f"{what} {name} is missing: run `porteiro topology`")
-        except Refusal as refusal:
+        except StartupRefused as refusal:
             faults += refusal.faults
     if faults:
-        raise Refusal(faults)
+        raise StartupRefused(faults)
 
 
 async def _declare_queue(amqp: AbstractConnection, name: str) -> None:
@@ -108,7 +108,7 @@ async def _declare_queue(amqp: AbstractConnection, name: str) -> None:
         async with amqp.channel() as channel:
             await channel.declare_queue(name, durable=True, arguments=queue_arguments(name))
     except ChannelPreconditionFailed as error:
-        raise Refusal([_difference(f"queue {name}", error)]) from None
+        raise StartupRefused([_difference(f"queue {name}", error)]) from None
 
 
 async def _declare_exchange(amqp: AbstractConnection, name: str, kind: str) -> None:
@@ -116,7 +116,7 @@ async def _declare_exchange(amqp: AbstractConnection, name: str, kind: str) -> N
         async with amqp.channel() as channel:
             await channel.declare_exchange(name, kind, durable=True)
     except ChannelPreconditionFailed as error:
-        raise Refusal([_difference(f"exchange {name}", error)]) from None
+        raise StartupRefused([_difference(f"exchange {name}", error)]) from None
 
 
 def _difference(what: str, error: ChannelPreconditionFailed) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.domain.facts import Fact, Name, live
+from shared.domain.facts import Fact, FactName, live_facts
 from shared.domain.splitting import ID, NAME, as_id
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ _HISTORY_DECLINED = 2593109
 _DIGITS = re.compile(r"[0-9]{5,20}", re.ASCII)
 
 
-class Untellable(Exception):
+class UnreadableChange(Exception):
     """A change that must have an effect and cannot: the text says what is missing, never a value.
 
     Permanent: the same change will never be readable.
@@ -36,13 +36,13 @@ class Untellable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberRef:
     digits: str
     phone_number_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ChangeEffects:
     """What one change tells.
 
     `is_waba` is False where the id may be something else's: its facts wait until another change
@@ -51,12 +51,12 @@ class Telling:
 
     waba_id: str
     facts: tuple[Fact, ...] = ()
-    number: Number | None = None
+    number: NumberRef | None = None
     tracking_code: str | None = None
     is_waba: bool = True
 
 
-def tell(change: Json, received_at: datetime) -> Telling | None:
+def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
     """What a change (its content, see splitting) tells; None where it has no effect.
 
     Raises Untellable.
@@ -72,10 +72,10 @@ def tell(change: Json, received_at: datetime) -> Telling | None:
         return None
     number, facts = _number(field, value, at)
     facts += [Fact(name, told, at) for name, told in _plain_facts(field, value)]
-    return Telling(waba_id, tuple(facts), number, is_waba=False)
+    return ChangeEffects(waba_id, tuple(facts), number, is_waba=False)
 
 
-def _account_update(entry: Json, value: Json, at: datetime) -> Telling | None:
+def _account_update(entry: Json, value: Json, at: datetime) -> ChangeEffects | None:
     event = value.get("event")
     read = _EVENTS.get(event) if isinstance(event, str) else None
     if read is None:
@@ -84,12 +84,12 @@ def _account_update(entry: Json, value: Json, at: datetime) -> Telling | None:
     info = info if isinstance(info, dict) else {}
     waba_id = as_id(info.get("waba_id")) if info else as_id(entry.get("id"))
     if waba_id is None:
-        raise Untellable("names no WABA")
+        raise UnreadableChange("names no WABA")
     facts = read(value, at)
     if (business := as_id(info.get("owner_business_id"))) is not None:
         facts.append(Fact("owner_business", business, at))
     code = entry.get("tracking_code")
-    return Telling(
+    return ChangeEffects(
         waba_id,
         tuple(facts),
         tracking_code=code if isinstance(code, str) else None,
@@ -108,11 +108,11 @@ def _sent_at(time: object, received_at: datetime) -> datetime:
 _Read = Callable[[Json, datetime], list[Fact]]
 
 
-def _always(name: Name, told: str) -> _Read:
+def _always(name: FactName, told: str) -> _Read:
     return lambda _, at: [Fact(name, told, at)]
 
 
-def _named(name: Name, *path: str) -> _Read:
+def _named(name: FactName, *path: str) -> _Read:
     """The value at `path`; of a list its first. Nothing is told where it is no plain name."""
 
     def read(value: Json, at: datetime) -> list[Fact]:
@@ -147,8 +147,8 @@ def _ban(value: Json, at: datetime) -> list[Fact]:
 _BANS = {"SCHEDULE_FOR_DISABLE": "scheduled", "DISABLE": "disabled", "REINSTATE": "none"}
 
 _EVENTS: dict[str, _Read] = {
-    "PARTNER_ADDED": lambda _, at: live(at),
-    "PARTNER_APP_INSTALLED": lambda _, at: live(at),
+    "PARTNER_ADDED": lambda _, at: live_facts(at),
+    "PARTNER_APP_INSTALLED": lambda _, at: live_facts(at),
     "PARTNER_REMOVED": _removed,
     "PARTNER_APP_UNINSTALLED": _always("app", "uninstalled"),
     "ACCOUNT_OFFBOARDED": _always("phone_link", "offboarded"),
@@ -175,9 +175,9 @@ _BY_PARTNER = frozenset(
 )
 
 
-def _plain_facts(field: str, value: Json) -> list[tuple[Name, str]]:
+def _plain_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
     info = value.get("alert_info")
-    told: list[tuple[Name, object]] = {
+    told: list[tuple[FactName, object]] = {
         "account_review_update": [("review", value.get("decision"))],
         "account_alerts": [
             ("alert", (info if isinstance(info, dict) else value).get("alert_type"))
@@ -189,14 +189,14 @@ def _plain_facts(field: str, value: Json) -> list[tuple[Name, str]]:
     return [(name, plain) for name, found in told if (plain := _plain(found))]
 
 
-def _number(field: str, value: Json, at: datetime) -> tuple[Number | None, list[Fact]]:
+def _number(field: str, value: Json, at: datetime) -> tuple[NumberRef | None, list[Fact]]:
     """Account fields name a number by its digits alone, coexistence fields by its id too."""
     metadata = value.get("metadata")
     of = metadata if isinstance(metadata, dict) else value
     digits = "".join(filter(str.isdigit, str(of.get("display_phone_number", ""))))
     if not _DIGITS.fullmatch(digits):
         return None, []
-    told: dict[str, tuple[Name, object]] = {
+    told: dict[str, tuple[FactName, object]] = {
         "phone_number_name_update": ("name", value.get("decision")),
         "phone_number_quality_update": ("quality", value.get("event")),
         "security": ("pin", value.get("event")),
@@ -204,7 +204,7 @@ def _number(field: str, value: Json, at: datetime) -> tuple[Number | None, list[
     }
     name, found = told.get(field, ("history", None))
     plain = _plain(found)
-    number = Number(digits, as_id(of.get("phone_number_id")))
+    number = NumberRef(digits, as_id(of.get("phone_number_id")))
     return number, [Fact(name, plain, at, digits)] if plain else []
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Literal
 
-Name = Literal[
+FactName = Literal[
     "shared",
     "app",
     "phone_link",
@@ -51,7 +51,7 @@ COMPLETE = "complete"
 class Fact:
     """`at` is when Meta sent it, never later than we received it. `digits`: of which number."""
 
-    name: Name
+    name: FactName
     value: str
     at: datetime
     digits: str = ""
@@ -67,14 +67,14 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ConnectionStatus:
     """A state, and the fact that decided it (None: nothing is amiss)."""
 
     state: State
     reason: str | None = None
 
 
-def live(at: datetime) -> list[Fact]:
+def live_facts(at: datetime) -> list[Fact]:
     """A share, an installation or a proof: whichever of them Meta sends, all of it holds."""
     return [Fact("shared", "shared", at), Fact("app", "installed", at),
             Fact("phone_link", "linked", at)]  # fmt: skip
@@ -88,9 +88,9 @@ def with_takedown(facts: Iterable[Fact]) -> list[Fact]:
     return told + [Fact("takedown", fact.value, fact.at) for fact in ends]
 
 
-def merge(*told: Iterable[Fact]) -> dict[tuple[Name, str], Fact]:
+def merge(*told: Iterable[Fact]) -> dict[tuple[FactName, str], Fact]:
     """By name and digits the fact that holds: commutative, associative and idempotent."""
-    holding: dict[tuple[Name, str], Fact] = {}
+    holding: dict[tuple[FactName, str], Fact] = {}
     for fact in chain(*told):
         known = holding.setdefault((fact.name, fact.digits), fact)
         if fact.rank > known.rank:
@@ -98,7 +98,7 @@ def merge(*told: Iterable[Fact]) -> dict[tuple[Name, str], Fact]:
     return holding
 
 
-def standing(facts: Mapping[Name, Fact], *, is_owned: bool) -> Standing:
+def status_of(facts: Mapping[FactName, Fact], *, is_owned: bool) -> ConnectionStatus:
     """The state that follows from the facts that hold of the connection itself.
 
     A takedown comes before the question whose it is: what is gone cannot be claimed. Active is what
@@ -109,25 +109,25 @@ def standing(facts: Mapping[Name, Fact], *, is_owned: bool) -> Standing:
         return down
     reason = "ban_scheduled" if told.get("ban") == "scheduled" else None
     if not is_owned:
-        return Standing("orphan", reason)
+        return ConnectionStatus("orphan", reason)
     setup, takedown = facts.get("setup"), facts.get("takedown")
     if setup is None or (takedown is not None and takedown.at >= setup.at):
-        return Standing("provisioning", reason)
+        return ConnectionStatus("provisioning", reason)
     if setup.value == COMPLETE:
-        return Standing("active", reason)
-    return Standing("provisioning", setup.value)
+        return ConnectionStatus("active", reason)
+    return ConnectionStatus("provisioning", setup.value)
 
 
-def _down(told: Mapping[Name, str]) -> Standing | None:
+def _down(told: Mapping[FactName, str]) -> ConnectionStatus | None:
     if "deleted" in told:
-        return Standing("disconnected", "deleted")
+        return ConnectionStatus("disconnected", "deleted")
     if told.get("ban") == "disabled":
-        return Standing("disabled", "banned")
+        return ConnectionStatus("disabled", "banned")
     for name in _LINKS:
         if (found := told.get(name, _LIVE[name])) != _LIVE[name]:
             is_offboarded = found == "offboarded"
-            return Standing("offboarded" if is_offboarded else "disconnected", found)
+            return ConnectionStatus("offboarded" if is_offboarded else "disconnected", found)
     return None
 
 
-_LINKS: tuple[Name, ...] = ("shared", "app", "phone_link")
+_LINKS: tuple[FactName, ...] = ("shared", "app", "phone_link")

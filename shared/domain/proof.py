@@ -21,7 +21,7 @@ FINISHES = frozenset(
 )
 
 
-class Unproven(Exception):
+class ProofRefused(Exception):
     """The token proves nothing yet; `reason` is a word of shared/domain/remedies.py."""
 
     def __init__(self, reason: str) -> None:
@@ -54,16 +54,16 @@ def proven_waba(
     the browser's message is needed to tell which.
     """
     if report.app_id != app_id:
-        raise Unproven("wrong_app")
+        raise ProofRefused("wrong_app")
     if not report.is_valid:
-        raise Unproven("token_invalid")
+        raise ProofRefused("token_invalid")
     if SCOPE not in report.scopes:
-        raise Unproven("permission_missing")
+        raise ProofRefused("permission_missing")
     if claimed is not None:
         if report.wabas is not None and claimed not in report.wabas:
-            raise Unproven("waba_not_granted")
+            raise ProofRefused("waba_not_granted")
         return claimed
     for wabas in (report.wabas or frozenset(), (report.wabas or frozenset()) - set(connected)):
         if len(wabas) == 1:
             return next(iter(wabas))
-    raise Unproven("waba_not_granted" if report.wabas == frozenset() else "session_needed")
+    raise ProofRefused("waba_not_granted" if report.wabas == frozenset() else "session_needed")

@@ -26,11 +26,11 @@ SYNCS: tuple[StepName, ...] = ("sync_contacts", "sync_history")
 #: this they are asked for anyway, for Meta repeats a webhook for 7 days but a sync never.
 SYNC_ANYWAY = timedelta(hours=20)
 #: A webhook of the share itself may be some hours older than the proof.
-HEARD_BEFORE = timedelta(days=1)
+WEBHOOK_BEFORE_PROOF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class PhoneNumber:
     """A number as Meta tells it; one that is also on the WhatsApp Business app is never registered
     by us."""
 
@@ -54,7 +54,7 @@ class AwaitWebhook:
 
 
 def next_step(
-    numbers: Sequence[Number], done: Collection[Step], *, webhooks_arrive: bool
+    numbers: Sequence[PhoneNumber], done: Collection[Step], *, webhooks_arrive: bool
 ) -> Step | AwaitWebhook | None:
     """The first step that is not done; None when all are. `numbers` count once they were read."""
     for step in _plan(numbers):
@@ -64,7 +64,7 @@ def next_step(
     return None
 
 
-def _plan(numbers: Sequence[Number]) -> Iterator[Step]:
+def _plan(numbers: Sequence[PhoneNumber]) -> Iterator[Step]:
     yield Step("read_numbers")
     yield Step("subscribe")
     for number in numbers:
@@ -75,16 +75,16 @@ def _plan(numbers: Sequence[Number]) -> Iterator[Step]:
             yield from (Step(sync, number.phone_number_id) for sync in SYNCS)
 
 
-def webhooks_arrive(heard_at: datetime | None, proven_at: datetime, now: datetime) -> bool:
+def webhooks_arrive(webhook_at: datetime | None, proven_at: datetime, now: datetime) -> bool:
     """Whether a webhook of this WABA came since about the time of its proof, or cannot be awaited
     any longer."""
-    if heard_at is not None and heard_at > proven_at - HEARD_BEFORE:
+    if webhook_at is not None and webhook_at > proven_at - WEBHOOK_BEFORE_PROOF:
         return True
     return now > proven_at + SYNC_ANYWAY
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryLater:
     """Try again after so many seconds; `is_try` says whether this one counts."""
 
     after_seconds: float
@@ -104,16 +104,16 @@ PATIENCE = timedelta(days=2)
 
 def after_failure(
     error: Exception, attempt: int, delays: Sequence[int], *, age: timedelta
-) -> Again | Blocked:
+) -> RetryLater | Blocked:
     """What becomes of a follow-up whose `attempt`-th try (from 1) failed, `age` after it was asked
     for."""
     if isinstance(error, MetaThrottled):
-        return Again(error.seconds, is_try=False)
+        return RetryLater(error.seconds, is_try=False)
     if isinstance(error, GraphError) and not isinstance(error, MetaUnavailable):
         return Blocked(error.reason)
     if attempt <= len(delays):
-        return Again(delays[attempt - 1], is_try=True)
+        return RetryLater(delays[attempt - 1], is_try=True)
     is_cheap = isinstance(error, MetaUnavailable) and not isinstance(error, RegisterUnanswered)
     if is_cheap and age < PATIENCE:
-        return Again(delays[-1], is_try=False)
+        return RetryLater(delays[-1], is_try=False)
     return Blocked(error.reason if isinstance(error, GraphError) else "failed")

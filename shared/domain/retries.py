@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.domain.account_changes import Untellable
+from shared.domain.account_changes import UnreadableChange
 from shared.domain.splitting import Unparsable
 
 #: Whose it is to mend: a fault of ours, something the customer must do, what Meta sent, or a
@@ -12,7 +12,7 @@ from shared.domain.splitting import Unparsable
 Blame = Literal["ours", "customer", "meta", "poison"]
 
 #: What will fail the same way for ever, and whose fault it is.
-_PERMANENT: dict[type[BaseException], Blame] = {Unparsable: "meta", Untellable: "meta"}
+_PERMANENT: dict[type[BaseException], Blame] = {Unparsable: "meta", UnreadableChange: "meta"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +21,21 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Die:
+class GiveUp:
     blame: Blame
 
 
-def decide(error: BaseException, attempt: int, delays: Sequence[int]) -> Retry | Die:
+def decide(error: BaseException, attempt: int, delays: Sequence[int]) -> Retry | GiveUp:
     """What becomes of a row whose `attempt`-th try (from 1) failed for its own sake.
 
     `delays` are the seconds before each retry; there is one try more than delays.
     """
     for permanent, blame in _PERMANENT.items():
         if isinstance(error, permanent):
-            return Die(blame)
+            return GiveUp(blame)
     if attempt <= len(delays):
         return Retry(delays[attempt - 1])
-    return Die("ours")
+    return GiveUp("ours")
 
 
 def describe(error: BaseException) -> str:

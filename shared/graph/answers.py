@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from shared.domain.graph_errors import MetaUnavailable
 from shared.domain.proof import SCOPE, TokenReport
-from shared.domain.provisioning import Number
+from shared.domain.provisioning import PhoneNumber
 from shared.domain.splitting import as_id
 from shared.graph.transport import Json
 
@@ -28,7 +28,7 @@ class Waba:
     owner_business_id: str | None
 
 
-def read_token(answer: Json) -> Token:
+def parse_token(answer: Json) -> Token:
     text, seconds = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(text, str) or not text:
         raise MetaUnavailable("meta_unavailable")
@@ -37,7 +37,7 @@ def read_token(answer: Json) -> Token:
     return Token(text, _time(int(time.time()) + seconds))
 
 
-def read_report(data: Json) -> TokenReport:
+def parse_report(data: Json) -> TokenReport:
     scopes = data.get("scopes")
     return TokenReport(
         is_valid=data.get("is_valid") is True,
@@ -70,12 +70,12 @@ def _time(seconds: object) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def read_number(told: object) -> Number | None:
+def parse_number(told: object) -> PhoneNumber | None:
     if not isinstance(told, dict) or (id_ := as_id(told.get("id"))) is None:
         return None
     digits = "".join(filter(str.isdecimal, str(told.get("display_phone_number", ""))))
     is_on_cloud = told.get("platform_type") == "CLOUD_API"
-    return Number(
+    return PhoneNumber(
         phone_number_id=id_,
         digits=digits if digits.isascii() else "",
         is_coexistence=told.get("is_on_biz_app") is True,
@@ -83,7 +83,7 @@ def read_number(told: object) -> Number | None:
     )
 
 
-def read_next_page(answer: Json) -> str | None:
+def parse_next_page(answer: Json) -> str | None:
     paging = answer.get("paging")
     if not isinstance(paging, dict) or "next" not in paging:
         return None

@@ -14,12 +14,12 @@ from shared.domain.graph_errors import (
     RegisterUnanswered,
 )
 from shared.domain.proof import TokenReport
-from shared.domain.provisioning import Number, StepName
+from shared.domain.provisioning import PhoneNumber, StepName
 from shared.domain.splitting import as_id
 from shared.graph import answers
 from shared.graph.answers import Token, Waba
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import Call, Json, Method, Transport, open_session
+from shared.graph.transport import GraphCall, Json, Method, Transport, open_session
 from shared.settings.groups import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
@@ -61,33 +61,40 @@ class Graph:
         if redirect_uri is not None:
             query["redirect_uri"] = redirect_uri
         answer = await self._transport.call(
-            Call("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
+            GraphCall("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
         )
-        return answers.read_token(answer)
+        return answers.parse_token(answer)
 
     async def debug_token(self, token: str) -> TokenReport:
         """A dead token is a report too, not an error: Meta answers 200."""
         try:
             answer = await self._transport.call(
-                Call("debug_token", "GET", "debug_token", self._app_token, {"input_token": token})
+                GraphCall(
+                    "debug_token", "GET", "debug_token", self._app_token, {"input_token": token}
+                )
             )
         except CustomerMustAct as error:  # of our own token: no customer can mend it
             raise MetaRefused("app_token_refused", error.code, error.subcode) from None
         data = answer.get("data")
         if not isinstance(data, dict):
             raise MetaUnavailable("meta_unavailable")
-        return answers.read_report(data)
+        return answers.parse_report(data)
 
     async def read_waba(self, waba_id: str, token: str) -> Waba:
         answer = await self._as_customer(
-            "read_waba", "GET", waba_id, token, {"fields": "id,owner_business_info"}, place=waba_id
+            "read_waba",
+            "GET",
+            waba_id,
+            token,
+            {"fields": "id,owner_business_info"},
+            limited_by=waba_id,
         )
         if as_id(answer.get("id")) != waba_id:
             raise MetaRefused("not_found")
         business = answer.get("owner_business_info")
         return Waba(waba_id, as_id(business.get("id")) if isinstance(business, dict) else None)
 
-    async def read_numbers(self, waba_id: str, token: str) -> list[Number]:
+    async def read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
         """All of them, the newest first, within LIST_SECONDS."""
         try:
             async with asyncio.timeout(LIST_SECONDS):
@@ -95,18 +102,18 @@ class Graph:
         except TimeoutError:
             raise MetaUnavailable("meta_unavailable") from None
 
-    async def _read_numbers(self, waba_id: str, token: str) -> list[Number]:
-        numbers: list[Number] = []
+    async def _read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
+        numbers: list[PhoneNumber] = []
         query = {"fields": _NUMBER_FIELDS, "limit": _PAGE_SIZE}
         for _ in range(MAX_PAGES):
             answer = await self._as_customer(
-                "read_numbers", "GET", f"{waba_id}/phone_numbers", token, query, place=waba_id
+                "read_numbers", "GET", f"{waba_id}/phone_numbers", token, query, limited_by=waba_id
             )
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
-            numbers += [number for one in data if (number := answers.read_number(one)) is not None]
-            after = answers.read_next_page(answer)
+            numbers += [number for one in data if (number := answers.parse_number(one)) is not None]
+            after = answers.parse_next_page(answer)
             if after is None:
                 break
             query = query | {"after": after}
@@ -115,7 +122,7 @@ class Graph:
     async def is_subscribed(self, waba_id: str, token: str) -> bool:
         """Whether the WABA's webhooks are sent to our app."""
         answer = await self._as_customer(
-            "read_subscriptions", "GET", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+            "read_subscriptions", "GET", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
         data = answer.get("data")
         apps = [one.get("whatsapp_business_api_data") for one in data if isinstance(one, dict)] if (
@@ -126,13 +133,13 @@ class Graph:
     async def subscribe(self, waba_id: str, token: str) -> None:
         """Clears a callback override of the WABA, if it has one: ask `is_subscribed` first."""
         await self._as_customer(
-            "subscribe", "POST", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+            "subscribe", "POST", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
 
     async def unsubscribe(self, waba_id: str, token: str) -> None:
         """Its callback override goes with the subscription."""
         await self._as_customer(
-            "unsubscribe", "DELETE", f"{waba_id}/subscribed_apps", token, {}, place=waba_id
+            "unsubscribe", "DELETE", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
 
     async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
@@ -141,7 +148,7 @@ class Graph:
         body = {"messaging_product": "whatsapp", "pin": pin}
         path = f"{phone_number_id}/register"
         try:
-            await self._as_customer("register", "POST", path, token, {}, body, place=waba_id)
+            await self._as_customer("register", "POST", path, token, {}, body, limited_by=waba_id)
         except MetaUnavailable as error:
             raise RegisterUnanswered(error.reason, error.code, error.subcode) from None
         except CustomerMustAct as error:
@@ -153,13 +160,13 @@ class Graph:
         """Not allowed for a number in coexistence."""
         body = {"messaging_product": "whatsapp"}
         path = f"{phone_number_id}/deregister"
-        await self._as_customer("deregister", "POST", path, token, {}, body, place=waba_id)
+        await self._as_customer("deregister", "POST", path, token, {}, body, limited_by=waba_id)
 
     async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
         """Taken once, within 24 hours of the onboarding; a second time raises `sync_used`."""
         body = {"messaging_product": "whatsapp", "sync_type": _SYNC_TYPES[step]}
         path = f"{phone_number_id}/smb_app_data"
-        await self._as_customer("sync", "POST", path, token, {}, body, place=waba_id)
+        await self._as_customer("sync", "POST", path, token, {}, body, limited_by=waba_id)
 
     async def fetch_token(self, business_id: str) -> Token:
         """The token a customer's business granted us before, without the customer (Access tokens
@@ -167,17 +174,17 @@ class Graph:
         if self._system_token is None:
             raise MetaRefused("no_token")
         answer = await self._transport.call(
-            Call(
+            GraphCall(
                 "fetch_token",
                 "POST",
                 f"{business_id}/system_user_access_tokens",
                 self._system_token,
                 self._transport.proof(self._system_token),
                 {"fetch_only": True},
-                place=business_id,
+                limited_by=business_id,
             )
         )
-        return answers.read_token(answer)
+        return answers.parse_token(answer)
 
     async def _as_customer(
         self,
@@ -188,10 +195,12 @@ class Graph:
         query: dict[str, str],
         body: Json | None = None,
         *,
-        place: str,
+        limited_by: str,
     ) -> Json:
         query = query | self._transport.proof(token)
-        return await self._transport.call(Call(name, method, path, token, query, body, place))
+        return await self._transport.call(
+            GraphCall(name, method, path, token, query, body, limited_by)
+        )
 
 
 @asynccontextmanager

@@ -32,9 +32,11 @@ Method = Literal["GET", "POST", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Call:
-    """`name` is for the metric, `place` the WABA or business whose limit it counts in. `path` is
-    made of our own words and of ids that are digits. Never shown: it holds tokens."""
+class GraphCall:
+    """`name` is for the metric, `limited_by` the WABA or business whose limit the call counts in.
+
+    `path` consists of our own words and of ids that are digits. Never shown: it holds tokens.
+    """
 
     name: str
     method: Method
@@ -42,7 +44,7 @@ class Call:
     token: str | None
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json | None = None
-    place: str = ""
+    limited_by: str = ""
     is_urgent: bool = False
 
 
@@ -63,11 +65,11 @@ class Transport:
         requests)."""
         return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
 
-    async def call(self, call: Call) -> Json:
+    async def call(self, call: GraphCall) -> Json:
         """The answer's object. Raises GraphError; MetaThrottled also where a limit is near, without
         calling, unless the call would be worth nothing later."""
         now = asyncio.get_running_loop().time()
-        if (left := self._usage.seconds_left(call.place, now)) and not call.is_urgent:
+        if (left := self._usage.seconds_left(call.limited_by, now)) and not call.is_urgent:
             self._metrics.calls.labels(call.name, "held").inc()
             raise MetaThrottled(left)
         try:
@@ -76,13 +78,13 @@ class Transport:
         except GraphError as error:
             self._metrics.calls.labels(call.name, error.policy).inc()
             if isinstance(error, MetaThrottled) and error.code not in NUMBER_LIMITS:
-                place = APP if error.code == APP_LIMIT else call.place
-                self._usage.rest(place, error.seconds, now)
+                limited_by = APP if error.code == APP_LIMIT else call.limited_by
+                self._usage.pause(limited_by, error.seconds, now)
             raise
         self._metrics.calls.labels(call.name, "ok").inc()
         return answer
 
-    async def _call(self, call: Call) -> Json:
+    async def _call(self, call: GraphCall) -> Json:
         try:
             async with self._session.request(
                 call.method,
@@ -94,7 +96,7 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
             ) as response:
                 now = asyncio.get_running_loop().time()
-                wait = self._usage.note(response.headers, call.place, now)
+                wait = self._usage.note(response.headers, call.limited_by, now)
                 answer = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
             # Nothing of the exception goes on: it may quote the URL, which may hold a token.

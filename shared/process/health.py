@@ -8,13 +8,13 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 
 log = structlog.get_logger()
 
 #: Seconds between two looks at a dependency, and the deadline of each.
-LOOK_SECONDS = 2.0
-LOOK_DEADLINE_SECONDS = 2.0
+CHECK_EVERY_SECONDS = 2.0
+CHECK_DEADLINE_SECONDS = 2.0
 
 
 class Dependency:
@@ -37,14 +37,14 @@ class Dependency:
         self.seen.set()
 
     async def watch(
-        self, look: Callable[[], Awaitable[object]], *, every_seconds: float = LOOK_SECONDS
+        self, look: Callable[[], Awaitable[object]], *, every_seconds: float = CHECK_EVERY_SECONDS
     ) -> None:
         """Look again and again, for ever; a Refusal is raised, any other failure means down."""
         while True:
             try:
-                async with asyncio.timeout(LOOK_DEADLINE_SECONDS):
+                async with asyncio.timeout(CHECK_DEADLINE_SECONDS):
                     await look()
-            except Refusal:
+            except StartupRefused:
                 raise
             except Exception as error:  # whatever a driver raises, the server is not usable
                 self.mark(up=False, error=error)

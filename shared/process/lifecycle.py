@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from shared.errors import StartupRefused
 from shared.process import telemetry
 
 log = structlog.get_logger()
@@ -23,20 +24,12 @@ STOP_SECONDS = 25
 #: How long all work that can finish what it holds may take to do so.
 FINISH_SECONDS = 5
 #: How long a starting process waits to learn which of its servers are up before it serves anyway.
-FIRST_LOOK_SECONDS = 8
+FIRST_CHECK_SECONDS = 8
 #: A webhook makes some hundred short-lived objects and no cycles; at Python's own 700 the collector
 #: took a twentieth of the door's time (measured).
 GC_THRESHOLD = (20_000, 20, 50)
 #: What `sysexits.h` calls EX_CONFIG: the process found something wrong and will not start.
 EXIT_REFUSED = 78
-
-
-class Refusal(Exception):
-    """Something reachable is wrong; `faults` says what, one line each, and holds no secret."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("; ".join(self.faults))
 
 
 class Stop:
@@ -140,7 +133,7 @@ async def _until_signalled(main: Callable[[Stop], Awaitable[None]]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await main(stop)
-    except Refusal as refusal:
+    except StartupRefused as refusal:
         for fault in refusal.faults:
             log.critical("process.refused", fault=fault)
         sys.exit(EXIT_REFUSED)

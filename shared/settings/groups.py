@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.settings.validators import (
     COMMA_SEPARATED,
     crash_place,
@@ -188,7 +188,7 @@ def load(settings: type[S]) -> S:
     try:
         loaded = settings()
     except ValidationError as error:
-        raise Refusal(
+        raise StartupRefused(
             sorted({_fault(settings, e["loc"], e["type"]) for e in error.errors()})
         ) from None
     if loaded.environment is Environment.PRODUCTION:
@@ -213,4 +213,4 @@ def _refuse_in_production(settings: Settings) -> None:
         if any(PLACEHOLDER.search(text) for text in texts):
             faults.append(f"{field.upper()} is a placeholder: production needs the real value")
     if faults:
-        raise Refusal(faults)
+        raise StartupRefused(faults)

@@ -9,7 +9,7 @@ from uuid import UUID
 from shared.store.pool import Conn
 
 #: How long a claim holds; a claimer that has not finished by then is taken for dead.
-LEASE = timedelta(seconds=60)
+LEASE_TIME = timedelta(seconds=60)
 #: How long what was handed back rests: what the servers fail again and again blocks nobody else.
 REST = timedelta(seconds=3)
 #: Webhooks that are split together.
@@ -17,13 +17,13 @@ MAX_TOGETHER = 100
 
 #: Webhooks nobody tried yet, together; a webhook, or a change, that was tried before, alone:
 #: whoever tried it may have died of it.
-Kind = Literal["fresh", "tried", "change", "follow_up"]
+LeaseKind = Literal["fresh", "tried", "change", "follow_up"]
 #: What needs nobody but PostgreSQL; follow-ups call Meta.
-WEBHOOK_KINDS: tuple[Kind, ...] = ("fresh", "tried", "change")
+WEBHOOK_KINDS: tuple[LeaseKind, ...] = ("fresh", "tried", "change")
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Lease:
     """The right to one try: the `attempts`-th. It is void once somebody claims the row again."""
 
     id: UUID
@@ -31,22 +31,22 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LeasedRows:
     """What one claimer took at once; `lease_until` marks the rows as its own."""
 
-    kind: Kind
-    claims: Sequence[Claim]
+    kind: LeaseKind
+    leases: Sequence[Lease]
     lease_until: datetime | None = None
 
 
-_TABLES: dict[Kind, str] = {
+_TABLES: dict[LeaseKind, str] = {
     "fresh": "webhook_log",
     "tried": "webhook_log",
     "change": "webhook_changes",
     "follow_up": "follow_ups",
 }
 #: $2 is how long it must be due.
-_DUE: dict[Kind, str] = {
+_DUE: dict[LeaseKind, str] = {
     "fresh": f"""
         state = 'unsplit' AND attempts = 0 AND lease_until < now()
             AND received_at <= now() - $2::interval
@@ -72,7 +72,7 @@ _DUE: dict[Kind, str] = {
 }
 
 
-async def claim(conn: Conn, kind: Kind, *, overdue: timedelta = timedelta(0)) -> Claimed:
+async def lease(conn: Conn, kind: LeaseKind, *, overdue: timedelta = timedelta(0)) -> LeasedRows:
     """Claim what is due since `overdue` or longer: attempts + 1, a lease; to be committed at once.
 
     What was claimed for its last try and never finished is claimed once more: to be buried.
@@ -86,25 +86,25 @@ async def claim(conn: Conn, kind: Kind, *, overdue: timedelta = timedelta(0)) ->
             SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED))
         RETURNING id, attempts, lease_until
         """,  # noqa: S608 - our own words
-        LEASE,
+        LEASE_TIME,
         overdue,
     )
-    claims = [Claim(record["id"], record["attempts"]) for record in records]
-    return Claimed(kind, claims, records[0]["lease_until"] if records else None)
+    leases = [Lease(record["id"], record["attempts"]) for record in records]
+    return LeasedRows(kind, leases, records[0]["lease_until"] if records else None)
 
 
-async def hand_back(conn: Conn, claimed: Claimed) -> None:
+async def release(conn: Conn, leased: LeasedRows) -> None:
     """Undo those claims whose tries never came to their end, and which nobody claimed since. They
     rest a moment, and are due behind what is due by then."""
-    table = _TABLES[claimed.kind]
+    table = _TABLES[leased.kind]
     await conn.execute(
         f"""
         UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
             {_BEHIND.get(table, "")}
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
         """,  # noqa: S608 - our own words
-        [one.id for one in claimed.claims],
-        claimed.lease_until,
+        [one.id for one in leased.leases],
+        leased.lease_until,
         REST,
     )
 

@@ -14,7 +14,7 @@ _CODES = ("40001", "40P01", "55P03", "25P03", "25006")
 _LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
-def is_held_up(error: BaseException) -> bool:
+def is_lock_timeout(error: BaseException) -> bool:
     """Whether somebody else's lock was in the way: of some rows, while others could go on. An
     infrastructure error too."""
     return isinstance(error, asyncpg.LockNotAvailableError)

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing
 from shared.messages import Event
-from shared.store.connections.connections import Held
+from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.onboardings import Onboarding
 from shared.store.intake import changes
 from shared.store.pool import Conn
@@ -18,7 +18,7 @@ from shared.store.pool import Conn
 #: How long a claim holds; far past what publishing a batch may take.
 LEASE = timedelta(seconds=30)
 #: A claim's bounds; the last event may go past the second, by the 3 MB Meta sends at most.
-MAX_CLAIMED = 200
+MAX_LEASED = 200
 MAX_BYTES = 4_000_000
 
 
@@ -28,7 +28,7 @@ class Transition:
 
     type: str
     organization_id: str
-    held: Held
+    held: ConnectionRow
 
 
 async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
@@ -48,16 +48,16 @@ async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
     )
 
 
-def _data(held: Held) -> dict[str, str | None]:
+def _data(held: ConnectionRow) -> dict[str, str | None]:
     return {
-        "state": held.standing.state,
-        "reason": held.standing.reason,
+        "state": held.status.state,
+        "reason": held.status.reason,
         "attribution": held.why,
         "owner_business_id": held.owner_business_id,
     }
 
 
-async def add_of_onboarding(
+async def add_for_onboarding(
     conn: Conn,
     outcome: str,
     one: Onboarding,
@@ -80,7 +80,7 @@ async def add_of_onboarding(
     )
 
 
-async def add_of_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
+async def add_for_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
     """One for each of these changes, which are processed and owned, under the change's own id."""
     await conn.execute(
         """
@@ -93,7 +93,7 @@ async def add_of_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class LeasedEvent:
     """An event to be published, its change's content still sealed."""
 
     id: UUID
@@ -107,7 +107,7 @@ class Due:
     content: bytes | None
 
 
-async def claim(conn: Conn) -> list[Due]:
+async def lease(conn: Conn) -> list[LeasedEvent]:
     """Events that are due and nobody published, leased to the caller; to be committed at once.
 
     The longest due come first.
@@ -136,13 +136,13 @@ async def claim(conn: Conn) -> list[Due]:
         ORDER BY claimed.created_at, claimed.id
         """,
         LEASE,
-        MAX_CLAIMED,
+        MAX_LEASED,
         MAX_BYTES,
     )
-    return [Due(*record) for record in records]
+    return [LeasedEvent(*record) for record in records]
 
 
-def opened(due: Due, ring: KeyRing) -> Event:
+def unseal(due: LeasedEvent, ring: KeyRing) -> Event:
     """Raises Undecryptable."""
     data = None if due.data is None else due.data.encode()
     if due.content is not None:
@@ -180,7 +180,7 @@ async def put_off(conn: Conn, ids: Collection[UUID], by: timedelta) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class EventReplay:
     """Published events of a time, or those of them nobody was bound for, `rate` a second."""
 
     since: datetime
@@ -189,7 +189,9 @@ class Again:
     rate: int
 
 
-async def replay(conn: Conn, again: Again, *, done: int, after: UUID, limit: int) -> list[UUID]:
+async def replay(
+    conn: Conn, again: EventReplay, *, done: int, after: UUID, limit: int
+) -> list[UUID]:
     """Have the next events behind `after`, `done` before them, published under their old ids.
 
     Which these are; each falls due when the rate has come to it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -85,7 +85,7 @@ async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIter
         await pool.release(conn)
 
 
-async def look(pool: Pool) -> None:
+async def ping(pool: Pool) -> None:
     """Raise unless PostgreSQL answers and its schema is new enough."""
     async with transaction(pool) as conn:
         await conn.execute("SELECT 1")
@@ -97,7 +97,7 @@ async def _refuse_old_schema(conn: Conn) -> None:
     except asyncpg.UndefinedTableError:
         revision = None
     if revision is None or revision < REQUIRED_REVISION:
-        raise Refusal(
+        raise StartupRefused(
             [
                 f"the database's schema is at {revision or 'nothing'}, this code needs"
                 f" {REQUIRED_REVISION}: run `porteiro migrate`"

@@ -6,42 +6,44 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.crypto import KeyRing, Undecryptable, associated_data
-from shared.store.connections.tokens import pin_place, token_place
+from shared.store.connections.tokens import pin_binding, token_binding
 from shared.store.pool import Conn
 
 #: A batch's bounds; its last row may go past the second.
-MAX_STEP = 500
-MAX_STEP_BYTES = 4_000_000
+MAX_BATCH = 500
+MAX_BATCH_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A column of envelopes. `key` are its table's primary key columns with their types; `place`
+class SealedColumn:
+    """A column of envelopes. `key` are its table's primary key columns with their types; `binding`
     makes what binds an envelope to its row."""
 
     table: str
     column: str
     key: Sequence[tuple[str, str]]
-    place: Callable[..., bytes]
+    binding: Callable[..., bytes]
 
     @property
     def name(self) -> str:
         return f"{self.table}.{self.column}"
 
 
-def _by_id(table: str, column: str, *more: tuple[str, str]) -> Sealed:
-    def place(id_: Any, *_: Any) -> bytes:
+def _by_id(table: str, column: str, *more: tuple[str, str]) -> SealedColumn:
+    def binding(id_: Any, *_: Any) -> bytes:
         return associated_data(table, id_.bytes, column)
 
-    return Sealed(table, column, (("id", "uuid"), *more), place)
+    return SealedColumn(table, column, (("id", "uuid"), *more), binding)
 
 
-Vault = Literal["tokens", "bodies"]
-COLUMNS: dict[Vault, Sequence[Sealed]] = {
+SealedData = Literal["tokens", "bodies"]
+COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
     "tokens": (
         _by_id("whatsapp_onboarding", "token"),
-        Sealed("whatsapp_connections", "token", (("waba_id", "text"),), token_place),
-        Sealed("phone_numbers", "pin", (("waba_id", "text"), ("digits", "text")), pin_place),
+        SealedColumn("whatsapp_connections", "token", (("waba_id", "text"),), token_binding),
+        SealedColumn(
+            "phone_numbers", "pin", (("waba_id", "text"), ("digits", "text")), pin_binding
+        ),
     ),
     "bodies": (
         _by_id("webhook_changes", "content"),
@@ -52,7 +54,7 @@ COLUMNS: dict[Vault, Sequence[Sealed]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RotationBatch:
     """What one batch came to: `reached` is its last row's key (None: there was none), `resealed`
     how many were brought under the newest key, `rest` how many are under which key besides."""
 
@@ -64,11 +66,11 @@ class Step:
 async def reseal(
     conn: Conn,
     ring: KeyRing,
-    sealed: Sealed,
+    sealed: SealedColumn,
     *,
     after: Sequence[Any] | None,
     dry_run: bool = False,
-) -> Step:
+) -> RotationBatch:
     """Look at the next rows behind `after`, and bring them under the newest key.
 
     Each is compared and swapped: one that somebody writes meanwhile is left as they wrote it, which
@@ -84,8 +86,8 @@ async def reseal(
                 ORDER BY {listed} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS bytes_before
             FROM {sealed.table} WHERE {sealed.column} IS NOT NULL {behind}
-            ORDER BY {listed} LIMIT {MAX_STEP}
-        ) AS next WHERE coalesce(bytes_before, 0) < {MAX_STEP_BYTES} ORDER BY {listed}
+            ORDER BY {listed} LIMIT {MAX_BATCH}
+        ) AS next WHERE coalesce(bytes_before, 0) < {MAX_BATCH_BYTES} ORDER BY {listed}
         """,  # noqa: S608 - our own words
         *(after or ()),
     )
@@ -93,7 +95,7 @@ async def reseal(
     swaps = []
     for record in records:
         key = [record[name] for name in names]
-        fresh = None if dry_run else _resealed(ring, record["envelope"], sealed.place(*key))
+        fresh = None if dry_run else _resealed(ring, record["envelope"], sealed.binding(*key))
         if fresh is None:
             rest[record["envelope"][1:5].hex()] += 1
         else:
@@ -101,20 +103,20 @@ async def reseal(
     if swaps:
         await _swap(conn, sealed, swaps)
     reached = [records[-1][name] for name in names] if records else None
-    return Step(reached, len(swaps), rest)
+    return RotationBatch(reached, len(swaps), rest)
 
 
-def _resealed(ring: KeyRing, envelope: bytes, place: bytes) -> bytes | None:
+def _resealed(ring: KeyRing, envelope: bytes, binding: bytes) -> bytes | None:
     """None where it is under the newest key, or under none of the ring."""
     if envelope[1:5] == ring.write_id:
         return None
     try:
-        return ring.seal(ring.open(envelope, place), place)
+        return ring.seal(ring.open(envelope, binding), binding)
     except Undecryptable:
         return None
 
 
-async def _swap(conn: Conn, sealed: Sealed, swaps: Sequence[tuple[Any, ...]]) -> None:
+async def _swap(conn: Conn, sealed: SealedColumn, swaps: Sequence[tuple[Any, ...]]) -> None:
     types = [*(kind for _, kind in sealed.key), "bytea", "bytea"]
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, start=1))
     names = [name for name, _ in sealed.key]
@@ -129,5 +131,5 @@ async def _swap(conn: Conn, sealed: Sealed, swaps: Sequence[tuple[Any, ...]]) ->
     )
 
 
-def _places(sealed: Sealed) -> str:
+def _places(sealed: SealedColumn) -> str:
     return ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(sealed.key, start=1))

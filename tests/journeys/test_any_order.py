@@ -9,7 +9,7 @@ from deploy.local.simulated_meta.writing import batched, write
 from shared.actions import connection_state
 from shared.broker.topology import RAW
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
@@ -74,8 +74,8 @@ async def _send(broker: Broker, pool: Pool, pick: random.Random) -> None:
         if number <= proven_after < number + 3:
             async with transaction(pool) as conn:
                 await organizations.add(conn, "bakery")
-                await onboardings.start(conn, Start("bakery", "code-1", datetime.now(UTC)))
-                assert await connection_state.prove(conn, "code-1", WABA, None, _PROVEN)
+                await onboardings.start(conn, NewOnboarding("bakery", "code-1", datetime.now(UTC)))
+                assert await connection_state.record_proof(conn, "code-1", WABA, None, _PROVEN)
 
 
 async def _at_rest(conn: Conn) -> bool:

@@ -19,7 +19,7 @@ from services.ingress.app import PATH
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.broker import Broker
 from tests.support.bundles import hand_back_once
@@ -36,7 +36,7 @@ from tests.support.waiting import eventually
 def who_crashes(place: Path) -> str:
     if place.parts[:2] == ("services", "ingress"):
         return "ingress"
-    return "replay" if place.name == "replaying.py" else "processor"
+    return "replay" if place.name == "letter_replays.py" else "processor"
 
 
 #: One of each kind of end: told to the owner, with an effect, failed and tried again, dead at once.
@@ -56,9 +56,9 @@ async def heard(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue]:
     async with transaction(pool) as conn:
         await organizations.add(conn, "bakery")
         until = datetime.now(UTC) + timedelta(hours=1)
-        await onboardings.start(conn, Start("bakery", "code-1", until))
+        await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.prove(conn, "code-1", WABA, None, at)
+        assert await connection_state.record_proof(conn, "code-1", WABA, None, at)
     async with broker.connection.channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(EVENTS, "#")

@@ -18,7 +18,7 @@ COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
 
 
 #: Passed at each step, the third and fourth of which are the syncs that Meta takes once.
-EACH_STEP = ("follow_up.claimed", "provision.begun", "provision.taken")
+EACH_STEP = ("follow_up.leased", "provision.begun", "provision.done")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ async def test_after_a_crash_it_is_connected_and_nothing_was_done_twice(
                 "UPDATE whatsapp_onboarding SET code_at = code_at - interval '1 hour'"
             )
             is_lost = (await house.status(code))["reason"] == "code_lost"
-            assert is_lost == (point != "code.kept")
+            assert is_lost == (point != "token.stored")
             signed = await house.meta.sign_up(event=COEXISTENCE, webhooks=True)
         await house.hand_in(code, signed["code"])
         if point != "connection.disconnecting" and not in_console:

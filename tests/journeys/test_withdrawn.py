@@ -86,7 +86,7 @@ async def test_who_asks_while_another_takes_over_asks_in_vain(
         asked = asyncio.create_task(house.ask("POST", url, body, key=key, status=404))
         await eventually(lambda: _somebody_waits(house))
         await proofs.withdraw(conn, WABA, "bakery")
-        await connection_state.settle(conn, [WABA])
+        await connection_state.recompute(conn, [WABA])
         taken = await orphan_claims.claim(conn, WABA, "pharmacy", actor="operator", reason="theirs")
         assert taken is None
     assert (await asked)["code"] == "no_such_connection"

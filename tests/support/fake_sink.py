@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from services.ingress.batching_sink import MAX_ON_THE_WAY, Passenger, Road
+from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, PendingWebhook
 from shared.messages import Webhook
 
 AT = datetime(2026, 11, 3, tzinfo=UTC)
@@ -38,23 +38,23 @@ class Ferry:
     async def departed(self) -> Trip:
         return await self.trips.get()
 
-    async def send(self, passengers: Sequence[Passenger], seconds: float) -> None:
-        trip = Trip([p.webhook.body for p in passengers], seconds)
+    async def send(self, pending: Sequence[PendingWebhook], seconds: float) -> None:
+        trip = Trip([p.webhook.body for p in pending], seconds)
         self.trips.put_nowait(trip)
         await trip.outcome
 
 
-def road_of(ferry: Ferry, *, seconds: float = 60.0) -> Road:
+def road_of(ferry: Ferry, *, seconds: float = 60.0) -> BatchingSink:
     bundles = Histogram("bundle_webhooks", "...", ["stored_via"], registry=CollectorRegistry())
-    return Road("broker", ferry.send, seconds=seconds, bundles=bundles)
+    return BatchingSink("broker", ferry.send, seconds=seconds, bundles=bundles)
 
 
-def board(road: Road, *bodies: bytes, age: float = 0) -> list[asyncio.Task[None]]:
+def board(sink: BatchingSink, *bodies: bytes, age: float = 0) -> list[asyncio.Task[None]]:
     """All at the same moment; `age` is how long ago they came to the door."""
     since = asyncio.get_running_loop().time() - age
     return [
         asyncio.create_task(
-            road.carry(Webhook(UUID(int=0), AT, "whatsapp", "", body), "fast", since=since)
+            sink.store(Webhook(UUID(int=0), AT, "whatsapp", "", body), "fast", since=since)
         )
         for body in bodies
     ]
@@ -65,10 +65,10 @@ async def outcomes(tasks: Sequence[asyncio.Task[None]]) -> list[type[BaseExcepti
     return [None if one is None else type(one) for one in ended]
 
 
-async def fill(road: Road, ferry: Ferry) -> tuple[list[asyncio.Task[None]], list[Trip]]:
+async def fill(sink: BatchingSink, ferry: Ferry) -> tuple[list[asyncio.Task[None]], list[Trip]]:
     """As many bundles on the way as may be, of one webhook each."""
     tasks, trips = [], []
-    for number in range(MAX_ON_THE_WAY):
-        tasks += board(road, b"%d" % number)
+    for number in range(MAX_BATCHES_IN_FLIGHT):
+        tasks += board(sink, b"%d" % number)
         trips.append(await ferry.departed())
     return tasks, trips

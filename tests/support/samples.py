@@ -7,7 +7,7 @@ from uuid_utils.compat import uuid7
 
 from shared.domain.splitting import Change
 from shared.messages import Webhook
-from shared.store.intake.webhooks import Arrival, State
+from shared.store.intake.webhooks import WebhookRow, WebhookState
 
 SIGNATURE = "sha256=" + "5a" * 32
 
@@ -16,8 +16,8 @@ def make_webhook(body: bytes = b'{"entry":[]}', *, at: datetime | None = None) -
     return Webhook(uuid7(), at or datetime.now(UTC), "whatsapp", SIGNATURE, body)
 
 
-def make_arrival(webhook: Webhook | None = None, *, state: State = "unsplit") -> Arrival:
-    return Arrival(webhook or make_webhook(), "fast", "database", state)
+def make_arrival(webhook: Webhook | None = None, *, state: WebhookState = "unsplit") -> WebhookRow:
+    return WebhookRow(webhook or make_webhook(), "fast", "database", state)
 
 
 def make_change(number: int, *, content: bytes = b"{}") -> Change:

@@ -12,12 +12,13 @@ FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES = 400
 
 #: What each part of `shared` may import of ours, beside itself.
-FOUNDATION = {"domain", "settings", "process", "messages"}
+FOUNDATION = {"domain", "settings", "process", "messages", "errors"}
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
     "messages": set(),
-    "process": set(),
-    "settings": {"process"},
+    "errors": set(),
+    "process": {"errors"},
+    "settings": {"process", "errors"},
     "crypto": FOUNDATION,
     "store": FOUNDATION | {"crypto"},
     "broker": FOUNDATION | {"crypto"},

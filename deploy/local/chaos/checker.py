@@ -11,7 +11,7 @@ import orjson
 
 from deploy.local.chaos.effects import check_effects
 from deploy.local.chaos.ledger import Ledger
-from shared.domain.account_changes import Untellable, tell
+from shared.domain.account_changes import UnreadableChange, read_change
 from shared.domain.facts import Fact, merge
 from shared.domain.splitting import Change, Unparsable, split
 from shared.store.pool import Conn
@@ -95,11 +95,11 @@ async def _check_facts(ledger: Ledger, expected: Mapping[bytes, Change], databas
         if (change := expected.get(row["key"])) is None:
             continue
         try:
-            telling = tell(orjson.loads(change.content), datetime.now(UTC))
-        except Untellable:
+            effects = read_change(orjson.loads(change.content), datetime.now(UTC))
+        except UnreadableChange:
             continue
-        if telling:
-            told.setdefault(telling.waba_id, []).extend(telling.facts)
+        if effects:
+            told.setdefault(effects.waba_id, []).extend(effects.facts)
     held = {
         (row["waba_id"], row["name"], row["digits"]): (row["value"], row["at"])
         for row in await database.fetch("SELECT * FROM connection_facts")

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from deploy.local.chaos.ledger import Ledger
-from shared.domain.facts import Standing, standing
+from shared.domain.facts import ConnectionStatus, status_of
 from shared.store.connections import facts
 from shared.store.pool import Conn
 
@@ -15,10 +15,10 @@ async def check_effects(ledger: Ledger, database: Conn, told: Sequence[dict[str,
     rows = await database.fetch(
         "SELECT waba_id, organization_id, state, reason FROM whatsapp_connections"
     )
-    known = await facts.holding(database, [row["waba_id"] for row in rows])
+    known = await facts.current(database, [row["waba_id"] for row in rows])
     otherwise = sum(
-        standing(known[row["waba_id"]], is_owned=row["organization_id"] is not None)
-        != Standing(row["state"], row["reason"])
+        status_of(known[row["waba_id"]], is_owned=row["organization_id"] is not None)
+        != ConnectionStatus(row["state"], row["reason"])
         for row in rows
     )
     ledger.note(otherwise, "unexpected", "connections that stand otherwise than their facts say")

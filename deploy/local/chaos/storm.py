@@ -22,7 +22,7 @@ from services.ingress.app import PATH
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 
 WEBHOOKS_PER_SECOND = 100
 WABAS = [str(710_000_000_000_000 + n) for n in range(10)]
@@ -105,9 +105,9 @@ async def _prepare(facts: dict[str, Any]) -> None:
             async with database.transaction():
                 await organizations.add(database, f"org-{waba_id}")
                 until = datetime.now(UTC) + timedelta(days=1)
-                await onboardings.start(database, Start(f"org-{waba_id}", waba_id, until))
+                await onboardings.start(database, NewOnboarding(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-                await connection_state.prove(database, waba_id, waba_id, None, long_ago)
+                await connection_state.record_proof(database, waba_id, waba_id, None, long_ago)
     finally:
         await database.close()
 

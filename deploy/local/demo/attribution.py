@@ -15,9 +15,9 @@ from rich.table import Table
 from deploy.local.demo.bodies import NOW
 from deploy.local.demo.ownership import Proof, Scene, scenes
 from services.ingress.app import PATH
-from shared.actions.connection_state import prove
+from shared.actions.connection_state import record_proof
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 
 DEADLINE_SECONDS = 20.0
@@ -80,13 +80,13 @@ async def _make_known(conn: Conn, scene: Scene) -> None:
             await organizations.add_business(conn, known.organization_id, known.business_id)
         if known.tracking_code:
             await onboardings.start(
-                conn, Start(known.organization_id, known.tracking_code, expires_at)
+                conn, NewOnboarding(known.organization_id, known.tracking_code, expires_at)
             )
 
 
 async def _prove(conn: Conn, proof: Proof) -> None:
     at = datetime.fromtimestamp(NOW, UTC)
-    await prove(conn, proof.tracking_code, proof.waba_id, proof.business_id, at)
+    await record_proof(conn, proof.tracking_code, proof.waba_id, proof.business_id, at)
 
 
 async def _post(scene: Scene, http: aiohttp.ClientSession, facts: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from deploy.local.simulated_meta import pages
 from deploy.local.simulated_meta.graph import VERSIONS
-from deploy.local.simulated_meta.signups import Signup, cancelled, sign_up
+from deploy.local.simulated_meta.signups import Onboardings, cancelled, sign_up
 from deploy.local.simulated_meta.world import Unfit, World
 
 _SDK = Path(__file__).with_name("sdk.js")
@@ -81,8 +81,8 @@ class Dialog:
         return None
 
 
-def _signup(asked: Mapping[str, str], redirect_uri: str = "") -> Signup:
-    return Signup.model_validate(
+def _signup(asked: Mapping[str, str], redirect_uri: str = "") -> Onboardings:
+    return Onboardings.model_validate(
         {
             "waba_id": asked.get("waba_id"),
             "event": asked.get("event"),

@@ -70,7 +70,7 @@ def paged(items: Sequence[Answer], asked: Asked) -> Answer:
     ids = [item["id"] for item in items]
     start = 0
     if after := asked.text("after"):
-        start = _place(ids, after) + 1
+        start = _binding(ids, after) + 1
     limit = asked.text("limit") or str(_PAGE_SIZE)
     if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_PAGE_SIZE:
         raise bad_parameter("Invalid limit")
@@ -108,7 +108,7 @@ def _cursor(item_id: str) -> str:
     return urlsafe_b64encode(item_id.encode()).decode()
 
 
-def _place(ids: list[str], cursor: str) -> int:
+def _binding(ids: list[str], cursor: str) -> int:
     try:
         return ids.index(urlsafe_b64decode(cursor).decode())
     except ValueError:

@@ -13,7 +13,7 @@ Finish = Literal["FINISH", "FINISH_ONLY_WABA", "FINISH_WHATSAPP_BUSINESS_APP_ONB
 Message = dict[str, Any]
 
 
-class Signup(BaseModel):
+class Onboardings(BaseModel):
     """`grants`: the WABA, all of its business's, none, or these; `app_id`: of somebody else."""
 
     model_config = ConfigDict(extra="forbid")
@@ -39,7 +39,7 @@ def finishes(waba: Waba) -> list[Finish]:
     return ends
 
 
-def sign_up(world: World, signup: Signup) -> tuple[str, Message]:
+def sign_up(world: World, signup: Onboardings) -> tuple[str, Message]:
     """The code and the browser's message; shares what is granted, unless with another app.
 
     Raises Unfit if there is no such WABA, or it cannot end so.
@@ -69,7 +69,7 @@ def cancelled() -> Message:
     return _message("CANCEL", {"current_step": "PHONE_NUMBER_SETUP"})
 
 
-def _grant(waba: Waba, signup: Signup) -> Grant:
+def _grant(waba: Waba, signup: Onboardings) -> Grant:
     targets: tuple[str, ...] | None
     match signup.grants:
         case "target":

@@ -19,7 +19,7 @@ from deploy.local.simulated_meta.orders import (
     WebhooksOrder,
 )
 from deploy.local.simulated_meta.sender import Sender
-from deploy.local.simulated_meta.signups import Signup, sign_up
+from deploy.local.simulated_meta.signups import Onboardings, sign_up
 from deploy.local.simulated_meta.world import Unfit, World
 from deploy.local.simulated_meta.writing import write
 
@@ -43,7 +43,7 @@ class Simulator:
         router.add_get("/simulator/webhooks", self._sent)
         router.add_put(waba, _obeying(WabaOrder, self._put_waba))
         router.add_post(f"{waba}/events", _obeying(EventOrder, self._happen))
-        router.add_post("/simulator/signups", _obeying(Signup, self._sign_up))
+        router.add_post("/simulator/signups", _obeying(Onboardings, self._sign_up))
         router.add_post("/simulator/tokens/revoke", _obeying(RevokeOrder, self._revoke))
         router.add_post("/simulator/faults", _obeying(Fault, self._arm))
         router.add_delete("/simulator/faults", self._clear)
@@ -79,7 +79,7 @@ class Simulator:
         sent = await self._sender.send([write(body)], "right") if order.webhook else []
         return {"sent": [asdict(one) for one in sent]}
 
-    async def _sign_up(self, order: Signup, _: web.Request) -> Answer:
+    async def _sign_up(self, order: Onboardings, _: web.Request) -> Answer:
         code, message = sign_up(self._world, order)
         return {"code": code, "message": message}
 

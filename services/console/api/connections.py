@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.console.api.onboarding import OrganizationId, RemedyAnswer, told
-from services.console.follow_up_nudges import Nudges
-from services.console.http.endpoints import Call, Endpoint, Model, Problem
+from services.console.follow_up_nudges import FollowUpNudges
+from services.console.http.endpoints import ApiCall, Endpoint, Model, Problem
 from shared.actions import disconnection
 from shared.crypto import KeyRing
 from shared.domain.facts import LIVE, State
 from shared.store.connections import connections, follow_ups, numbers, tokens, views
 from shared.store.connections.tokens import TokenState
-from shared.store.connections.views import View
+from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn, Pool, transaction
 
 BASE = "/api/v1/whatsapp/connections"
@@ -93,7 +93,7 @@ class AcceptedAnswer(BaseModel):
 
 
 class ConnectionsApi:
-    def __init__(self, pool: Pool, ring: KeyRing, nudges: Nudges) -> None:
+    def __init__(self, pool: Pool, ring: KeyRing, nudges: FollowUpNudges) -> None:
         self._pool = pool
         self._ring = ring
         self._nudges = nudges
@@ -127,7 +127,7 @@ class ConnectionsApi:
             ),
         )  # fmt: skip
 
-    async def list(self, call: Call) -> tuple[int, ConnectionsAnswer]:
+    async def list(self, call: ApiCall) -> tuple[int, ConnectionsAnswer]:
         query: ListQuery = call.query
         async with transaction(self._pool) as conn:
             found = await views.connections(
@@ -139,7 +139,7 @@ class ConnectionsApi:
             )
         return 200, ConnectionsAnswer(connections=[answer(view) for view in found])
 
-    async def show(self, call: Call) -> tuple[int, OneAnswer]:
+    async def show(self, call: ApiCall) -> tuple[int, OneAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find(conn, call)
             # A provisional owner is told of the connection's state, and of nothing inside.
@@ -155,7 +155,7 @@ class ConnectionsApi:
         ]
         return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
 
-    async def provision(self, call: Call) -> tuple[int, AcceptedAnswer]:
+    async def provision(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
             if view.state not in LIVE:
@@ -165,7 +165,7 @@ class ConnectionsApi:
             await follow_ups.add(conn, "provision", [view.waba_id])
         return await self._accepted()
 
-    async def set_pin(self, call: Call) -> tuple[int, AcceptedAnswer]:
+    async def set_pin(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
             if not await tokens.set_pin(
@@ -188,7 +188,7 @@ class ConnectionsApi:
             await follow_ups.add(conn, "provision", [waba_id])
         await self._nudges.send()
 
-    async def disconnect(self, call: Call) -> tuple[int, AcceptedAnswer]:
+    async def disconnect(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
             await disconnection.ask(
@@ -200,7 +200,7 @@ class ConnectionsApi:
         await self._nudges.send()
         return 202, AcceptedAnswer()
 
-    async def _find(self, conn: Conn, call: Call) -> View:
+    async def _find(self, conn: Conn, call: ApiCall) -> ConnectionView:
         view = await views.connection(
             conn, call.path.waba_id, organization_id=call.known.organization_id
         )
@@ -208,7 +208,7 @@ class ConnectionsApi:
             raise Problem(404, "no_such_connection", "There is no such connection.")
         return view
 
-    async def _find_proven(self, conn: Conn, call: Call) -> View:
+    async def _find_proven(self, conn: Conn, call: ApiCall) -> ConnectionView:
         """Locked before it is looked at: else another's proof may come between."""
         await connections.lock(conn, [call.path.waba_id])
         view = await self._find(conn, call)
@@ -219,11 +219,11 @@ class ConnectionsApi:
         return view
 
 
-def _is_proven(view: View) -> bool:
+def _is_proven(view: ConnectionView) -> bool:
     return view.attribution == "tracking_code"
 
 
-def answer(view: View) -> ConnectionAnswer:
+def answer(view: ConnectionView) -> ConnectionAnswer:
     return ConnectionAnswer(
         waba_id=view.waba_id,
         organization_id=view.organization_id,

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.console.http.endpoints import Call, Endpoint, Model, Problem
-from services.console.onboardings import Signup
+from services.console.http.endpoints import ApiCall, Endpoint, Model, Problem
+from services.console.onboardings import Onboardings
 from shared.domain.remedies import Remedy, remedy
 from shared.settings.console import ConsoleSettings
 from shared.store.connections import views
@@ -116,8 +116,8 @@ def told(found: Remedy | None) -> RemedyAnswer | None:
 
 
 class OnboardingApi:
-    def __init__(self, signup: Signup, pool: Pool, settings: ConsoleSettings) -> None:
-        self._signup = signup
+    def __init__(self, onboardings_of: Onboardings, pool: Pool, settings: ConsoleSettings) -> None:
+        self._signup = onboardings_of
         self._pool = pool
         self._settings = settings
 
@@ -148,7 +148,7 @@ class OnboardingApi:
             ),
         )  # fmt: skip
 
-    async def start(self, call: Call) -> tuple[int, StartAnswer]:
+    async def start(self, call: ApiCall) -> tuple[int, StartAnswer]:
         body: StartBody = call.body
         organization_id = call.known.scope(body.organization_id)
         if organization_id is None:
@@ -172,18 +172,18 @@ class OnboardingApi:
         answer = await self.answer(one)
         return (201 if is_new else 200), StartAnswer(**answer.model_dump(), launch=self.launch(one))
 
-    async def show(self, call: Call) -> tuple[int, OnboardingAnswer]:
+    async def show(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         return 200, await self.answer(await self._find(call))
 
-    async def cancel(self, call: Call) -> tuple[int, OnboardingAnswer]:
+    async def cancel(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         return 200, await self.answer(await self._signup.cancel(await self._find(call)))
 
-    async def session(self, call: Call) -> tuple[int, OnboardingAnswer]:
+    async def session(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: SessionBody = call.body
         one = await self._find(call)
         return 200, await self.answer(await self._signup.take_session(one, body.event, body.data))
 
-    async def code(self, call: Call) -> tuple[int, OnboardingAnswer]:
+    async def code(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: CodeBody = call.body
         one = await self._find(call)
         return 200, await self.answer(
@@ -253,5 +253,5 @@ class OnboardingApi:
             options=options,
         )
 
-    async def _find(self, call: Call) -> Onboarding:
+    async def _find(self, call: ApiCall) -> Onboarding:
         return await self._signup.find(call.path.tracking_code, call.known.organization_id)

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from services.console.api.connections import AcceptedAnswer, After, WabaPath
 from services.console.api.onboarding import OrganizationId
-from services.console.follow_up_nudges import Nudges
-from services.console.http.endpoints import Call, Caller, Endpoint, Model, Problem
+from services.console.follow_up_nudges import FollowUpNudges
+from services.console.http.endpoints import ApiCall, Caller, Endpoint, Model, Problem
 from shared.actions import orphan_claims
 from shared.cache import Cache
 from shared.domain.facts import State
@@ -50,7 +50,7 @@ class OrphansAnswer(BaseModel):
 
 
 class OrphansApi:
-    def __init__(self, pool: Pool, cache: Cache, nudges: Nudges) -> None:
+    def __init__(self, pool: Pool, cache: Cache, nudges: FollowUpNudges) -> None:
         self._pool = pool
         self._cache = cache
         self._nudges = nudges
@@ -68,7 +68,7 @@ class OrphansApi:
             ),
         )  # fmt: skip
 
-    async def list(self, call: Call) -> tuple[int, OrphansAnswer]:
+    async def list(self, call: ApiCall) -> tuple[int, OrphansAnswer]:
         _only_the_company(call.known)
         async with transaction(self._pool) as conn:
             found = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
@@ -87,7 +87,7 @@ class OrphansApi:
             ]
         )
 
-    async def claim(self, call: Call) -> tuple[int, AcceptedAnswer]:
+    async def claim(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         _only_the_company(call.known)
         body: ClaimBody = call.body
         async with transaction(self._pool) as conn:
@@ -102,7 +102,7 @@ class OrphansApi:
             raise Problem(404, "no_such_waba", "Nothing is known of this WABA.")
         if refused is not None:
             raise Problem(409, refused, "It is another organization's: only a proof changes that.")
-        await self._cache.forget("waba", call.path.waba_id)
+        await self._cache.invalidate("waba", call.path.waba_id)
         await self._nudges.send()
         return 202, AcceptedAnswer()
 

@@ -20,7 +20,7 @@ from services.console.api.onboarding import (
     SessionBody,
 )
 from services.console.http.endpoints import Problem, checked, read_body
-from services.console.onboardings import Signup
+from services.console.onboardings import Onboardings
 from shared.settings.console import ConsoleSettings
 from shared.store.connections.onboardings import CANCEL, Onboarding
 
@@ -33,17 +33,17 @@ NEW_LINK = "Ask us for a new link when you are ready."
 NEEDS_PIN = ("pin_needed", "pin_or_lock")
 
 
-class Pages:
+class ConnectPages:
     """Who has the link has the onboarding: its tracking code is a secret of 144 random bits."""
 
     def __init__(
         self,
-        signup: Signup,
+        onboardings_of: Onboardings,
         api: OnboardingApi,
         connections: ConnectionsApi,
         settings: ConsoleSettings,
     ) -> None:
-        self._signup = signup
+        self._signup = onboardings_of
         self._connections = connections
         self._api = api
         self._origin = settings.console_url

@@ -8,7 +8,7 @@ from aiohttp import web
 Network = IPv4Network | IPv6Network
 
 
-class Addresses:
+class ClientAddresses:
     """Only what a trusted proxy says of its caller is believed: anybody can send the header."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:

@@ -8,10 +8,15 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from services.console.connect.pages import Pages
-from services.console.http.addresses import Addresses
+from services.console.connect.pages import ConnectPages
+from services.console.http.addresses import ClientAddresses
 from services.console.http.endpoints import MAX_BODY_BYTES, Caller, Endpoint, Problem, read_call
-from services.console.http.limits import PER_ADDRESS, PER_ORGANIZATION, AtOnce, Window
+from services.console.http.limits import (
+    PER_ADDRESS,
+    PER_ORGANIZATION,
+    ConcurrencyLimit,
+    SlidingWindow,
+)
 from services.console.http.metrics import ConsoleMetrics
 from services.console.http.openapi import document
 from shared.store import api_keys
@@ -29,16 +34,16 @@ RETRY_AFTER_SECONDS = 5.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Serving:
+class EndpointServer:
     """Serves endpoints: limits first, then the key, then the request's own checks."""
 
-    def __init__(self, pool: Pool, addresses: Addresses, metrics: ConsoleMetrics) -> None:
+    def __init__(self, pool: Pool, addresses: ClientAddresses, metrics: ConsoleMetrics) -> None:
         self._pool = pool
         self._of = addresses.of
         self._metrics = metrics
-        self._addresses = Window(PER_ADDRESS)
-        self._organizations = Window(PER_ORGANIZATION)
-        self._at_once = AtOnce()
+        self._addresses = SlidingWindow(PER_ADDRESS)
+        self._organizations = SlidingWindow(PER_ORGANIZATION)
+        self._at_once = ConcurrencyLimit()
 
     def handler(self, endpoint: Endpoint) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -46,7 +51,7 @@ class Serving:
             who = str(caller.key_id) if caller else self._of(request)
             with self._at_once.room(who) as has_room:
                 if not has_room:
-                    raise self._limited("at_once", 1.0)
+                    raise self._limited("concurrent", 1.0)
                 self._count(caller)
                 call = await read_call(endpoint, request, caller)
                 status, answer = await endpoint.handle(call)
@@ -66,7 +71,7 @@ class Serving:
             if request.path.startswith(PAGES):  # whose browsers have no key to count by
                 with self._at_once.room(self._of(request)) as has_room:
                     if not has_room:
-                        raise self._limited("at_once", 1.0)
+                        raise self._limited("concurrent", 1.0)
                     response = await handler(request)
             else:
                 response = await handler(request)
@@ -124,7 +129,9 @@ class Serving:
         )
 
 
-def create_app(endpoints: Sequence[Endpoint], pages: Pages, serving: Serving) -> web.Application:
+def create_app(
+    endpoints: Sequence[Endpoint], pages: ConnectPages, serving: EndpointServer
+) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[serving.guard])
     for one in endpoints:
         app.router.add_route(one.method, one.path, serving.handler(one))

@@ -14,14 +14,14 @@ MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 5.0
 
 #: What can be refused, and with which status.
-Refused = Literal[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
+RefusalStatus = Literal[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
 
 
 class Problem(Exception):
     """The request is refused: a word for programs, a sentence for people, never their secrets."""
 
     def __init__(
-        self, status: Refused, code: str, message: str, *, retry_after: float | None = None
+        self, status: RefusalStatus, code: str, message: str, *, retry_after: float | None = None
     ) -> None:
         self.status = status
         self.code = code
@@ -71,7 +71,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request, checked. `body`, `query` and `path` are of the endpoint's models."""
 
     caller: Caller | None
@@ -89,7 +89,7 @@ class Call:
 
 M = TypeVar("M", bound=BaseModel)
 
-Handle = Callable[[Call], Awaitable[tuple[int, BaseModel]]]
+EndpointHandler = Callable[[ApiCall], Awaitable[tuple[int, BaseModel]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ class Endpoint:
     path: str
     name: str
     summary: str
-    handle: Handle
+    handle: EndpointHandler
     answers: Mapping[int, type[BaseModel]]
-    refuses: Sequence[Refused] = ()
+    refuses: Sequence[RefusalStatus] = ()
     path_model: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
@@ -110,9 +110,9 @@ class Endpoint:
     needs_key: bool = True
 
 
-async def read_call(endpoint: Endpoint, request: web.Request, caller: Caller | None) -> Call:
+async def read_call(endpoint: Endpoint, request: web.Request, caller: Caller | None) -> ApiCall:
     """The request's parts as its endpoint describes them. Raises Problem."""
-    return Call(
+    return ApiCall(
         caller=caller,
         path=endpoint.path_model and checked(endpoint.path_model, dict(request.match_info), "path"),
         query=endpoint.query and checked(endpoint.query, _query(request), "query"),

@@ -12,7 +12,7 @@ AT_ONCE = 10
 MAX_KNOWN = 10_000
 
 
-class Window:
+class SlidingWindow:
     """At most `most` in any WINDOW_SECONDS for each name; in this process alone."""
 
     def __init__(self, most: int) -> None:
@@ -33,7 +33,7 @@ class Window:
         return 0.0
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """At most AT_ONCE requests under way for each name."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from services.scheduler.admin.owners import ORGANIZATION, in_transaction, matching
 from services.scheduler.run_job import run_job
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.store import api_keys
 from shared.store.connections import organizations
 from shared.store.pool import Conn
@@ -31,7 +31,7 @@ def create(
 
     async def work(conn: Conn) -> None:
         if not name.isprintable() or not 0 < len(name) <= 100:
-            raise Refusal(["NAME must be 1 to 100 printable characters"])
+            raise StartupRefused(["NAME must be 1 to 100 printable characters"])
         if organization is not None:
             matching(ORGANIZATION, "--organization", organization)
             await organizations.add(conn, organization)
@@ -65,7 +65,7 @@ def revoke(key_id: UUID) -> None:
 
     async def work(conn: Conn) -> None:
         if not await api_keys.revoke(conn, key_id):
-            raise Refusal([f"there is no key {key_id} that still works"])
+            raise StartupRefused([f"there is no key {key_id} that still works"])
         log.info("api_key.revoked", key_id=str(key_id))
 
     run_job("api-keys", in_transaction(work))

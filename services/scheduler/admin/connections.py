@@ -20,9 +20,9 @@ from services.scheduler.admin.owners import (
 from services.scheduler.run_job import run_job
 from shared.actions import disconnection, orphan_claims
 from shared.domain.facts import LIVE, State
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.store.connections import follow_ups, numbers, organizations, views
-from shared.store.connections.views import View
+from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ def show(waba_id: Waba) -> None:
         view = await _find(conn, waba_id)
         known = await numbers.current(conn, view.waba_id)
         table = Table(show_header=False)
-        for name in View.__slots__:
+        for name in ConnectionView.__slots__:
             value = getattr(view, name)
             text = "\n".join(value) if name == "left_behind" else value
             table.add_row(name, "" if text is None else str(text))
@@ -90,9 +90,11 @@ def provision(waba_id: Waba) -> None:
     async def work(conn: Conn) -> None:
         view = await _find(conn, waba_id)
         if view.state not in LIVE:
-            raise Refusal([f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"])
+            raise StartupRefused(
+                [f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"]
+            )
         await follow_ups.add(conn, "provision", [waba_id])
-        log.info("connection.asked", kind="provision", waba_id=waba_id)
+        log.info("connection.requested", kind="provision", waba_id=waba_id)
 
     run_job("connections", in_transaction(work))
 
@@ -104,7 +106,7 @@ def disconnect(waba_id: Waba, reason: Reason, actor: Actor) -> None:
     async def work(conn: Conn) -> None:
         await _find(conn, waba_id)
         await disconnection.ask(conn, waba_id, actor=actor, reason=reason)
-        log.info("connection.asked", kind="disconnect", waba_id=waba_id)
+        log.info("connection.requested", kind="disconnect", waba_id=waba_id)
 
     run_job("connections", in_transaction(work))
 
@@ -137,7 +139,7 @@ def claim(
 
     async def work(conn: Conn) -> None:
         if not await organizations.is_known(conn, organization_id):
-            raise Refusal(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
+            raise StartupRefused(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
         refused = await orphan_claims.claim(
             conn,
             meta_id("WABA_ID", waba_id),
@@ -146,7 +148,7 @@ def claim(
             reason=reason,
         )
         if refused is not None:
-            raise Refusal([_REFUSED[refused]])
+            raise StartupRefused([_REFUSED[refused]])
         log.info("orphan.claimed", waba_id=waba_id, organization_id=organization_id)
 
     run_job("orphans", in_transaction(work))
@@ -158,10 +160,10 @@ _REFUSED = {
 }
 
 
-async def _find(conn: Conn, waba_id: str) -> View:
+async def _find(conn: Conn, waba_id: str) -> ConnectionView:
     view = await views.connection(conn, meta_id("WABA_ID", waba_id), organization_id=None)
     if view is None or view.organization_id is None:
-        raise Refusal([f"WABA_ID: {waba_id} is no organization's connection"])
+        raise StartupRefused([f"WABA_ID: {waba_id} is no organization's connection"])
     return view
 
 

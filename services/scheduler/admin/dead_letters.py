@@ -15,13 +15,13 @@ from rich.table import Table
 from services.scheduler.run_job import run_job
 from shared.actions import letter_replays
 from shared.crypto import KeyRing
+from shared.errors import StartupRefused
 from shared.process import crash_points
-from shared.process.lifecycle import Refusal
 from shared.settings.groups import BodyKeySettings, DatabaseSettings, hex_bytes, load
 from shared.store import audit
 from shared.store.intake import changes, dead_letters, replays, webhooks
-from shared.store.intake.dead_letters import Fingerprint, Letter
-from shared.store.intake.replays import Outcome, Replay, Selection
+from shared.store.intake.dead_letters import Cause, Letter
+from shared.store.intake.replays import LetterOutcome, LetterSelection, Replay
 from shared.store.pool import Conn, Pool, open_pool, transaction
 
 log = structlog.get_logger()
@@ -35,7 +35,9 @@ class LetterSettings(DatabaseSettings, BodyKeySettings):
 
 
 Ids = Annotated[list[UUID] | None, typer.Argument(help="Letters, or else --fingerprint.")]
-Cause = Annotated[str | None, typer.Option(help="All letters of one cause, as `list` shows it.")]
+Fingerprint = Annotated[
+    str | None, typer.Option(help="All letters of one cause, as `list` shows it.")
+]
 Until = Annotated[datetime | None, typer.Option(help="Only what died by then (UTC); else by now.")]
 Rate = Annotated[int, typer.Option(min=1, max=1000, help="Letters a second.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
@@ -45,7 +47,7 @@ Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="Who, 
 
 @app.command("list")
 def list_letters(
-    fingerprint: Cause = None,
+    fingerprint: Fingerprint = None,
     after: Annotated[UUID | None, typer.Option(help="Only letters behind this one.")] = None,
 ) -> None:
     """Open letters by cause or, of one cause, one by one, the oldest first."""
@@ -59,7 +61,7 @@ def list_letters(
                     )
                 )
                 if fingerprint
-                else _causes(await dead_letters.fingerprints(conn))
+                else _causes(await dead_letters.causes(conn))
             )
         Console().print(table)
 
@@ -80,7 +82,7 @@ def show(
         async with transaction(pool) as conn:
             letter = next(iter(await dead_letters.by_ids(conn, [letter_id])), None)
             if letter is None:
-                raise Refusal([f"there is no dead letter {letter_id}"])
+                raise StartupRefused([f"there is no dead letter {letter_id}"])
             body = None
             if content:
                 body = await _content(conn, ring, letter)
@@ -104,7 +106,7 @@ def replay(
     reason: Reason,
     actor: Actor,
     ids: Ids = None,
-    fingerprint: Cause = None,
+    fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
     dry_run: DryRun = False,  # noqa: FBT002
@@ -119,7 +121,7 @@ def discard(
     reason: Reason,
     actor: Actor,
     ids: Ids = None,
-    fingerprint: Cause = None,
+    fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
     dry_run: DryRun = False,  # noqa: FBT002
@@ -136,7 +138,7 @@ def resume(replay_id: UUID, actor: Actor) -> None:
     async def work(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as conn:
             if await replays.get(conn, replay_id) is None:
-                raise Refusal([f"there is no replay {replay_id}"])
+                raise StartupRefused([f"there is no replay {replay_id}"])
             await audit.add(
                 conn, actor=actor, action="dead_letters.resumed", subject=str(replay_id),
                 reason="it was stopped half-way",
@@ -147,12 +149,18 @@ def resume(replay_id: UUID, actor: Actor) -> None:
 
 
 async def _close(
-    outcome: Outcome, selection: Selection, rate: int, actor: str, reason: str, *, dry_run: bool
+    outcome: LetterOutcome,
+    selection: LetterSelection,
+    rate: int,
+    actor: str,
+    reason: str,
+    *,
+    dry_run: bool,
 ) -> None:
     async def work(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as conn:
             if not await replays.count(conn, selection):
-                raise Refusal(["none of these is an open dead letter that died by then"])
+                raise StartupRefused(["none of these is an open dead letter that died by then"])
             if dry_run:
                 count = await replays.count(conn, selection)
                 log.info("replay.dry_run", count=count, outcome=outcome)
@@ -176,7 +184,7 @@ async def _run(pool: Pool, ring: KeyRing, replay_id: UUID) -> None:
 
     await letter_replays.run(pool, ring, replay_id, tell)
     if skipped:
-        raise Refusal(
+        raise StartupRefused(
             [f"{skipped} letters stay open: their bytes are no webhooks this code can read"]
         )
 
@@ -194,15 +202,15 @@ def _tell(replay: Replay) -> None:
 
 def _selection(
     ids: Sequence[UUID] | None, fingerprint: str | None, until: datetime | None
-) -> Selection:
+) -> LetterSelection:
     if bool(ids) == bool(fingerprint):
         raise typer.BadParameter("name letters, or one --fingerprint")
     if until is not None and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
-    return Selection(ids or None, fingerprint, until)
+    return LetterSelection(ids or None, fingerprint, until)
 
 
-def _causes(found: Sequence[Fingerprint]) -> Table:
+def _causes(found: Sequence[Cause]) -> Table:
     table = Table(title="Dead letters by cause")
     for column in ("fingerprint", "letters", "kind", "blame", "error", "first", "last"):
         table.add_column(

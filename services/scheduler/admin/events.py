@@ -10,7 +10,7 @@ import typer
 from services.scheduler.run_job import run_job
 from shared.settings.groups import DatabaseSettings, load
 from shared.store import events
-from shared.store.events import Again
+from shared.store.events import EventReplay
 from shared.store.pool import open_pool, transaction
 
 log = structlog.get_logger()
@@ -32,11 +32,11 @@ def replay(
     rate: Annotated[int, typer.Option(min=1, max=10_000, help="Events a second.")] = 200,
 ) -> None:
     """Have events published again, under their old ids: consumers know them by these."""
-    again = Again(_utc(since), _utc(until or datetime.now(UTC)), unrouted, rate)
+    again = EventReplay(_utc(since), _utc(until or datetime.now(UTC)), unrouted, rate)
     run_job("events", _replay(again))
 
 
-async def _replay(again: Again) -> None:
+async def _replay(again: EventReplay) -> None:
     count, last = 0, UUID(int=0)
     url = load(DatabaseSettings).database_url.get_secret_value()
     async with open_pool(url, name="events", size=1) as pool:

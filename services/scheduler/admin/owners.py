@@ -13,12 +13,12 @@ from rich.table import Table
 
 from services.scheduler.run_job import run_job
 from shared.actions import connection_state
-from shared.actions.onboarding_proof import ask_again
+from shared.actions.onboarding_proof import request_proof
 from shared.domain.splitting import as_id
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.settings.groups import DatabaseSettings, Environment, load
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, open_pool, transaction
 
 log = structlog.get_logger()
@@ -84,9 +84,9 @@ def start_onboarding(
         await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
         tracking_code = matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
-        started = Start(organization_id, tracking_code, expires_at)
+        started = NewOnboarding(organization_id, tracking_code, expires_at)
         if not await onboardings.start(conn, started):
-            raise Refusal(["--code is taken: choose another"])
+            raise StartupRefused(["--code is taken: choose another"])
         log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
 
     run_job("onboardings", in_transaction(start))
@@ -116,9 +116,9 @@ def retry_onboarding(code: Code) -> None:
     async def retry(conn: Conn) -> None:
         one = await onboardings.find(conn, code, organization_id=None)
         if one is None or not one.has_token:
-            raise Refusal(["CODE is no onboarding with a login that waits to be proven"])
-        await ask_again(conn, one)
-        log.info("onboarding.asked", tracking_code=code)
+            raise StartupRefused(["CODE is no onboarding with a login that waits to be proven"])
+        await request_proof(conn, one)
+        log.info("onboarding.proof_requested", tracking_code=code)
 
     run_job("onboardings", in_transaction(retry))
 
@@ -135,8 +135,8 @@ def prove_onboarding(
 
     async def prove(conn: Conn) -> None:
         if load(DatabaseSettings).environment is not Environment.LOCAL:
-            raise Refusal(["only where ENVIRONMENT is local: elsewhere a token proves it"])
-        proven_by = await connection_state.prove(
+            raise StartupRefused(["only where ENVIRONMENT is local: elsewhere a token proves it"])
+        proven_by = await connection_state.record_proof(
             conn,
             code,
             meta_id("WABA_ID", waba_id),
@@ -144,7 +144,7 @@ def prove_onboarding(
             datetime.now(UTC),
         )
         if proven_by is None:
-            raise Refusal(["CODE is no onboarding that could be this WABA's"])
+            raise StartupRefused(["CODE is no onboarding that could be this WABA's"])
         log.info("onboarding.proven", organization_id=proven_by, waba_id=waba_id)
 
     run_job("onboardings", in_transaction(prove))
@@ -160,12 +160,12 @@ async def in_transaction(work: Callable[[Conn], Awaitable[None]]) -> None:
 def matching(pattern: re.Pattern[str], name: str, value: str) -> str:
     """Raises Refusal with what is expected."""
     if not pattern.fullmatch(value):
-        raise Refusal([f"{name} must match {pattern.pattern}"])
+        raise StartupRefused([f"{name} must match {pattern.pattern}"])
     return value
 
 
 def meta_id(name: str, value: str) -> str:
     """One of Meta's ids. Raises Refusal."""
     if as_id(value) is None:
-        raise Refusal([f"{name} must be 1 to 20 digits"])
+        raise StartupRefused([f"{name} must be 1 to 20 digits"])
     return value

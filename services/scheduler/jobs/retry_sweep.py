@@ -7,12 +7,12 @@ from datetime import timedelta
 import structlog
 from prometheus_client import CollectorRegistry
 
-from shared.actions.due_rows import Work
-from shared.actions.failures import Failing
-from shared.actions.follow_up_context import Means
-from shared.actions.follow_up_worker import FollowUps
-from shared.actions.metrics import FollowUpMetrics, WorkMetrics
-from shared.actions.webhook_groups import Groups
+from shared.actions.due_rows import DueRows
+from shared.actions.failures import FailureRecorder
+from shared.actions.follow_up_context import FollowUpContext
+from shared.actions.follow_up_worker import FollowUpWorker
+from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
+from shared.actions.webhook_groups import WebhookGroups
 from shared.crypto import KeyRing
 from shared.graph.client import open_graph
 from shared.settings.groups import (
@@ -47,17 +47,17 @@ async def sweep() -> None:
         hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
     )
     registry = CollectorRegistry()
-    metrics = WorkMetrics(registry)
-    failing = Failing(settings.retry_seconds, metrics)
+    metrics = IntakeMetrics(registry)
+    recorder = FailureRecorder(settings.retry_seconds, metrics)
     until = time.monotonic() + MAX_SECONDS
     count = 0
     url = settings.database_url.get_secret_value()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(url, name="retry-sweep", size=1))
         graph = await stack.enter_async_context(open_graph(settings, registry))
-        work = Work(pool, ring, Groups(pool, ring, failing, metrics), failing)
-        follow_ups = FollowUps(
-            Means(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
+        work = DueRows(pool, ring, WebhookGroups(pool, ring, recorder, metrics), recorder)
+        follow_ups = FollowUpWorker(
+            FollowUpContext(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
         )
         while time.monotonic() < until:
             worked, _ = await work.work_once(overdue=OVERDUE)  # the loops need no nudges

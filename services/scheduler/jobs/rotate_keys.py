@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 
 from shared.crypto import KeyRing
+from shared.errors import StartupRefused
 from shared.process import crash_points
 from shared.process.crash_points import crash_point
-from shared.process.lifecycle import Refusal
 from shared.settings.groups import (
     BodyKeySettings,
     DatabaseSettings,
@@ -21,7 +21,7 @@ from shared.settings.groups import (
 from shared.store import rotation
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, open_pool, transaction
-from shared.store.rotation import Sealed, Step, Vault
+from shared.store.rotation import RotationBatch, SealedColumn, SealedData
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class BodyRotation(DatabaseSettings, BodyKeySettings):
     pass
 
 
-async def rotate(vault: Vault, *, dry_run: bool) -> None:
+async def rotate(vault: SealedData, *, dry_run: bool) -> None:
     """May be ended at any moment and run again: what is done is done.
 
     Raises Refusal where something is left that no key of the ring opens.
@@ -57,7 +57,7 @@ async def rotate(vault: Vault, *, dry_run: bool) -> None:
     left = 0
     async with open_pool(url, name="rotate-keys", size=1) as pool:
         for sealed in rotation.COLUMNS[vault]:
-            counts = await _rotate(pool, ring, sealed, dry_run=dry_run)
+            counts = await _rotate_column(pool, ring, sealed, dry_run=dry_run)
             for key_id, count in sorted(counts.items()):
                 is_newest = key_id == ring.write_id.hex()
                 left += 0 if is_newest or dry_run else count
@@ -65,29 +65,33 @@ async def rotate(vault: Vault, *, dry_run: bool) -> None:
                     "keys.counted", kind=sealed.name, key_id=key_id, count=count, newest=is_newest
                 )
     if left:
-        raise Refusal([f"{left} rows are sealed under no key of the ring: they were left as is"])
+        raise StartupRefused(
+            [f"{left} rows are sealed under no key of the ring: they were left as is"]
+        )
 
 
-async def _rotate(pool: Pool, ring: KeyRing, sealed: Sealed, *, dry_run: bool) -> Counter[str]:
+async def _rotate_column(
+    pool: Pool, ring: KeyRing, sealed: SealedColumn, *, dry_run: bool
+) -> Counter[str]:
     """Rows by the id of the key that they are under in the end."""
     after, counts = None, Counter[str]()
     while True:
-        step = await _step(pool, ring, sealed, after, dry_run=dry_run)
-        if step.reached is None:
+        batch = await _batch(pool, ring, sealed, after, dry_run=dry_run)
+        if batch.reached is None:
             return counts
-        after = step.reached
-        counts.update(step.rest)
-        if step.resealed:
-            counts[ring.write_id.hex()] += step.resealed
+        after = batch.reached
+        counts.update(batch.rest)
+        if batch.resealed:
+            counts[ring.write_id.hex()] += batch.resealed
         log.info(
             "keys.counting" if dry_run else "keys.rotating", kind=sealed.name, done=counts.total()
         )
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _step(
-    pool: Pool, ring: KeyRing, sealed: Sealed, after: Sequence[Any] | None, *, dry_run: bool
-) -> Step:
+async def _batch(
+    pool: Pool, ring: KeyRing, sealed: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
+) -> RotationBatch:
     """One batch, once more where the servers failed it: a deadlock with a service, for one."""
     for attempt in range(1, MAX_TRIES):
         try:
@@ -101,9 +105,9 @@ async def _step(
 
 
 async def _reseal(
-    pool: Pool, ring: KeyRing, sealed: Sealed, after: Sequence[Any] | None, *, dry_run: bool
-) -> Step:
+    pool: Pool, ring: KeyRing, sealed: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
+) -> RotationBatch:
     async with transaction(pool) as conn:
-        step = await rotation.reseal(conn, ring, sealed, after=after, dry_run=dry_run)
+        batch = await rotation.reseal(conn, ring, sealed, after=after, dry_run=dry_run)
         crash_point("keys.resealing")
-    return step
+    return batch

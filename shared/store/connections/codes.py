@@ -10,7 +10,7 @@ from shared.store.connections.onboardings import EXCHANGE, Onboarding
 from shared.store.pool import Conn
 
 
-async def take(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
+async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
     """Whether this code is new and is to be exchanged now, by whoever is told so: once, and none
     beside it.
 
@@ -35,7 +35,7 @@ async def take(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
     return status == "UPDATE 1"
 
 
-async def keep_token(
+async def save_token(
     conn: Conn,
     ring: KeyRing,
     one: Onboarding,
@@ -52,13 +52,13 @@ async def keep_token(
         """,
         one.id,
         code_hash,
-        ring.seal(token.encode(), _place(one.id)),
+        ring.seal(token.encode(), _binding(one.id)),
         expires_at,
     )
     return status == "UPDATE 1"
 
 
-async def lose(conn: Conn, one: Onboarding, code_hash: bytes, reason: str) -> None:
+async def fail_exchange(conn: Conn, one: Onboarding, code_hash: bytes, reason: str) -> None:
     """Its exchange came to nothing, and why."""
     await conn.execute(
         """
@@ -80,10 +80,10 @@ async def read_token(
     )
     if record is None or record["token"] is None:
         return None
-    return ring.open(record["token"], _place(one.id)).decode(), record["token_expires_at"]
+    return ring.open(record["token"], _binding(one.id)).decode(), record["token_expires_at"]
 
 
-async def drop_token(conn: Conn, one: Onboarding, *, reason: str | None) -> None:
+async def delete_token(conn: Conn, one: Onboarding, *, reason: str | None) -> None:
     """It was proven and copied, or (with a `reason`) proved nothing."""
     await conn.execute(
         """
@@ -95,5 +95,5 @@ async def drop_token(conn: Conn, one: Onboarding, *, reason: str | None) -> None
     )
 
 
-def _place(onboarding_id: UUID) -> bytes:
+def _binding(onboarding_id: UUID) -> bytes:
     return associated_data("whatsapp_onboarding", onboarding_id.bytes, "token")

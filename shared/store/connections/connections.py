@@ -7,18 +7,18 @@ from typing import cast
 from uuid_utils.compat import uuid7
 
 from shared.domain.attribution import Basis, Owner, Why
-from shared.domain.facts import Standing
+from shared.domain.facts import ConnectionStatus
 from shared.store.pool import Conn
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ConnectionRow:
     """A connection as it is, or is to be."""
 
     waba_id: str
     owner: Owner | None
     why: Why
-    standing: Standing
+    status: ConnectionStatus
     owner_business_id: str | None
     revision: int = 1
 
@@ -35,7 +35,7 @@ async def ensure(conn: Conn, waba_ids: Collection[str]) -> None:
     )
 
 
-async def lock(conn: Conn, waba_ids: Collection[str]) -> list[Held]:
+async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
     """The connections there are, locked in the order of their WABAs until the transaction ends."""
     records = await conn.fetch(
         """
@@ -45,12 +45,12 @@ async def lock(conn: Conn, waba_ids: Collection[str]) -> list[Held]:
         list(waba_ids),
     )
     return [
-        Held(
+        ConnectionRow(
             waba_id=record["waba_id"],
             owner=record["organization_id"]
             and Owner(record["organization_id"], cast("Basis", record["attribution"])),
             why=record["attribution"],
-            standing=Standing(record["state"], record["reason"]),
+            status=ConnectionStatus(record["state"], record["reason"]),
             owner_business_id=record["owner_business_id"],
             revision=record["revision"],
         )
@@ -58,7 +58,7 @@ async def lock(conn: Conn, waba_ids: Collection[str]) -> list[Held]:
     ]
 
 
-async def save(conn: Conn, connections: Sequence[Held]) -> None:
+async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
     """Write locked connections back. `owned_since` moves where the owner or its basis does."""
     await conn.execute(
         """
@@ -83,8 +83,8 @@ async def save(conn: Conn, connections: Sequence[Held]) -> None:
         [one.waba_id for one in connections],
         [one.owner.organization_id if one.owner else None for one in connections],
         [one.why for one in connections],
-        [one.standing.state for one in connections],
-        [one.standing.reason for one in connections],
+        [one.status.state for one in connections],
+        [one.status.reason for one in connections],
         [one.owner_business_id for one in connections],
         [one.revision for one in connections],
     )
@@ -99,7 +99,7 @@ async def is_coexistence(conn: Conn, waba_id: str) -> bool:
     )
 
 
-async def begin_anew(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
+async def start_over(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
     """The customer has just been through Meta's dialog: what was left behind before is no more."""
     await conn.execute(
         """
@@ -119,7 +119,7 @@ async def withdraw(conn: Conn, waba_id: str) -> None:
     )
 
 
-async def leave_behind(conn: Conn, waba_id: str, what: Sequence[str]) -> None:
+async def add_left_behind(conn: Conn, waba_id: str, what: Sequence[str]) -> None:
     """What stays at Meta after we disconnect, beside what was noted before."""
     await conn.execute(
         "UPDATE whatsapp_connections SET left_behind = left_behind || $2 WHERE waba_id = $1",
@@ -128,13 +128,13 @@ async def leave_behind(conn: Conn, waba_id: str, what: Sequence[str]) -> None:
     )
 
 
-async def forget_left_behind(conn: Conn, waba_id: str) -> None:
+async def clear_left_behind(conn: Conn, waba_id: str) -> None:
     await conn.execute(
         "UPDATE whatsapp_connections SET left_behind = '{}' WHERE waba_id = $1", waba_id
     )
 
 
-async def undecided(conn: Conn, *, limit: int) -> list[str]:
+async def without_owner(conn: Conn, *, limit: int) -> list[str]:
     """WABAs without an owner that may have one by now.
 
     In no order: none waits for ever behind those that stay undecided.

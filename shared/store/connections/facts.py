@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from shared.domain.account_changes import Number
-from shared.domain.facts import Fact, Name, merge
+from shared.domain.account_changes import NumberRef
+from shared.domain.facts import Fact, FactName, merge
 from shared.store.pool import Conn
 
 
@@ -32,9 +32,9 @@ async def record(conn: Conn, told: Mapping[str, Sequence[Fact]]) -> None:
     )
 
 
-async def holding(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[Name, Fact]]:
+async def current(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[FactName, Fact]]:
     """By WABA id and name the facts that hold of the connections themselves."""
-    held: dict[str, dict[Name, Fact]] = {waba_id: {} for waba_id in waba_ids}
+    held: dict[str, dict[FactName, Fact]] = {waba_id: {} for waba_id in waba_ids}
     for record in await conn.fetch(
         """
         SELECT waba_id, name, value, at FROM connection_facts
@@ -47,7 +47,7 @@ async def holding(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[Name,
     return held
 
 
-async def add_numbers(conn: Conn, numbers: Collection[tuple[str, Number]]) -> None:
+async def add_numbers(conn: Conn, numbers: Collection[tuple[str, NumberRef]]) -> None:
     """Numbers (by WABA id) that were named; an id once known for its digits stays known."""
     if not numbers:
         return

@@ -12,20 +12,20 @@ from shared.domain.provisioning import SYNCS, Step
 from shared.store import due
 from shared.store.pool import Conn
 
-Kind = Literal["prove", "provision", "read", "disconnect"]
+FollowUpKind = Literal["prove", "provision", "read", "disconnect"]
 AT_ONCE = timedelta(0)
 
 
-class Void(Exception):
+class LeaseLost(Exception):
     """The claim's lease lapsed, and the follow-up is another's: nothing may be done for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A claimed one; every transaction for it begins with `hold`."""
+    """A claimed one; every transaction for it begins with `fence`."""
 
     id: UUID
-    kind: Kind
+    kind: FollowUpKind
     subject: str
     attempts: int
     lease_until: datetime
@@ -33,7 +33,7 @@ class FollowUp:
 
 
 async def add(
-    conn: Conn, kind: Kind, subjects: Collection[str], *, after: timedelta = AT_ONCE
+    conn: Conn, kind: FollowUpKind, subjects: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
     """Ask for it, anew if it is blocked or under way. Idempotent while it is open.
 
@@ -58,8 +58,8 @@ async def add(
     )
 
 
-async def add_where_token(
-    conn: Conn, kind: Kind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
+async def add_if_token(
+    conn: Conn, kind: FollowUpKind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
     """The same for those of these connections that have a token."""
     records = await conn.fetch(
@@ -70,7 +70,7 @@ async def add_where_token(
         await add(conn, kind, [record["waba_id"] for record in records], after=after)
 
 
-async def close(conn: Conn, kinds: Collection[Kind], subject: str) -> None:
+async def close(conn: Conn, kinds: Collection[FollowUpKind], subject: str) -> None:
     """These are not wanted any more. Who works one finds its claim void, and nothing else is done
     to the subject until its call is surely over: the lease stands.
     """
@@ -84,7 +84,7 @@ async def close(conn: Conn, kinds: Collection[Kind], subject: str) -> None:
     )
 
 
-async def is_open(conn: Conn, kind: Kind, subject: str) -> bool:
+async def is_open(conn: Conn, kind: FollowUpKind, subject: str) -> bool:
     return bool(
         await conn.fetchval(
             """
@@ -97,7 +97,7 @@ async def is_open(conn: Conn, kind: Kind, subject: str) -> bool:
     )
 
 
-async def hear(conn: Conn, waba_ids: Collection[str]) -> None:
+async def wake_waiting(conn: Conn, waba_ids: Collection[str]) -> None:
     """A webhook of these has come: what waits for one is due."""
     await conn.execute(
         """
@@ -109,20 +109,20 @@ async def hear(conn: Conn, waba_ids: Collection[str]) -> None:
     )
 
 
-async def load(conn: Conn, claim: due.Claim) -> FollowUp | None:
+async def load(conn: Conn, lease: due.Lease) -> FollowUp | None:
     """None if the claim is void."""
     record = await conn.fetchrow(
         """
         SELECT id, kind, subject, attempts, lease_until, asked_at FROM follow_ups
         WHERE id = $1 AND attempts = $2 AND state = 'pending'
         """,
-        claim.id,
-        claim.attempts,
+        lease.id,
+        lease.attempts,
     )
     return None if record is None else FollowUp(*record)
 
 
-async def hold(conn: Conn, one: FollowUp) -> None:
+async def fence(conn: Conn, one: FollowUp) -> None:
     """Lock it until the transaction ends, after the rows it is about. Raises Void."""
     is_held = await conn.fetchval(
         """
@@ -133,7 +133,7 @@ async def hold(conn: Conn, one: FollowUp) -> None:
         one.lease_until,
     )
     if not is_held:
-        raise Void
+        raise LeaseLost
 
 
 async def end(conn: Conn, one: FollowUp) -> None:

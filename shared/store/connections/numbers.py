@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from shared.domain.provisioning import Number
+from shared.domain.provisioning import PhoneNumber
 from shared.store.pool import Conn
 
 
-async def save(conn: Conn, waba_id: str, numbers: Sequence[Number]) -> None:
+async def save(conn: Conn, waba_id: str, numbers: Sequence[PhoneNumber]) -> None:
     """All the numbers Meta has of this WABA now, the newest first; idempotent.
 
     Of two with the same digits the newer one is the number.
@@ -36,7 +36,7 @@ async def save(conn: Conn, waba_id: str, numbers: Sequence[Number]) -> None:
     )
 
 
-async def current(conn: Conn, waba_id: str) -> list[Number]:
+async def current(conn: Conn, waba_id: str) -> list[PhoneNumber]:
     """Those Meta had when it was last asked, in a fixed order."""
     records = await conn.fetch(
         """
@@ -45,7 +45,7 @@ async def current(conn: Conn, waba_id: str) -> list[Number]:
         """,
         waba_id,
     )
-    return [Number(*record) for record in records]
+    return [PhoneNumber(*record) for record in records]
 
 
 async def mark_registered(

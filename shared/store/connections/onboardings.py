@@ -20,7 +20,7 @@ CANCEL, ERROR = "CANCEL", "ERROR"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class NewOnboarding:
     """A new onboarding, as its organization asks for it."""
 
     organization_id: str
@@ -72,7 +72,7 @@ class Onboarding:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SessionResult:
     """What a message of the browser's comes to: `is_news` where it tells that the customer got no
     further, and nothing is under way all the same."""
 
@@ -94,7 +94,7 @@ _SELECT = """
 """
 
 
-async def start(conn: Conn, one: Start) -> UUID | None:
+async def start(conn: Conn, one: NewOnboarding) -> UUID | None:
     """The new onboarding's id; None if its tracking code or idempotency key is taken."""
     onboarding_id: UUID | None = await conn.fetchval(
         """
@@ -149,13 +149,13 @@ async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
     return [Onboarding(*record) for record in records]
 
 
-async def take_session(
+async def save_session(
     conn: Conn,
     tracking_code: str,
     *,
     event: str,
     session_waba_id: str | None,
-) -> Heard | None:
+) -> SessionResult | None:
     """Keep what the browser says; None where it changes nothing any more: proven or ended.
 
     A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
@@ -183,10 +183,10 @@ async def take_session(
         session_waba_id,
         event not in (CANCEL, ERROR),
     )
-    return None if record is None else Heard(*record)
+    return None if record is None else SessionResult(*record)
 
 
-async def note(conn: Conn, one: Onboarding, reason: str | None) -> None:
+async def set_reason(conn: Conn, one: Onboarding, reason: str | None) -> None:
     """Why it is stuck; None: it is not."""
     await conn.execute("UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason)
 
@@ -206,7 +206,7 @@ async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) ->
     return status == "UPDATE 1"
 
 
-async def open_for(conn: Conn, waba_ids: Collection[str]) -> set[str]:
+async def organizations_with_open(conn: Conn, waba_ids: Collection[str]) -> set[str]:
     """Organizations with an open onboarding that may yet name one of these WABAs.
 
     At most two: more would change no decision, which asks for one that is not the owner.

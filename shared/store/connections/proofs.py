@@ -27,7 +27,7 @@ async def prove(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> s
     return organization_id
 
 
-async def standing(conn: Conn, waba_ids: Collection[str]) -> dict[str, list[str]]:
+async def valid(conn: Conn, waba_ids: Collection[str]) -> dict[str, list[str]]:
     """By WABA id the organizations whose proof of it stands, the first first."""
     found: dict[str, list[str]] = {}
     for record in await conn.fetch(
@@ -67,7 +67,7 @@ async def withdraw(conn: Conn, waba_id: str, organization_id: str) -> None:
     )
 
 
-async def of(conn: Conn, organization_id: str) -> set[str]:
+async def wabas_of(conn: Conn, organization_id: str) -> set[str]:
     """The WABAs whose proof by this organization stands."""
     records = await conn.fetch(
         """

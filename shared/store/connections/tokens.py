@@ -11,14 +11,14 @@ TokenState = Literal["none", "valid", "expiring", "expired", "revoked", "unknown
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Held:
+class StoredToken:
     """A connection's token, since when we have it; never shown."""
 
     text: str
     at: datetime
 
 
-async def keep(
+async def save(
     conn: Conn,
     ring: KeyRing,
     waba_id: str,
@@ -36,13 +36,13 @@ async def keep(
         WHERE waba_id = $1
         """,
         waba_id,
-        ring.seal(token.encode(), token_place(waba_id)),
+        ring.seal(token.encode(), token_binding(waba_id)),
         expires_at,
         user_id,
     )
 
 
-async def read(conn: Conn, ring: KeyRing, waba_id: str) -> Held | None:
+async def read(conn: Conn, ring: KeyRing, waba_id: str) -> StoredToken | None:
     """Raises Undecryptable."""
     record = await conn.fetchrow(
         "SELECT token, token_at FROM whatsapp_connections WHERE waba_id = $1 AND token IS NOT NULL",
@@ -50,10 +50,12 @@ async def read(conn: Conn, ring: KeyRing, waba_id: str) -> Held | None:
     )
     if record is None:
         return None
-    return Held(ring.open(record["token"], token_place(waba_id)).decode(), record["token_at"])
+    return StoredToken(
+        ring.open(record["token"], token_binding(waba_id)).decode(), record["token_at"]
+    )
 
 
-async def judge(conn: Conn, waba_id: str, state: TokenState, of: Held) -> None:
+async def set_state(conn: Conn, waba_id: str, state: TokenState, of: StoredToken) -> None:
     """What Meta said of that token; a newer one is not touched."""
     await conn.execute(
         """
@@ -66,7 +68,7 @@ async def judge(conn: Conn, waba_id: str, state: TokenState, of: Held) -> None:
     )
 
 
-async def doubt(conn: Conn, waba_id: str) -> None:
+async def mark_unknown(conn: Conn, waba_id: str) -> None:
     """It cannot be opened: nothing is known of it."""
     await conn.execute(
         """
@@ -77,7 +79,7 @@ async def doubt(conn: Conn, waba_id: str) -> None:
     )
 
 
-async def drop(conn: Conn, waba_id: str) -> None:
+async def delete(conn: Conn, waba_id: str) -> None:
     await conn.execute(
         """
         UPDATE whatsapp_connections
@@ -101,7 +103,7 @@ async def ensure_pin(
         phone_number_id,
     )
     if record is not None and record["pin"] is not None:
-        return ring.open(record["pin"], pin_place(waba_id, record["digits"])).decode()
+        return ring.open(record["pin"], pin_binding(waba_id, record["digits"])).decode()
     await set_pin(conn, ring, waba_id, phone_number_id, new)
     return new
 
@@ -119,14 +121,14 @@ async def set_pin(conn: Conn, ring: KeyRing, waba_id: str, phone_number_id: str,
         "UPDATE phone_numbers SET pin = $3 WHERE waba_id = $1 AND digits = $2",
         waba_id,
         digits,
-        ring.seal(pin.encode(), pin_place(waba_id, digits)),
+        ring.seal(pin.encode(), pin_binding(waba_id, digits)),
     )
     return True
 
 
-def token_place(waba_id: str) -> bytes:
+def token_binding(waba_id: str) -> bytes:
     return associated_data("whatsapp_connections", waba_id.encode(), "token")
 
 
-def pin_place(waba_id: str, digits: str) -> bytes:
+def pin_binding(waba_id: str, digits: str) -> bytes:
     return associated_data("phone_numbers", f"{waba_id} {digits}".encode(), "pin")

@@ -13,7 +13,7 @@ _OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecry
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ConnectionView:
     """A connection; `waits_for` is what a follow-up of it is blocked on or waits for, and
     `next_attempt_at` when that is tried again: None where it is blocked."""
 
@@ -95,7 +95,7 @@ async def connections(
     state: str | None = None,
     after: str = "",
     limit: int = 100,
-) -> list[View]:
+) -> list[ConnectionView]:
     """The organization's (None: everybody's that have an owner), by WABA, behind `after`."""
     records = await conn.fetch(
         f"""
@@ -109,17 +109,19 @@ async def connections(
         after,
         limit,
     )
-    return [View(*record) for record in records]
+    return [ConnectionView(*record) for record in records]
 
 
-async def connection(conn: Conn, waba_id: str, *, organization_id: str | None) -> View | None:
+async def connection(
+    conn: Conn, waba_id: str, *, organization_id: str | None
+) -> ConnectionView | None:
     """That connection, if it is the organization's; None as organization: whosever it is."""
     record = await conn.fetchrow(
         f"{_SELECT} WHERE waba_id = $1 AND ($2::text IS NULL OR organization_id = $2)",
         waba_id,
         organization_id,
     )
-    return None if record is None else View(*record)
+    return None if record is None else ConnectionView(*record)
 
 
 async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orphan]:

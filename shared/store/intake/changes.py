@@ -9,15 +9,15 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.splitting import Change
-from shared.store.due import Claim
+from shared.store.due import Lease
 from shared.store.pool import Conn
 
 #: Longer than any of our transactions lives.
-SETTLED = timedelta(minutes=5)
+COMMITTED_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class NewChange:
     """A change that was stored for the first time. Its owner is one that was proven before."""
 
     id: UUID
@@ -29,7 +29,7 @@ class New:
 
 async def insert(
     conn: Conn, ring: KeyRing, changes: Sequence[tuple[UUID, datetime, Change]]
-) -> list[New]:
+) -> list[NewChange]:
     """Store changes (webhook id, received_at, change) as processed; those that were new.
 
     Idempotent by key: a change that Meta sent before, in whatever webhook, adds nothing. Whoever
@@ -65,18 +65,18 @@ async def insert(
         [c.waba_id for _, _, c in changes],
         [c.phone_number_id for _, _, c in changes],
         [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
-        [ring.seal(c.content, _place(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
+        [ring.seal(c.content, _binding(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
     )
     new = dict(map(tuple, stored))
     return [
-        New(id_, webhook_id, received_at, change, new[id_])
+        NewChange(id_, webhook_id, received_at, change, new[id_])
         for id_, (webhook_id, received_at, change) in zip(ids, changes, strict=True)
         if id_ in new
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class LeasedChange:
     """A claimed change. `content` is sealed; None where it is no more."""
 
     id: UUID
@@ -86,7 +86,7 @@ class Tried:
     content: bytes | None
 
 
-async def load(conn: Conn, claim: Claim) -> Tried | None:
+async def load_leased(conn: Conn, lease: Lease) -> LeasedChange | None:
     """The claimed change, locked until the transaction ends; None if the claim is void."""
     record = await conn.fetchrow(
         """
@@ -94,15 +94,15 @@ async def load(conn: Conn, claim: Claim) -> Tried | None:
         WHERE id = $1 AND attempts = $2 AND state IN ('pending', 'failed')
         FOR UPDATE
         """,
-        claim.id,
-        claim.attempts,
+        lease.id,
+        lease.attempts,
     )
     if record is None:
         return None
-    return Tried(claim.id, *record)
+    return LeasedChange(lease.id, *record)
 
 
-async def process(conn: Conn, change_id: UUID) -> None:
+async def mark_processed(conn: Conn, change_id: UUID) -> None:
     """A loaded change's effects are made."""
     await conn.execute(
         """
@@ -113,7 +113,7 @@ async def process(conn: Conn, change_id: UUID) -> None:
     )
 
 
-async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) -> None:
+async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) -> None:
     """A try of a locked change failed: it is tried again `after` that, or dead."""
     await conn.execute(
         """
@@ -123,8 +123,8 @@ async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) ->
             first_failed_at = coalesce(first_failed_at, now())
         WHERE id = $1
         """,
-        claim.id,
-        claim.attempts,
+        lease.id,
+        lease.attempts,
         error,
         after,
     )
@@ -182,7 +182,7 @@ async def stamp(conn: Conn, *, limit: int) -> int:
         WHERE is_stamping AND owned_since < now() - $1::interval
             AND waba_id NOT IN (SELECT waba_id FROM {_OWED})
         """,  # noqa: S608 - our own words
-        SETTLED,
+        COMMITTED_WITHIN,
     )
     return 0
 
@@ -195,8 +195,8 @@ async def read_content(conn: Conn, ring: KeyRing, change_id: UUID) -> bytes | No
 
 def open_content(ring: KeyRing, change_id: UUID, envelope: bytes) -> bytes:
     """Raises Undecryptable."""
-    return ring.open(envelope, _place(change_id))
+    return ring.open(envelope, _binding(change_id))
 
 
-def _place(change_id: UUID) -> bytes:
+def _binding(change_id: UUID) -> bytes:
     return associated_data("webhook_changes", change_id.bytes, "content")

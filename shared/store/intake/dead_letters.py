@@ -13,7 +13,7 @@ from shared.crypto import KeyRing, associated_data
 from shared.domain.retries import Blame
 from shared.store.pool import Conn
 
-Kind = Literal["change", "webhook", "envelope"]
+LetterKind = Literal["change", "webhook", "envelope"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Letter:
     """`field`, `event`, `waba_id` and `organization_id` are a change's, else None."""
 
     id: UUID
-    kind: Kind
+    kind: LetterKind
     subject_id: UUID
     webhook_id: UUID | None
     blame: Blame
@@ -39,11 +39,11 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Cause:
     """Open letters of one cause."""
 
     fingerprint: str
-    kind: Kind
+    kind: LetterKind
     blame: Blame
     error: str
     count: int
@@ -109,12 +109,12 @@ async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame
         blame,
         error,
         sha256(f"envelope|{error}".encode()).hexdigest()[:12],
-        ring.seal(body, _place(id_)),
+        ring.seal(body, _binding(id_)),
     )
     return status == "INSERT 0 1"
 
 
-async def fingerprints(conn: Conn) -> list[Fingerprint]:
+async def causes(conn: Conn) -> list[Cause]:
     """Open letters by their cause, the most numerous first."""
     records = await conn.fetch(
         """
@@ -125,7 +125,7 @@ async def fingerprints(conn: Conn) -> list[Fingerprint]:
         GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint
         """
     )
-    return [Fingerprint(*record) for record in records]
+    return [Cause(*record) for record in records]
 
 
 async def listed(
@@ -166,12 +166,12 @@ _SELECT = """
 async def envelope(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
     """An envelope's bytes. Raises Undecryptable."""
     body = await conn.fetchval("SELECT body FROM dead_letters WHERE id = $1", letter_id)
-    return None if body is None else ring.open(body, _place(letter_id))
+    return None if body is None else ring.open(body, _binding(letter_id))
 
 
 async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_id: UUID) -> None:
     """Close locked letters: their rows become pending again, or discarded."""
-    by_kind: dict[Kind, list[UUID]] = {"change": [], "webhook": []}
+    by_kind: dict[LetterKind, list[UUID]] = {"change": [], "webhook": []}
     for letter in letters:
         by_kind.setdefault(letter.kind, []).append(letter.subject_id)
     is_replay = outcome == "replayed"
@@ -207,5 +207,5 @@ async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_i
     )
 
 
-def _place(letter_id: UUID) -> bytes:
+def _binding(letter_id: UUID) -> bytes:
     return associated_data("dead_letters", letter_id.bytes, "body")

@@ -12,11 +12,11 @@ from shared.store.intake import dead_letters
 from shared.store.intake.dead_letters import Letter
 from shared.store.pool import Conn
 
-Outcome = Literal["replayed", "discarded"]
+LetterOutcome = Literal["replayed", "discarded"]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class LetterSelection:
     """Open letters with these ids, or else with this fingerprint, that died by then (None: now)."""
 
     ids: Sequence[UUID] | None
@@ -29,8 +29,8 @@ class Replay:
     """`rate` is letters a second; `skipped` counts letters that could not be replayed."""
 
     id: UUID
-    outcome: Outcome
-    selection: Selection
+    outcome: LetterOutcome
+    selection: LetterSelection
     rate: int
     total: int
     done: int
@@ -39,7 +39,7 @@ class Replay:
     finished_at: datetime | None
 
 
-async def count(conn: Conn, selection: Selection) -> int:
+async def count(conn: Conn, selection: LetterSelection) -> int:
     found: int = await conn.fetchval(
         f"SELECT count(*) FROM dead_letters WHERE {_chosen(selection)}",  # noqa: S608 - our own words
         *_arguments(selection),
@@ -48,7 +48,7 @@ async def count(conn: Conn, selection: Selection) -> int:
 
 
 async def add(
-    conn: Conn, selection: Selection, outcome: Outcome, *, rate: int, actor: str,
+    conn: Conn, selection: LetterSelection, outcome: LetterOutcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
     """A new replay's id; nothing is replayed yet."""
@@ -85,7 +85,7 @@ async def get(conn: Conn, replay_id: UUID) -> Replay | None:
     if record is None:
         return None
     id_, outcome, ids, fingerprint, died_until, *rest = record
-    return Replay(id_, outcome, Selection(ids, fingerprint, died_until), *rest)
+    return Replay(id_, outcome, LetterSelection(ids, fingerprint, died_until), *rest)
 
 
 async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:
@@ -125,12 +125,12 @@ async def advance(
     )
 
 
-def _chosen(selection: Selection) -> str:
+def _chosen(selection: LetterSelection) -> str:
     """A condition on $1 and $2, which are the selection's `_arguments`."""
     by = "fingerprint = $1::text" if selection.ids is None else "id = ANY($1::uuid[])"
     return f"closed_at IS NULL AND died_at <= coalesce($2::timestamptz, now()) AND {by}"
 
 
-def _arguments(selection: Selection) -> tuple[list[UUID] | str | None, datetime | None]:
+def _arguments(selection: LetterSelection) -> tuple[list[UUID] | str | None, datetime | None]:
     chosen = selection.fingerprint if selection.ids is None else list(selection.ids)
     return chosen, selection.died_until

@@ -10,26 +10,26 @@ from uuid import UUID
 from asyncpg import Record
 
 from shared.crypto import KeyRing, associated_data
-from shared.messages import Kind, Webhook
-from shared.store.due import Claim
+from shared.messages import Webhook, WebhookKind
+from shared.store.due import Lease
 from shared.store.pool import Conn
 
 Lane = Literal["fast", "slow"]
 StoredVia = Literal["broker", "database"]
-State = Literal["unsplit", "split", "dead"]
+WebhookState = Literal["unsplit", "split", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class WebhookRow:
     """A webhook as it is about to be stored."""
 
     webhook: Webhook
     lane: Lane
     stored_via: StoredVia
-    state: State
+    state: WebhookState
 
 
-async def insert(conn: Conn, ring: KeyRing, arrivals: Sequence[Arrival]) -> set[UUID]:
+async def insert(conn: Conn, ring: KeyRing, arrivals: Sequence[WebhookRow]) -> set[UUID]:
     """Store webhooks and their bodies; the ids that were new. Idempotent by id.
 
     `processed` is true at once for a split webhook: nothing of it is left to do.
@@ -70,7 +70,7 @@ async def _insert_bodies(conn: Conn, ring: KeyRing, webhooks: Sequence[Webhook])
         [w.id for w in webhooks],
         [w.received_at for w in webhooks],
         [bytes.fromhex(w.signature.removeprefix("sha256=")) or None for w in webhooks],
-        [ring.seal(w.body, _place(w.id)) for w in webhooks],
+        [ring.seal(w.body, _binding(w.id)) for w in webhooks],
     )
 
 
@@ -113,7 +113,7 @@ async def mark_split(conn: Conn, ids: Collection[UUID]) -> None:
     )
 
 
-async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) -> bool:
+async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) -> bool:
     """A try failed: it is tried again `after` that, or dead; False if the claim is void."""
     status = await conn.execute(
         """
@@ -123,15 +123,15 @@ async def fail(conn: Conn, claim: Claim, error: str, after: timedelta | None) ->
             first_failed_at = coalesce(first_failed_at, now())
         WHERE id = $1 AND state = 'unsplit' AND attempts <= $2
         """,
-        claim.id,
-        claim.attempts,
+        lease.id,
+        lease.attempts,
         error,
         after,
     )
     return status == "UPDATE 1"
 
 
-async def unsettle(conn: Conn, webhook_id: UUID) -> None:
+async def open_change(conn: Conn, webhook_id: UUID) -> None:
     """One more of its changes is unsettled."""
     await conn.execute(
         """
@@ -141,7 +141,7 @@ async def unsettle(conn: Conn, webhook_id: UUID) -> None:
     )
 
 
-async def settle(conn: Conn, settled: Mapping[UUID, int]) -> None:
+async def close_changes(conn: Conn, settled: Mapping[UUID, int]) -> None:
     """So many of their changes are settled; processed are those that have none left."""
     await conn.execute(
         """
@@ -164,20 +164,20 @@ async def read_body(conn: Conn, ring: KeyRing, webhook_id: UUID) -> bytes | None
         """,
         webhook_id,
     )
-    return None if envelope is None else ring.open(envelope, _place(webhook_id))
+    return None if envelope is None else ring.open(envelope, _binding(webhook_id))
 
 
 def _webhook(record: Record, ring: KeyRing) -> Webhook:
     signature = record["signature"]
-    kind: Kind = record["kind"]
+    kind: WebhookKind = record["kind"]
     return Webhook(
         id=record["id"],
         received_at=record["received_at"],
         kind=kind,
         signature="" if signature is None else f"sha256={signature.hex()}",
-        body=ring.open(record["body"], _place(record["id"])),
+        body=ring.open(record["body"], _binding(record["id"])),
     )
 
 
-def _place(webhook_id: UUID) -> bytes:
+def _binding(webhook_id: UUID) -> bytes:
     return associated_data("webhook_bodies", webhook_id.bytes, "body")

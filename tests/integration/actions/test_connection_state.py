@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.actions.connection_state import prove, settle, take_in
+from shared.actions.connection_state import apply_effects, recompute, record_proof
 from shared.crypto import KeyRing
-from shared.domain.account_changes import Telling
-from shared.domain.facts import Fact, live
+from shared.domain.account_changes import ChangeEffects
+from shared.domain.facts import Fact, live_facts
 from shared.store.connections import connections, onboardings, organizations, views
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.crosswise import write_crosswise
@@ -39,22 +39,22 @@ Step = Callable[[Conn], Awaitable[object]]
 
 def told(*facts: Fact, waba: str = WABA, owner: str | None = None, code: str | None = None) -> Step:
     owned = [Fact("owner_business", owner, facts[0].at)] if owner else []
-    telling = Telling(waba, (*facts, *owned), tracking_code=code)
-    return lambda conn: take_in(conn, [telling])
+    effects = ChangeEffects(waba, (*facts, *owned), tracking_code=code)
+    return lambda conn: apply_effects(conn, [effects])
 
 
 def added(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
-    return told(*live(at), waba=waba, owner=BUSINESS, code=code)
+    return told(*live_facts(at), waba=waba, owner=BUSINESS, code=code)
 
 
 def proven(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
-    return lambda conn: prove(conn, code, waba, BUSINESS, at)
+    return lambda conn: record_proof(conn, code, waba, BUSINESS, at)
 
 
 STEPS: list[Callable[[datetime], Step]] = [
     proven,
     added,
-    lambda at: told(*live(at), owner=BUSINESS),
+    lambda at: told(*live_facts(at), owner=BUSINESS),
     lambda at: told(Fact("shared", "unshared", at), owner=BUSINESS),
     lambda at: told(Fact("ban", "disabled", at)),
     lambda at: told(Fact("ban", "none", at)),
@@ -72,7 +72,7 @@ async def organization(conn: Conn, name: str, *businesses: str) -> None:
     for business in businesses:
         await organizations.add_business(conn, name, business)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    await onboardings.start(conn, Start(name, f"code-{name}", expires_at))
+    await onboardings.start(conn, NewOnboarding(name, f"code-{name}", expires_at))
 
 
 async def cancel_onboardings(conn: Conn) -> None:
@@ -86,7 +86,7 @@ async def ending(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]:
     try:
         for step in steps:
             await step(conn)
-        await settle(conn, await connections.undecided(conn, limit=10))
+        await recompute(conn, await connections.without_owner(conn, limit=10))
         return [tuple(record) for record in await conn.fetch(SNAPSHOT)]
     finally:
         await under_way.rollback()
@@ -172,7 +172,7 @@ async def test_while_another_is_onboarding_nothing_is_decided(conn: Conn) -> Non
     assert await owner(conn) == (None, "another_onboarding")
 
     await cancel_onboardings(conn)
-    await settle(conn, await connections.undecided(conn, limit=10))
+    await recompute(conn, await connections.without_owner(conn, limit=10))
     assert await owner(conn) == ("ana", "owner_business")
 
 
@@ -182,7 +182,7 @@ async def test_a_proof_makes_its_organization_owner_of_the_business_s_other_waba
     await organization(conn, "ana")
     await added(START, waba="219999999999999")(conn)
     await proven(START)(conn)
-    await settle(conn, await connections.undecided(conn, limit=10))
+    await recompute(conn, await connections.without_owner(conn, limit=10))
     assert await owner(conn, "219999999999999") == ("ana", "owner_business")
 
 
@@ -255,15 +255,16 @@ async def test_changes_go_to_a_proven_owner_alone(conn: Conn, ring: KeyRing) -> 
 async def test_the_same_wabas_in_opposite_order(pool: Pool, conn: Conn) -> None:
     """Groups that touch the same connections wait for each other, never in a circle."""
     await organization(conn, "ana")
-    tellings = [
-        Telling(f"21{number:013}", (Fact("shared", "unshared", START),)) for number in range(100)
+    effects_of_changes = [
+        ChangeEffects(f"21{number:013}", (Fact("shared", "unshared", START),))
+        for number in range(100)
     ]
 
-    async def write(conn: Conn, some: Sequence[Telling]) -> int:
-        await take_in(conn, some)
+    async def write(conn: Conn, some: Sequence[ChangeEffects]) -> int:
+        await apply_effects(conn, some)
         return len(some)
 
-    assert await write_crosswise(pool, tellings, write) == 2 * len(tellings)
+    assert await write_crosswise(pool, effects_of_changes, write) == 2 * len(effects_of_changes)
     async with transaction(pool) as tx:
         states = await tx.fetch("SELECT DISTINCT state FROM whatsapp_connections")
     assert [record["state"] for record in states] == ["disconnected"]

@@ -10,13 +10,13 @@ from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
 from shared.actions import webhook_groups
-from shared.actions.due_rows import Work
-from shared.actions.failures import Failing
-from shared.actions.metrics import WorkMetrics
-from shared.actions.webhook_groups import Groups
+from shared.actions.due_rows import DueRows
+from shared.actions.failures import FailureRecorder
+from shared.actions.metrics import IntakeMetrics
+from shared.actions.webhook_groups import WebhookGroups
 from shared.crypto import KeyRing
 from shared.store.connections import connections
-from shared.store.due import Claim
+from shared.store.due import Lease
 from shared.store.intake import webhooks
 from shared.store.pool import Conn, Pool, open_pool
 from tests.support.proxy import Proxy, open_proxy
@@ -35,7 +35,7 @@ async def test_a_try_the_servers_ended_is_not_counted(
     async with open_proxy(database_url) as proxy, open_pool(proxy.url, name="t", size=1) as pool:
         work, groups = _work(pool, ring)
         with monkeypatch.context() as patched:
-            patched.setattr(groups, "split_laid_down", _interrupted(proxy, is_away=is_away))
+            patched.setattr(groups, "split_stored", _interrupted(proxy, is_away=is_away))
             with pytest.raises(OSError, match="interrupted"):
                 await work.work_once()
         await proxy.heal()
@@ -55,11 +55,11 @@ async def test_being_told_to_stop_is_no_try(
     work, groups = _work(pool, ring)
     has_begun = asyncio.Event()
 
-    async def split(_: Sequence[Claim]) -> None:
+    async def split(_: Sequence[Lease]) -> None:
         has_begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(groups, "split_laid_down", split)
+    monkeypatch.setattr(groups, "split_stored", split)
     working = asyncio.create_task(work.work_once())
     await asyncio.wait_for(has_begun.wait(), 10)
     assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 3
@@ -108,15 +108,15 @@ async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
 
 
-def _work(pool: Pool, ring: KeyRing) -> tuple[Work, Groups]:
-    metrics = WorkMetrics(CollectorRegistry())
-    failing = Failing((30, 300, 1800), metrics)
-    groups = Groups(pool, ring, failing, metrics)
-    return Work(pool, ring, groups, failing), groups
+def _work(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
+    metrics = IntakeMetrics(CollectorRegistry())
+    recorder = FailureRecorder((30, 300, 1800), metrics)
+    groups = WebhookGroups(pool, ring, recorder, metrics)
+    return DueRows(pool, ring, groups, recorder), groups
 
 
-def _interrupted(proxy: Proxy, *, is_away: bool) -> Callable[[Sequence[Claim]], Awaitable[None]]:
-    async def split(_: Sequence[Claim]) -> None:
+def _interrupted(proxy: Proxy, *, is_away: bool) -> Callable[[Sequence[Lease]], Awaitable[None]]:
+    async def split(_: Sequence[Lease]) -> None:
         if is_away:
             await proxy.cut()
         raise OSError("interrupted")

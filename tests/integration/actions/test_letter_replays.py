@@ -11,7 +11,7 @@ from shared.actions import letter_replays
 from shared.crypto import KeyRing
 from shared.messages import encode_webhook, join_bundle
 from shared.store.intake import dead_letters, replays, webhooks
-from shared.store.intake.replays import Replay, Selection
+from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.samples import make_arrival, make_webhook
 
@@ -39,7 +39,7 @@ async def letters(conn: Conn) -> list[str]:
     ids = [row["id"] for row in await conn.fetch("SELECT id FROM webhook_changes")]
     await dead_letters.add_changes(conn, ids, "ours")
     await dead_letters.add_changes(conn, ids, "ours")
-    found = await dead_letters.fingerprints(conn)
+    found = await dead_letters.causes(conn)
     assert [one.count for one in found] == COUNTS
     assert {(one.kind, one.blame) for one in found} == {("change", "ours")}
     return [one.fingerprint for one in found]
@@ -47,9 +47,9 @@ async def letters(conn: Conn) -> list[str]:
 
 async def begin(
     pool: Pool,
-    selection: Selection,
+    selection: LetterSelection,
     *,
-    outcome: replays.Outcome = "replayed",
+    outcome: replays.LetterOutcome = "replayed",
     rate: int = 100_000,
 ) -> UUID:
     async with transaction(pool) as conn:
@@ -74,7 +74,7 @@ async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_cou
         " (SELECT id FROM dead_letters WHERE fingerprint = $1 LIMIT 1) RETURNING id",
         letters[0],
     )
-    replay_id = await begin(pool, Selection(None, letters[0], cut_off))
+    replay_id = await begin(pool, LetterSelection(None, letters[0], cut_off))
     half_way = asyncio.Event()
 
     def stop_half_way(replay: Replay) -> None:
@@ -100,13 +100,13 @@ async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_cou
     assert await conn.fetchval(pending) == COUNTS[0] - 1
     left = await dead_letters.listed(conn, fingerprint=letters[0], after=None, limit=10)
     assert [letter.id for letter in left] == [late]
-    assert [one.count for one in await dead_letters.fingerprints(conn)] == [*COUNTS[1:], 1]
+    assert [one.count for one in await dead_letters.causes(conn)] == [*COUNTS[1:], 1]
 
 
 async def test_two_replays_of_the_same_letters_close_each_once(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
-    everything = Selection(None, letters[2], datetime.now(UTC) + timedelta(seconds=1))
+    everything = LetterSelection(None, letters[2], datetime.now(UTC) + timedelta(seconds=1))
     both = [await begin(pool, everything) for _ in range(2)]
     await asyncio.gather(*(letter_replays.run(pool, ring, one, lambda _: None) for one in both))
     done = [await progress(pool, one) for one in both]
@@ -118,7 +118,7 @@ async def test_no_more_letters_a_second_than_its_rate(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=120)
-    selection = Selection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
+    selection = LetterSelection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
     replay_id = await begin(pool, selection, rate=50)
     done, rested, sleep = [0], [0.0], asyncio.sleep
 
@@ -139,7 +139,7 @@ async def test_discarding_settles_the_webhooks(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=7)
-    selection = Selection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
+    selection = LetterSelection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
     async with transaction(pool) as tx:
         assert await replays.count(tx, selection) == 7
     replay_id = await begin(pool, selection, outcome="discarded")
@@ -159,10 +159,10 @@ async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_else_kept(
     lost = KeyRing([b"\x17" * 32])
     for body, key in ((bundle, ring), (bundle, ring), (b"no bundle", ring), (b"lost", lost)):
         await dead_letters.add_envelope(conn, key, body, "given up: rejected in dead", "ours")
-    [cause] = await dead_letters.fingerprints(conn)
+    [cause] = await dead_letters.causes(conn)
     assert cause.count == 3
 
-    selection = Selection(None, cause.fingerprint, datetime.now(UTC) + timedelta(seconds=1))
+    selection = LetterSelection(None, cause.fingerprint, datetime.now(UTC) + timedelta(seconds=1))
     replay_id = await begin(pool, selection)
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     done = await progress(pool, replay_id)

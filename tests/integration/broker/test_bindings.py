@@ -9,7 +9,7 @@ from aio_pika.abc import AbstractConnection
 
 from shared.broker import topology
 from shared.broker.connect import connect
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from tests.support import servers
 
 
@@ -36,7 +36,7 @@ async def described(vhost: str, what: str) -> list[dict[str, Any]]:
 
 async def refused(work: Awaitable[object]) -> str:
     """The one fault it names."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(StartupRefused) as refusal:
         await work
     [fault] = refusal.value.faults
     return fault
@@ -113,6 +113,6 @@ async def test_an_exchange_of_another_kind_is_refused(amqp: AbstractConnection) 
 
 
 async def test_checking_creates_nothing(amqp: AbstractConnection, vhost: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(StartupRefused):
         await topology.check(amqp, topology.WORK_QUEUES)
     assert await described(vhost, "queues") == []

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractConnection
 
 from shared.broker import topology
 from shared.broker.connect import connect
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from tests.support import servers
 from tests.support.broker import Broker
 
@@ -93,7 +93,7 @@ async def test_what_is_rejected_from_a_work_queue_rests_in_dead(broker: Broker) 
 
 
 async def test_a_missing_queue_is_named(amqp: AbstractConnection) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(StartupRefused) as refused:
         await topology.check(amqp, [topology.RAW, topology.RAW_SLOW])
     assert refused.value.faults == [
         "queue webhooks.raw is missing: run `porteiro topology`",
@@ -111,7 +111,7 @@ async def test_a_queue_that_differs_is_refused_with_the_difference(
         topology.declare(amqp, servers.RETRY_SECONDS),
         topology.check(amqp, [topology.RAW]),
     ):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(StartupRefused) as refused:
             await refusing
         [fault] = refused.value.faults
         assert "webhooks.raw" in fault

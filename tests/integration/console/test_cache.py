@@ -92,7 +92,7 @@ async def test_a_change_is_seen_at_once_even_by_who_read_before_it(
 
     await eventually(is_asked)
     truth.value = "bia"  # committed while the slow one holds the old value in its hand
-    await cache.forget("waba", "71")
+    await cache.invalidate("waba", "71")
     truth.gate.set()
     assert await slow == "ana"
     assert await Cache(redis, CollectorRegistry()).get("waba", "71", truth.load) == "bia"
@@ -109,7 +109,7 @@ async def test_a_sick_redis_costs_a_moment_and_no_answer(
         async with asyncio.timeout(20 * caching.REDIS_SECONDS):  # not each of them waits for it
             for _ in range(50):
                 assert await cache.get("waba", "71", truth.load) == "ana"
-                await cache.forget("waba", "72")
+                await cache.invalidate("waba", "72")
         assert lookups(registry, "down") == 50
         if what == signal.SIGSTOP:
             os.kill(pid, signal.SIGCONT)

@@ -10,7 +10,7 @@ from deploy.local.simulated_meta.writing import write
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 from tests.support import running
 from tests.support.broker import Broker
@@ -97,6 +97,8 @@ async def test_each_damage_is_found(
 async def _own(conn: Conn) -> None:
     await organizations.add(conn, "bakery")
     until = datetime.now(UTC) + timedelta(hours=1)
-    await onboardings.start(conn, Start("bakery", "code-1", until))
+    await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
     async with conn.transaction():
-        await connection_state.prove(conn, "code-1", WABA, None, datetime(2026, 1, 1, tzinfo=UTC))
+        await connection_state.record_proof(
+            conn, "code-1", WABA, None, datetime(2026, 1, 1, tzinfo=UTC)
+        )

@@ -14,7 +14,7 @@ from deploy.local.simulated_meta.writing import write
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
@@ -33,9 +33,9 @@ async def owned(pool: Pool) -> None:
     async with transaction(pool) as conn:
         await organizations.add(conn, "bakery")
         until = NOW + timedelta(hours=1)
-        await onboardings.start(conn, Start("bakery", "code-1", until))
+        await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.prove(conn, "code-1", WABA, None, at)
+        assert await connection_state.record_proof(conn, "code-1", WABA, None, at)
 
 
 class Backend:
@@ -127,8 +127,8 @@ async def test_what_came_before_the_owner_is_told_once_there_is_one(
         async with transaction(pool) as tx:
             await organizations.add(tx, "bakery")
             until = NOW + timedelta(hours=1)
-            await onboardings.start(tx, Start("bakery", "code-1", until))
-            assert await connection_state.prove(tx, "code-1", WABA, None, NOW)
+            await onboardings.start(tx, NewOnboarding("bakery", "code-1", until))
+            assert await connection_state.record_proof(tx, "code-1", WABA, None, NOW)
         types = [(await backend.take())[1]["type"] for _ in range(11)]
     assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]
 

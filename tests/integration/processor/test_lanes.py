@@ -7,7 +7,12 @@ from prometheus_client import CollectorRegistry
 
 from deploy.local.simulated_meta.writing import write
 from services.processor import delivery_queue
-from services.processor.delivery_queue import MAX_GROUP_WEBHOOKS, PREFETCH, SLOW_SHARE, Intake
+from services.processor.delivery_queue import (
+    MAX_GROUP_WEBHOOKS,
+    PREFETCH,
+    SLOW_SHARE,
+    DeliveryQueue,
+)
 from services.processor.metrics import ProcessorMetrics
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.process.health import Health
@@ -55,11 +60,11 @@ def _of(count: int) -> bytes:
     return bundle(*(write(message(number)) for number in range(count)))
 
 
-async def _serving(broker: Broker) -> tuple[Intake, asyncio.Task[None]]:
+async def _serving(broker: Broker) -> tuple[DeliveryQueue, asyncio.Task[None]]:
     """An intake whose lanes hold all that the prefetch lets through."""
     registry = CollectorRegistry()
     dependency = Health(registry).dependency("broker")
-    taking = Intake(dependency, ProcessorMetrics(registry))
+    taking = DeliveryQueue(dependency, ProcessorMetrics(registry))
     ready = {"fast": await broker.count(RAW), "slow": await broker.count(RAW_SLOW)}
     serving = asyncio.create_task(taking.serve(broker.connection))
 

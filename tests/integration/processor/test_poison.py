@@ -6,7 +6,7 @@ from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import RAW
 from shared.crypto import KeyRing
 from shared.store.intake import webhooks
-from shared.store.intake.webhooks import Arrival
+from shared.store.intake.webhooks import WebhookRow
 from shared.store.pool import Conn
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
@@ -33,7 +33,9 @@ async def test_a_poisoned_webhook_dies_alone_and_the_processor_lives_on(
         for number in range(BESIDE):
             await broker.put(RAW, bundle(write(message(2000 + number))))
     else:
-        arrivals = [Arrival(make_webhook(body), "fast", "database", "unsplit") for body in bodies]
+        arrivals = [
+            WebhookRow(make_webhook(body), "fast", "database", "unsplit") for body in bodies
+        ]
         await webhooks.insert(conn, ring, arrivals)
     # The broker's road costs one death before the tries are counted: the first delivery.
     for _ in range(TRIES + (road == "broker")):

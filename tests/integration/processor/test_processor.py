@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
 from services.processor import group_worker
-from services.processor.delivery_queue import Intake
+from services.processor.delivery_queue import DeliveryQueue
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook
@@ -109,7 +109,7 @@ async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
     environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     webhook = Webhook(uuid7(), datetime.now(UTC), "whatsapp", "", write(message(1)))
-    await webhooks.insert(conn, ring, [webhooks.Arrival(webhook, "fast", "database", "unsplit")])
+    await webhooks.insert(conn, ring, [webhooks.WebhookRow(webhook, "fast", "database", "unsplit")])
     await conn.execute("UPDATE webhook_log SET attempts = 4, lease_until = now() - interval '1 s'")
     async with running.processor(environment):
         await until_states(conn, dead=1)
@@ -173,14 +173,14 @@ async def test_what_cannot_be_stored_for_too_long_goes_back_to_the_broker(
 ) -> None:
     """Before the broker, at its own limit, would close the channel."""
     is_given_back = asyncio.Event()
-    give_back = Intake.give_back
+    return_all = DeliveryQueue.return_all
 
-    def giving_back(intake: Intake) -> None:
-        give_back(intake)
+    def giving_back(intake: DeliveryQueue) -> None:
+        return_all(intake)
         is_given_back.set()
 
-    monkeypatch.setattr(group_worker, "HOLD_SECONDS", 1)
-    monkeypatch.setattr(Intake, "give_back", giving_back)
+    monkeypatch.setattr(group_worker, "MAX_UNACKED_SECONDS", 1)
+    monkeypatch.setattr(DeliveryQueue, "return_all", giving_back)
     async with open_proxy(database_url) as proxy:
         monkeypatch.setenv("DATABASE_URL", proxy.url)
         async with running.processor(environment):

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
 from services.processor.metrics import ProcessorMetrics
-from services.processor.retry_nudges import Nudges
+from services.processor.retry_nudges import RetryNudges
 from shared.actions import letter_replays
 from shared.broker.publisher import Publisher
 from shared.broker.topology import CHANGES, RAW
@@ -22,7 +22,7 @@ from shared.crypto import KeyRing
 from shared.messages import Nudge
 from shared.process.health import Health
 from shared.store.intake import replays
-from shared.store.intake.replays import Selection
+from shared.store.intake.replays import LetterSelection
 from shared.store.pool import Conn, Pool, transaction
 from tests.support import running, servers
 from tests.support.broker import Broker, open_broker
@@ -91,7 +91,7 @@ async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_
         assert row is not None
         assert tuple(row) == (False, 1, "dead", 4)
 
-        everything = Selection(None, letter["fingerprint"], datetime.now(UTC))
+        everything = LetterSelection(None, letter["fingerprint"], datetime.now(UTC))
         clicks = []
         for actor in ("one", "two"):
             async with transaction(pool) as tx:
@@ -122,7 +122,7 @@ async def test_a_nudge_rests_in_its_delay_queue_and_comes_home_with_its_attempt(
     serving = asyncio.ensure_future(publisher.serve(quick.connection))
     try:
         await eventually(lambda: asyncio.sleep(0, publisher.is_up))
-        await Nudges(publisher, ProcessorMetrics(CollectorRegistry())).send([nudge])
+        await RetryNudges(publisher, ProcessorMetrics(CollectorRegistry())).send([nudge])
         async with quick.connection.channel() as channel:
             queue = await channel.get_queue(CHANGES)
             home = await eventually(lambda: queue.get(fail=False))
@@ -168,7 +168,7 @@ async def test_discarded_is_settled(
     async with transaction(pool) as tx:
         replay_id = await letter_replays.start(
             tx,
-            Selection([one["id"] for one in letters], None, datetime.now(UTC)),
+            LetterSelection([one["id"] for one in letters], None, datetime.now(UTC)),
             "discarded",
             rate=10,
             actor="operator",

@@ -68,7 +68,7 @@ async def test_an_event_is_put_off_and_the_others_are_published(
         [new] = await changes.insert(conn, key, of(webhook, make_change(number)))
         ids.append(new.id)
     await conn.execute("UPDATE webhook_changes SET organization_id = 'bakery'")
-    await events.add_of_changes(conn, ids)
+    await events.add_for_changes(conn, ids)
     lost, sound = ids
     async with running.processor(environment):
         await eventually(
@@ -89,9 +89,9 @@ async def test_events_are_claimed_by_their_bytes_too(pool: Pool, conn: Conn, rin
     told = of(webhook, *(make_change(number, content=large) for number in range(5)))
     new = await changes.insert(conn, ring, told)
     await conn.execute("UPDATE webhook_changes SET organization_id = 'bakery'")
-    await events.add_of_changes(conn, [one.id for one in new])
+    await events.add_for_changes(conn, [one.id for one in new])
     counts = []
     for _ in range(4):
         async with transaction(pool) as tx:
-            counts.append(len(await events.claim(tx)))
+            counts.append(len(await events.lease(tx)))
     assert counts == [2, 2, 1, 0]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from deploy.local.simulated_meta.writing import write
 from shared.crypto import KeyRing
 from shared.process.lifecycle import EXIT_REFUSED
-from shared.store.due import Claim
+from shared.store.due import Lease
 from shared.store.intake import dead_letters, webhooks
 from shared.store.pool import Conn
 from tests.support.command_line import porteiro
@@ -64,7 +64,7 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
 ) -> None:
     webhook = make_webhook(b'{"broken')
     await webhooks.insert(conn, ring, [make_arrival(webhook)])
-    await webhooks.fail(conn, Claim(webhook.id, 1), "unparsable: not valid JSON", None)
+    await webhooks.fail(conn, Lease(webhook.id, 1), "unparsable: not valid JSON", None)
     await dead_letters.add_webhooks(conn, [webhook.id], "meta")
     [letter] = await conn.fetch("SELECT id::text, fingerprint FROM dead_letters")
 

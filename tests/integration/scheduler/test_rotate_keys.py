@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.crypto import KeyRing, Undecryptable
-from shared.domain.provisioning import Number
+from shared.domain.provisioning import PhoneNumber
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.connections import codes, connections, numbers, onboardings, organizations, tokens
-from shared.store.connections.onboardings import Start
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
-from shared.store.rotation import MAX_STEP
+from shared.store.rotation import MAX_BATCH
 from tests.support.command_line import porteiro
 from tests.support.environment import TOKEN_KEY
 
@@ -33,7 +33,7 @@ async def keep(conn: Conn, ring: KeyRing, *wabas: str) -> None:
     async with conn.transaction():
         await connections.ensure(conn, wabas)
         for waba in wabas:
-            await tokens.keep(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
+            await tokens.save(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
 
 
 async def test_a_token_opens_in_its_own_row_alone(conn: Conn, vault: KeyRing) -> None:
@@ -63,11 +63,11 @@ async def test_every_flipped_byte_is_refused(conn: Conn, vault: KeyRing) -> None
 
 async def test_an_unproven_token_does_not_open_as_a_connections(conn: Conn, vault: KeyRing) -> None:
     await organizations.add(conn, "ana")
-    await onboardings.start(conn, Start("ana", "code-1", LATER))
+    await onboardings.start(conn, NewOnboarding("ana", "code-1", LATER))
     one = await onboardings.find(conn, "code-1", organization_id="ana")
     assert one is not None
-    assert await codes.take(conn, "code-1", b"hash")
-    assert await codes.keep_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
+    assert await codes.start_exchange(conn, "code-1", b"hash")
+    assert await codes.save_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
     assert await codes.read_token(conn, vault, one) == (TOKEN, None)
     await keep(conn, vault, "71")
     await conn.execute(
@@ -79,7 +79,7 @@ async def test_an_unproven_token_does_not_open_as_a_connections(conn: Conn, vaul
 
 async def test_a_pin_is_made_once_and_sealed(conn: Conn, vault: KeyRing) -> None:
     await numbers.save(
-        conn, "71", [Number("61", "1555", is_coexistence=False, is_registered=False)]
+        conn, "71", [PhoneNumber("61", "1555", is_coexistence=False, is_registered=False)]
     )
     assert await tokens.ensure_pin(conn, vault, "71", "61", "314159") == "314159"
     assert await tokens.ensure_pin(conn, vault, "71", "61", "271828") == "314159"
@@ -89,7 +89,7 @@ async def test_a_pin_is_made_once_and_sealed(conn: Conn, vault: KeyRing) -> None
 async def test_keys_are_rotated_under_traffic_through_a_crash(
     environment: dict[str, str], pool: Pool, conn: Conn, vault: KeyRing
 ) -> None:
-    wabas = [str(7_000_000 + n) for n in range(3 * MAX_STEP)]
+    wabas = [str(7_000_000 + n) for n in range(3 * MAX_BATCH)]
     await keep(conn, vault, *wabas)
     both = KeyRing([bytes.fromhex(NEW_KEY), bytes.fromhex(TOKEN_KEY)])
     keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
@@ -99,14 +99,14 @@ async def test_keys_are_rotated_under_traffic_through_a_crash(
         """Reads all the time, and now and then a token is replaced."""
         reads = 0
         while not is_over.is_set():
-            for waba in wabas[:: MAX_STEP // 10]:
+            for waba in wabas[:: MAX_BATCH // 10]:
                 async with transaction(pool) as tx:
                     held = await tokens.read(tx, both, waba)
                     assert held is not None
                     assert held.text.startswith(TOKEN)
                     if reads % 7 == 0:
                         fresh = f"{TOKEN}-{waba}-again"
-                        await tokens.keep(tx, both, waba, fresh, expires_at=None)
+                        await tokens.save(tx, both, waba, fresh, expires_at=None)
                 reads += 1
         return reads
 

@@ -8,9 +8,9 @@ import pytest
 from shared.crypto import KeyRing
 from shared.store import due
 from shared.store.connections import follow_ups
-from shared.store.due import LEASE, MAX_TOGETHER, Claim, Kind
+from shared.store.due import LEASE_TIME, MAX_TOGETHER, Lease, LeaseKind
 from shared.store.intake import changes, webhooks
-from shared.store.intake.webhooks import State
+from shared.store.intake.webhooks import WebhookState
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.samples import make_arrival, make_change, make_webhook, of
 
@@ -24,21 +24,21 @@ async def waiting(conn: Conn, ring: KeyRing) -> set[UUID]:
     return await webhooks.insert(conn, ring, [make_arrival() for _ in range(10)])
 
 
-async def claim(conn: Conn, kind: Kind = "fresh") -> set[UUID]:
-    return {one.id for one in (await due.claim(conn, kind)).claims}
+async def lease(conn: Conn, kind: LeaseKind = "fresh") -> set[UUID]:
+    return {one.id for one in (await due.lease(conn, kind)).leases}
 
 
 async def test_a_claim_counts_the_try_and_holds_a_lease(conn: Conn, waiting: set[UUID]) -> None:
     async with conn.transaction():
-        claimed = await due.claim(conn, "fresh")
+        leased = await due.lease(conn, "fresh")
         rows = await conn.fetch(
             "SELECT id, attempts, lease_until - now() AS lease FROM webhook_log WHERE attempts > 0"
         )
     assert {row["id"]: (row["attempts"], row["lease"]) for row in rows} == dict.fromkeys(
-        waiting, (1, LEASE)
+        waiting, (1, LEASE_TIME)
     )
-    assert {(one.id, one.attempts) for one in claimed.claims} == {(id_, 1) for id_ in waiting}
-    assert await claim(conn) == set()
+    assert {(one.id, one.attempts) for one in leased.leases} == {(id_, 1) for id_ in waiting}
+    assert await lease(conn) == set()
 
 
 async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
@@ -49,8 +49,8 @@ async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
             conn, ring, [make_arrival() for _ in range(MAX_TOGETHER + 4)]
         )
     async with transaction(pool) as one, transaction(pool) as other:
-        first = await claim(one)
-        second = await claim(other)
+        first = await lease(one)
+        second = await lease(other)
         assert first | second == waiting
         assert (len(first), len(second)) == (MAX_TOGETHER, 4)
 
@@ -58,47 +58,47 @@ async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
 async def test_a_lapsed_lease_is_claimed_alone(
     conn: Conn, ring: KeyRing, waiting: set[UUID]
 ) -> None:
-    await claim(conn)
+    await lease(conn)
     await conn.execute(LAPSE)
     fresh = await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
-    assert await claim(conn) == fresh
+    assert await lease(conn) == fresh
 
     seen: set[UUID] = set()
     for _ in waiting:
-        [alone] = (await due.claim(conn, "tried")).claims
+        [alone] = (await due.lease(conn, "tried")).leases
         assert alone.attempts == 2
         seen.add(alone.id)
     assert seen == waiting
-    assert not await claim(conn, "tried")
+    assert not await lease(conn, "tried")
 
 
 async def test_what_is_not_overdue_yet_is_left_to_the_loop(conn: Conn, waiting: set[UUID]) -> None:
     overdue = timedelta(minutes=5)
-    assert not (await due.claim(conn, "fresh", overdue=overdue)).claims
+    assert not (await due.lease(conn, "fresh", overdue=overdue)).leases
     await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
-    assert len((await due.claim(conn, "fresh", overdue=overdue)).claims) == 10
+    assert len((await due.lease(conn, "fresh", overdue=overdue)).leases) == 10
 
 
 async def test_a_claim_handed_back_is_no_try_and_rests_a_moment(
     conn: Conn, waiting: set[UUID]
 ) -> None:
     before = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
-    await due.hand_back(conn, await due.claim(conn, "fresh"))
+    await due.release(conn, await due.lease(conn, "fresh"))
     after = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
     assert after == before
-    assert await claim(conn) == set()
+    assert await lease(conn) == set()
     await conn.execute("UPDATE webhook_log SET lease_until = now() - interval '1 s'")
-    assert await claim(conn) == waiting
+    assert await lease(conn) == waiting
 
 
 async def test_only_a_try_that_did_not_end_is_handed_back(conn: Conn, waiting: set[UUID]) -> None:
-    claimed = await due.claim(conn, "fresh")
+    leased = await due.lease(conn, "fresh")
     split, failed, again, *_ = sorted(waiting)
     await webhooks.mark_split(conn, [split])
-    await webhooks.fail(conn, Claim(failed, 1), "because", timedelta(seconds=30))
+    await webhooks.fail(conn, Lease(failed, 1), "because", timedelta(seconds=30))
     await conn.execute(LAPSE + " AND id = $1", again)
-    assert await claim(conn, "tried") == {again}
-    await due.hand_back(conn, claimed)
+    assert await lease(conn, "tried") == {again}
+    await due.release(conn, leased)
     rows = await conn.fetch("SELECT id, attempts FROM webhook_log WHERE attempts > 0")
     assert {tuple(row) for row in rows} == {(split, 1), (failed, 1), (again, 2)}
 
@@ -109,14 +109,14 @@ async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
     [new] = await changes.insert(conn, ring, of(webhook, make_change(1)))
-    await changes.fail(conn, Claim(new.id, 1), "failed: for the test", timedelta(seconds=30))
-    assert not await claim(conn, "change")
+    await changes.fail(conn, Lease(new.id, 1), "failed: for the test", timedelta(seconds=30))
+    assert not await lease(conn, "change")
 
     await conn.execute("UPDATE webhook_changes SET next_attempt_at = now()")
-    assert (await due.claim(conn, "change")).claims == [Claim(new.id, 2)]
-    assert not await claim(conn, "change")
-    assert await changes.load(conn, Claim(new.id, 1)) is None
-    loaded = await changes.load(conn, Claim(new.id, 2))
+    assert (await due.lease(conn, "change")).leases == [Lease(new.id, 2)]
+    assert not await lease(conn, "change")
+    assert await changes.load_leased(conn, Lease(new.id, 1)) is None
+    loaded = await changes.load_leased(conn, Lease(new.id, 2))
     assert loaded is not None
     assert loaded.content is not None
     assert changes.open_content(ring, loaded.id, loaded.content) == b"{}"
@@ -127,13 +127,13 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
 ) -> None:
     split, dead, *rest = sorted(waiting)
     await webhooks.mark_split(conn, [split])
-    assert await webhooks.fail(conn, Claim(dead, 1), "unparsable: not valid JSON", None)
+    assert await webhooks.fail(conn, Lease(dead, 1), "unparsable: not valid JSON", None)
 
     loaded = await webhooks.load_unsplit(conn, ring, sorted(waiting))
     assert [webhook.id for webhook, _ in loaded] == rest
 
     await webhooks.mark_split(conn, [dead])
-    assert not await webhooks.fail(conn, Claim(split, 1), "too late", None)
+    assert not await webhooks.fail(conn, Lease(split, 1), "too late", None)
     rows = await conn.fetch(
         "SELECT id, state, processed, last_error FROM webhook_log WHERE id = ANY($1) ORDER BY id",
         [split, dead],
@@ -146,49 +146,49 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
 
 @pytest.mark.parametrize("kind", ["tried", "change"])
 async def test_what_is_handed_back_is_due_behind_the_others(
-    conn: Conn, ring: KeyRing, kind: Kind
+    conn: Conn, ring: KeyRing, kind: LeaseKind
 ) -> None:
     for number in range(2):
         await _make_due(conn, ring, kind, number)
-    claimed = await due.claim(conn, kind)
-    await due.hand_back(conn, claimed)
+    leased = await due.lease(conn, kind)
+    await due.release(conn, leased)
     for table in ("webhook_log", "webhook_changes"):  # as if it had rested
         await conn.execute(f"UPDATE {table} SET lease_until = lease_until - interval '1 min'")
     await conn.execute(
         "UPDATE webhook_changes SET next_attempt_at = next_attempt_at - interval '1 min'"
     )
-    assert await claim(conn, kind) != {one.id for one in claimed.claims}
+    assert await lease(conn, kind) != {one.id for one in leased.leases}
 
 
 @pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
 async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
-    conn: Conn, ring: KeyRing, kind: Kind
+    conn: Conn, ring: KeyRing, kind: LeaseKind
 ) -> None:
     """Of `IN (... LIMIT 1)` it then made a loop that asked again for every row."""
     await _make_due(conn, ring, kind, 0)
     await conn.execute("ANALYZE webhook_log, webhook_changes, follow_ups")
     for number in range(1, 20):
         await _make_due(conn, ring, kind, number)
-    assert len((await due.claim(conn, kind)).claims) == 1
+    assert len((await due.lease(conn, kind)).leases) == 1
 
 
-async def _make_due(conn: Conn, ring: KeyRing, kind: Kind, number: int) -> None:
+async def _make_due(conn: Conn, ring: KeyRing, kind: LeaseKind, number: int) -> None:
     if kind == "follow_up":
         await follow_ups.add(conn, "read", [str(number)])
         return
     webhook = make_webhook()
-    state: State = "unsplit" if kind == "tried" else "split"
+    state: WebhookState = "unsplit" if kind == "tried" else "split"
     await webhooks.insert(conn, ring, [make_arrival(webhook, state=state)])
     if kind == "tried":
-        await webhooks.fail(conn, Claim(webhook.id, 1), "because", timedelta(seconds=-1))
+        await webhooks.fail(conn, Lease(webhook.id, 1), "because", timedelta(seconds=-1))
     else:
         [new] = await changes.insert(conn, ring, of(webhook, make_change(number)))
-        await changes.fail(conn, Claim(new.id, 1), "because", timedelta(seconds=-1))
+        await changes.fail(conn, Lease(new.id, 1), "because", timedelta(seconds=-1))
 
 
 async def test_a_void_claim_fails_nothing(conn: Conn, waiting: set[UUID]) -> None:
     one = min(waiting)
     await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", one)
-    assert not await webhooks.fail(conn, Claim(one, 1), "late", timedelta(seconds=30))
-    assert await webhooks.fail(conn, Claim(one, 2), "in time", timedelta(seconds=30))
-    assert one not in await claim(conn)
+    assert not await webhooks.fail(conn, Lease(one, 1), "late", timedelta(seconds=30))
+    assert await webhooks.fail(conn, Lease(one, 2), "in time", timedelta(seconds=30))
+    assert one not in await lease(conn)

@@ -13,16 +13,16 @@ from tests.support.waiting import eventually
 async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Conn) -> None:
     async with conn.transaction():
         await follow_ups.add(conn, "provision", ["71"])
-    claimed = await due.claim(conn, "follow_up")
-    one = await follow_ups.load(conn, claimed.claims[0])
+    leased = await due.lease(conn, "follow_up")
+    one = await follow_ups.load(conn, leased.leases[0])
     assert one is not None
     await follow_ups.add(conn, "provision", ["71"])
     async with conn.transaction():
-        await follow_ups.hold(conn, one)
+        await follow_ups.fence(conn, one)
         await follow_ups.end(conn, one)
     assert await conn.fetchval("SELECT state FROM follow_ups") == "pending"
-    with pytest.raises(follow_ups.Void):
-        await follow_ups.hold(conn, one)
+    with pytest.raises(follow_ups.LeaseLost):
+        await follow_ups.fence(conn, one)
 
 
 async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool) -> None:
@@ -30,13 +30,13 @@ async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool)
         await follow_ups.add(conn, "provision", ["71"])
         await follow_ups.add(conn, "read", ["71"])
 
-    async def claim() -> int:
+    async def lease() -> int:
         async with transaction(pool) as conn:
-            return len((await due.claim(conn, "follow_up")).claims)
+            return len((await due.lease(conn, "follow_up")).leases)
 
     async with transaction(pool) as conn:
-        assert len((await due.claim(conn, "follow_up")).claims) == 1
-        other = asyncio.create_task(claim())
+        assert len((await due.lease(conn, "follow_up")).leases) == 1
+        other = asyncio.create_task(lease())
 
         async def it_waits() -> bool:
             async with transaction(pool) as watching:

@@ -7,7 +7,7 @@ from uuid import UUID
 from shared.crypto import KeyRing
 from shared.domain.splitting import Change
 from shared.store.intake import changes, webhooks
-from shared.store.intake.webhooks import Arrival
+from shared.store.intake.webhooks import WebhookRow
 from shared.store.pool import Conn, Pool
 from tests.support.crosswise import write_crosswise
 from tests.support.samples import make_arrival, make_change, make_webhook, of
@@ -27,7 +27,7 @@ async def test_the_same_changes_in_opposite_order(pool: Pool, conn: Conn, ring: 
 
 
 async def test_the_same_webhooks_in_opposite_order(pool: Pool, ring: KeyRing) -> None:
-    async def write(conn: Conn, rows: Sequence[Arrival]) -> int:
+    async def write(conn: Conn, rows: Sequence[WebhookRow]) -> int:
         return len(await webhooks.insert(conn, ring, rows))
 
     now = datetime.now(UTC)

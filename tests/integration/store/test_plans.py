@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from shared.crypto import KeyRing
-from shared.domain.account_changes import Number
-from shared.domain.facts import Standing, live
+from shared.domain.account_changes import NumberRef
+from shared.domain.facts import ConnectionStatus, live_facts
 from shared.domain.provisioning import Step
 from shared.store import api_keys, due, events
 from shared.store.connections import (
@@ -26,12 +26,12 @@ from shared.store.connections import (
     tokens,
     views,
 )
-from shared.store.connections.connections import Held
+from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.due import Claim, Claimed
+from shared.store.due import Lease, LeasedRows
 from shared.store.intake import changes, dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Letter
-from shared.store.intake.replays import Replay, Selection
+from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn
 from tests.support import servers
 from tests.support.samples import make_arrival, make_change, make_webhook, of
@@ -39,8 +39,8 @@ from tests.support.samples import make_arrival, make_change, make_webhook, of
 ROWS = 100_000
 ONE = UUID(int=1)
 NOW = datetime.now(UTC)
-CLAIM = Claim(ONE, 1)
-REPLAY = Replay(ONE, "replayed", Selection(None, "4f", NOW), 100, 0, 0, 0, ONE, None)
+CLAIM = Lease(ONE, 1)
+REPLAY = Replay(ONE, "replayed", LetterSelection(None, "4f", NOW), 100, 0, 0, 0, ONE, None)
 LETTER = Letter(
     ONE,
     "webhook",
@@ -60,7 +60,7 @@ LETTER = Letter(
     None,
 )
 FOLLOW_UP = FollowUp(ONE, "provision", "71", 1, NOW, NOW)
-HELD = Held("71", None, "no_owner_known", Standing("orphan"), "51")
+HELD = ConnectionRow("71", None, "no_owner_known", ConnectionStatus("orphan"), "51")
 
 _FILL = f"""
 INSERT INTO organizations SELECT 'org-' || n FROM generate_series(1, {ROWS // 10}) n;
@@ -182,62 +182,62 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        lambda conn, _: due.claim(conn, "fresh"),
-        lambda conn, _: due.claim(conn, "tried"),
-        lambda conn, _: due.claim(conn, "change"),
-        lambda conn, _: due.hand_back(conn, Claimed("fresh", [CLAIM], NOW)),
-        lambda conn, _: due.hand_back(conn, Claimed("change", [CLAIM], NOW)),
+        lambda conn, _: due.lease(conn, "fresh"),
+        lambda conn, _: due.lease(conn, "tried"),
+        lambda conn, _: due.lease(conn, "change"),
+        lambda conn, _: due.release(conn, LeasedRows("fresh", [CLAIM], NOW)),
+        lambda conn, _: due.release(conn, LeasedRows("change", [CLAIM], NOW)),
         lambda conn, ring: webhooks.load_unsplit(conn, ring, [ONE]),
         lambda conn, _: webhooks.sizes(conn, [ONE]),
         lambda conn, _: webhooks.mark_split(conn, [ONE]),
         lambda conn, _: webhooks.fail(conn, CLAIM, "because", None),
-        lambda conn, _: webhooks.unsettle(conn, ONE),
-        lambda conn, _: webhooks.settle(conn, {ONE: 1}),
+        lambda conn, _: webhooks.open_change(conn, ONE),
+        lambda conn, _: webhooks.close_changes(conn, {ONE: 1}),
         lambda conn, ring: webhooks.read_body(conn, ring, ONE),
         lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
         lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
-        lambda conn, _: changes.load(conn, CLAIM),
-        lambda conn, _: changes.process(conn, ONE),
+        lambda conn, _: changes.load_leased(conn, CLAIM),
+        lambda conn, _: changes.mark_processed(conn, ONE),
         lambda conn, _: changes.fail(conn, CLAIM, "because", None),
         lambda conn, _: dead_letters.add_webhooks(conn, [ONE], "ours"),
         lambda conn, _: dead_letters.add_changes(conn, [ONE], "ours"),
         lambda conn, _: dead_letters.by_ids(conn, [ONE]),
         lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ONE),
         lambda conn, _: replays.next_letters(conn, REPLAY, limit=100),
-        lambda conn, _: events.add_of_changes(conn, [ONE]),
-        lambda conn, _: events.claim(conn),
+        lambda conn, _: events.add_for_changes(conn, [ONE]),
+        lambda conn, _: events.lease(conn),
         lambda conn, _: events.mark_published(conn, [ONE], unrouted=[]),
         lambda conn, _: events.put_off(conn, [ONE], timedelta(seconds=1)),
         lambda conn, _: changes.stamp(conn, limit=100),
         lambda conn, _: connections.ensure(conn, ["71"]),
         lambda conn, _: connections.lock(conn, ["71"]),
         lambda conn, _: connections.save(conn, [HELD]),
-        lambda conn, _: connections.undecided(conn, limit=100),
+        lambda conn, _: connections.without_owner(conn, limit=100),
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
-        lambda conn, _: due.claim(conn, "follow_up"),
+        lambda conn, _: due.lease(conn, "follow_up"),
         lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
         lambda conn, _: follow_ups.load(conn, CLAIM),
         lambda conn, _: follow_ups.end(conn, FOLLOW_UP),
         lambda conn, _: follow_ups.end_step(conn, FOLLOW_UP, Step("subscribe")),
         lambda conn, _: follow_ups.done_steps(conn, FOLLOW_UP, proven_at=NOW),
         lambda conn, _: follow_ups.close(conn, ["disconnect"], "71"),
-        lambda conn, _: follow_ups.hear(conn, ["71"]),
+        lambda conn, _: follow_ups.wake_waiting(conn, ["71"]),
         lambda conn, _: proofs.latest(conn, "71"),
         lambda conn, _: numbers.current(conn, "71"),
-        lambda conn, ring: tokens.keep(conn, ring, "71", "token", expires_at=None),
+        lambda conn, ring: tokens.save(conn, ring, "71", "token", expires_at=None),
         lambda conn, _: onboardings.find(conn, "code-1", organization_id="org-1"),
         lambda conn, _: onboardings.unfinished(conn, limit=50),
-        lambda conn, _: codes.take(conn, "code-1", b"\x00"),
+        lambda conn, _: codes.start_exchange(conn, "code-1", b"\x00"),
         lambda conn, _: proofs.withdraw(conn, "71", "org-1"),
         lambda conn, _: api_keys.find(conn, "porteiro_x"),
-        lambda conn, _: facts.record(conn, {"71": live(NOW)}),
-        lambda conn, _: facts.holding(conn, ["71"]),
-        lambda conn, _: facts.add_numbers(conn, [("71", Number("15551", None))]),
+        lambda conn, _: facts.record(conn, {"71": live_facts(NOW)}),
+        lambda conn, _: facts.current(conn, ["71"]),
+        lambda conn, _: facts.add_numbers(conn, [("71", NumberRef("15551", None))]),
         lambda conn, _: organizations.owners(conn, ["51"]),
         lambda conn, _: proofs.prove(conn, "code-1", "71", NOW),
-        lambda conn, _: proofs.standing(conn, ["71"]),
-        lambda conn, _: onboardings.open_for(conn, ["71"]),
+        lambda conn, _: proofs.valid(conn, ["71"]),
+        lambda conn, _: onboardings.organizations_with_open(conn, ["71"]),
     ],
 )
 async def test_the_stores_own_statements(full: Conn, ring: KeyRing, query: Any) -> None:

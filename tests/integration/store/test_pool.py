@@ -7,9 +7,9 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.store.migrate import migrate
-from shared.store.pool import REQUIRED_REVISION, Pool, look, open_pool, transaction
+from shared.store.pool import REQUIRED_REVISION, Pool, open_pool, ping, transaction
 from tests.support.proxy import Proxy, open_proxy
 
 #: Far past what a prompt return takes, far below asyncpg's own patience of 30 s.
@@ -35,39 +35,41 @@ async def test_a_full_pool_is_waited_for_no_longer_than_asked(database_url: str)
             with pytest.raises(TimeoutError):
                 async with transaction(pool, wait=0.05):
                     pass
-        await look(pool)
+        await ping(pool)
 
 
 async def test_a_pool_opens_without_its_server_and_finds_it_later(proxy: Proxy) -> None:
     await proxy.cut()
     async with open_pool(proxy.url, name="test", size=2) as pool:
         with pytest.raises(ConnectionRefusedError):
-            await look(pool)
+            await ping(pool)
         await proxy.heal()
-        await look(pool)
+        await ping(pool)
 
 
 async def test_a_pool_outlives_the_loss_of_its_connections(proxy: Proxy, behind: Pool) -> None:
-    await look(behind)
+    await ping(behind)
     await proxy.cut()
     with pytest.raises((OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
-        await look(behind)
+        await ping(behind)
     await proxy.heal()
-    await look(behind)
+    await ping(behind)
 
 
 async def test_a_database_without_a_schema_is_refused(empty_database_url: str) -> None:
     async with open_pool(empty_database_url, name="test", size=1) as pool:
-        with pytest.raises(Refusal, match=f"at nothing, this code needs {REQUIRED_REVISION}"):
-            await look(pool)
+        with pytest.raises(
+            StartupRefused, match=f"at nothing, this code needs {REQUIRED_REVISION}"
+        ):
+            await ping(pool)
 
 
 async def test_a_schema_migrated_down_to_nothing_is_refused(empty_database_url: str) -> None:
     await migrate(empty_database_url)
     await migrate(empty_database_url, "base")
     async with open_pool(empty_database_url, name="test", size=1) as pool:
-        with pytest.raises(Refusal, match=r"at nothing, .* run `porteiro migrate`"):
-            await look(pool)
+        with pytest.raises(StartupRefused, match=r"at nothing, .* run `porteiro migrate`"):
+            await ping(pool)
 
 
 @pytest.mark.parametrize(("revision", "is_refused"), [("0000", True), ("9999", False)])
@@ -80,21 +82,21 @@ async def test_an_older_schema_is_refused_and_a_newer_one_is_not(
     await conn.close()
     async with open_pool(empty_database_url, name="test", size=1) as pool:
         if is_refused:
-            with pytest.raises(Refusal, match=f"schema is at {revision}, this code needs"):
-                await look(pool)
+            with pytest.raises(StartupRefused, match=f"schema is at {revision}, this code needs"):
+                await ping(pool)
         else:
-            await look(pool)
+            await ping(pool)
 
 
 async def test_a_statement_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
-    await look(behind)
+    await ping(behind)
     proxy.stall()
     async with asyncio.timeout(GENEROUS_SECONDS):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1), transaction(behind, wait=5) as conn:
                 await conn.execute("SELECT 1")
     await proxy.heal()
-    await look(behind)
+    await ping(behind)
 
 
 async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
@@ -111,7 +113,7 @@ async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
         with pytest.raises(TimeoutError):
             await stall_within_a_transaction()
     await proxy.heal()
-    await look(behind)
+    await ping(behind)
 
 
 async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
@@ -124,7 +126,7 @@ async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behin
         with pytest.raises(TimeoutError):
             await stall_before_the_commit()
     await proxy.heal()
-    await look(behind)
+    await ping(behind)
 
 
 async def test_a_connection_that_does_not_come_about_is_given_up(
@@ -136,14 +138,14 @@ async def test_a_connection_that_does_not_come_about_is_given_up(
             async with transaction(behind, wait=0.1):
                 pass
     await proxy.heal()
-    await look(behind)
+    await ping(behind)
 
 
 async def test_a_pool_closes_though_its_server_is_stalled(proxy: Proxy) -> None:
     async with asyncio.timeout(GENEROUS_SECONDS):
         async with open_pool(proxy.url, name="test", size=2) as pool:
-            await look(pool)
+            await ping(pool)
             proxy.stall()
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await look(pool)
+                    await ping(pool)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingress.batching_sink import Road
+from services.ingress.batching_sink import BatchingSink
 from tests.support.fake_sink import Ferry, road_of
 
 
@@ -12,5 +12,5 @@ async def ferry() -> Ferry:
 
 
 @pytest.fixture
-async def road(ferry: Ferry) -> Road:
+async def sink(ferry: Ferry) -> BatchingSink:
     return road_of(ferry)

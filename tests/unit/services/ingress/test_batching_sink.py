@@ -2,13 +2,13 @@
 
 import asyncio
 
-from services.ingress.batching_sink import Road
+from services.ingress.batching_sink import BatchingSink
 from shared.messages import MAX_BUNDLE_BYTES, MAX_BUNDLE_WEBHOOKS
 from tests.support.fake_sink import Ferry, board, fill, outcomes
 
 
-async def test_a_webhook_that_comes_alone_travels_alone(road: Road, ferry: Ferry) -> None:
-    tasks = board(road, b"a")
+async def test_a_webhook_that_comes_alone_travels_alone(sink: BatchingSink, ferry: Ferry) -> None:
+    tasks = board(sink, b"a")
 
     trip = await ferry.departed()
     assert trip.bodies == [b"a"]
@@ -18,8 +18,10 @@ async def test_a_webhook_that_comes_alone_travels_alone(road: Road, ferry: Ferry
     assert await outcomes(tasks) == [None]
 
 
-async def test_those_who_wait_at_the_same_moment_travel_together(road: Road, ferry: Ferry) -> None:
-    tasks = board(road, b"a", b"b", b"c")
+async def test_those_who_wait_at_the_same_moment_travel_together(
+    sink: BatchingSink, ferry: Ferry
+) -> None:
+    tasks = board(sink, b"a", b"b", b"c")
 
     trip = await ferry.departed()
     trip.arrive()
@@ -29,12 +31,12 @@ async def test_those_who_wait_at_the_same_moment_travel_together(road: Road, fer
 
 
 async def test_whoever_comes_while_the_road_is_busy_fills_the_next_bundle(
-    road: Road, ferry: Ferry
+    sink: BatchingSink, ferry: Ferry
 ) -> None:
-    tasks, [first, *others] = await fill(road, ferry)
-    tasks += board(road, b"x", b"y")
+    tasks, [first, *others] = await fill(sink, ferry)
+    tasks += board(sink, b"x", b"y")
     await asyncio.sleep(0)
-    tasks += board(road, b"z")
+    tasks += board(sink, b"z")
     await asyncio.sleep(0)
 
     first.arrive()
@@ -46,8 +48,10 @@ async def test_whoever_comes_while_the_road_is_busy_fills_the_next_bundle(
     assert set(await outcomes(tasks)) == {None}
 
 
-async def test_a_bundle_holds_no_more_webhooks_than_its_bound(road: Road, ferry: Ferry) -> None:
-    tasks = board(road, *[b"a"] * (2 * MAX_BUNDLE_WEBHOOKS + 1))
+async def test_a_bundle_holds_no_more_webhooks_than_its_bound(
+    sink: BatchingSink, ferry: Ferry
+) -> None:
+    tasks = board(sink, *[b"a"] * (2 * MAX_BUNDLE_WEBHOOKS + 1))
 
     sizes = []
     for _ in range(3):
@@ -60,12 +64,12 @@ async def test_a_bundle_holds_no_more_webhooks_than_its_bound(road: Road, ferry:
 
 
 async def test_a_bundle_holds_no_more_bytes_than_its_bound_and_a_larger_webhook_goes_alone(
-    road: Road, ferry: Ferry
+    sink: BatchingSink, ferry: Ferry
 ) -> None:
     half, large = MAX_BUNDLE_BYTES // 2, MAX_BUNDLE_BYTES + 1
     sizes = [half, half, 1, large, 1, half, half]
 
-    tasks = board(road, *(bytes(size) for size in sizes))
+    tasks = board(sink, *(bytes(size) for size in sizes))
 
     bundles = []
     for _ in range(5):

@@ -5,52 +5,54 @@ import asyncio
 import pytest
 
 from services.ingress import breaker
-from services.ingress.batching_sink import MAX_ON_THE_WAY, Road, RoadFailed
+from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, SinkFailed
 from tests.support.fake_sink import Ferry, board, fill, outcomes, road_of
 
 
 async def test_a_failure_fails_those_who_travelled_and_those_who_waited(
-    road: Road, ferry: Ferry
+    sink: BatchingSink, ferry: Ferry
 ) -> None:
-    [travelled, *elsewhere], [trip, *others] = await fill(road, ferry)
-    waiting = board(road, b"x", b"y")
+    [travelled, *elsewhere], [trip, *others] = await fill(sink, ferry)
+    waiting = board(sink, b"x", b"y")
     await asyncio.sleep(0)
 
     trip.sink()
 
-    assert await outcomes([travelled, *waiting]) == [RoadFailed] * 3
-    assert not road.is_open()
+    assert await outcomes([travelled, *waiting]) == [SinkFailed] * 3
+    assert not sink.is_open()
     for other in others:
         other.arrive()
     assert set(await outcomes(elsewhere)) == {None}
-    assert road.is_open()
+    assert sink.is_open()
 
 
 async def test_lateness_fails_those_who_travelled_and_those_who_waited(ferry: Ferry) -> None:
-    road = road_of(ferry, seconds=0.05)
-    tasks, _ = await fill(road, ferry)
-    waiting = board(road, b"x", b"y")
+    sink = road_of(ferry, seconds=0.05)
+    tasks, _ = await fill(sink, ferry)
+    waiting = board(sink, b"x", b"y")
 
-    assert await outcomes([*tasks, *waiting]) == [RoadFailed] * (MAX_ON_THE_WAY + 2)
-    assert not road.is_open()
+    assert await outcomes([*tasks, *waiting]) == [SinkFailed] * (MAX_BATCHES_IN_FLIGHT + 2)
+    assert not sink.is_open()
 
 
 async def test_a_sending_that_is_late_is_given_up(ferry: Ferry) -> None:
-    road = road_of(ferry, seconds=0.01)
-    tasks = board(road, b"a")
+    sink = road_of(ferry, seconds=0.01)
+    tasks = board(sink, b"a")
     trip = await ferry.departed()
 
-    assert await outcomes(tasks) == [RoadFailed]
+    assert await outcomes(tasks) == [SinkFailed]
 
     assert trip.outcome.cancelled()
 
 
-async def test_a_webhook_that_comes_too_late_fails_at_once(road: Road) -> None:
-    assert await outcomes(board(road, b"a", age=61)) == [RoadFailed]
+async def test_a_webhook_that_comes_too_late_fails_at_once(sink: BatchingSink) -> None:
+    assert await outcomes(board(sink, b"a", age=61)) == [SinkFailed]
 
 
-async def test_a_bundle_has_as_long_as_its_oldest_passenger(road: Road, ferry: Ferry) -> None:
-    tasks = [*board(road, b"new"), *board(road, b"old", age=50)]
+async def test_a_bundle_has_as_long_as_its_oldest_passenger(
+    sink: BatchingSink, ferry: Ferry
+) -> None:
+    tasks = [*board(sink, b"new"), *board(sink, b"old", age=50)]
 
     trip = await ferry.departed()
     trip.arrive()
@@ -61,27 +63,27 @@ async def test_a_bundle_has_as_long_as_its_oldest_passenger(road: Road, ferry: F
 
 
 async def test_after_a_failure_one_trial_decides(
-    road: Road, ferry: Ferry, monkeypatch: pytest.MonkeyPatch
+    sink: BatchingSink, ferry: Ferry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "OPEN_SECONDS", 0.0)
-    tasks = board(road, b"a")
+    tasks = board(sink, b"a")
     (await ferry.departed()).sink()
     await outcomes(tasks)
 
-    assert road.is_open()
-    assert not road.is_open()
+    assert sink.is_open()
+    assert not sink.is_open()
 
-    tasks = board(road, b"trial")
+    tasks = board(sink, b"trial")
     (await ferry.departed()).arrive()
     assert await outcomes(tasks) == [None]
-    assert road.is_open()
-    assert road.is_open()
+    assert sink.is_open()
+    assert sink.is_open()
 
 
 async def test_a_passenger_who_gives_up_harms_nobody_and_travels_all_the_same(
-    road: Road, ferry: Ferry
+    sink: BatchingSink, ferry: Ferry
 ) -> None:
-    tasks = board(road, b"a", b"b")
+    tasks = board(sink, b"a", b"b")
     trip = await ferry.departed()
 
     tasks[0].cancel()
@@ -89,17 +91,17 @@ async def test_a_passenger_who_gives_up_harms_nobody_and_travels_all_the_same(
     trip.arrive()
 
     assert await outcomes(tasks) == [asyncio.CancelledError, None]
-    assert road.is_open()
+    assert sink.is_open()
 
 
 async def test_a_passenger_who_gives_up_before_a_failure_harms_nobody(
-    road: Road, ferry: Ferry
+    sink: BatchingSink, ferry: Ferry
 ) -> None:
-    tasks = board(road, b"a", b"b")
+    tasks = board(sink, b"a", b"b")
     trip = await ferry.departed()
 
     tasks[0].cancel()
     await asyncio.sleep(0)
     trip.sink()
 
-    assert await outcomes(tasks) == [asyncio.CancelledError, RoadFailed]
+    assert await outcomes(tasks) == [asyncio.CancelledError, SinkFailed]

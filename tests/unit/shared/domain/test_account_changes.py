@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.domain.account_changes import Telling, Untellable, tell
+from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
 from shared.domain.splitting import split
 from tests.support.payloads import payload
 
@@ -16,15 +16,15 @@ WABA = "900000000000010"
 INFO = {"waba_id": WABA, "owner_business_id": "900000000000020"}
 
 
-def told(body: Any) -> Telling:
+def told(body: Any) -> ChangeEffects:
     """What the only change of a webhook tells."""
     [change] = split(orjson.dumps(body))
-    telling = tell(orjson.loads(change.content), RECEIVED)
-    assert telling is not None
-    return telling
+    effects = read_change(orjson.loads(change.content), RECEIVED)
+    assert effects is not None
+    return effects
 
 
-def told_by(name: str) -> Telling:
+def told_by(name: str) -> ChangeEffects:
     return told(payload(name))
 
 
@@ -33,8 +33,8 @@ def webhook(field: str, value: Any, entry_id: Any = WABA, time: Any = 1_790_000_
     return {"object": "whatsapp_business_account", "entry": [entry]}
 
 
-def facts(telling: Telling) -> dict[str, str]:
-    return {fact.name: fact.value for fact in telling.facts}
+def facts(effects: ChangeEffects) -> dict[str, str]:
+    return {fact.name: fact.value for fact in effects.facts}
 
 
 LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked"}
@@ -89,12 +89,12 @@ LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked"}
 def test_every_event_tells_its_facts(
     event: str, rest: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    telling = told(webhook("account_update", {"event": event, **rest}))
-    found = facts(telling)
+    effects = told(webhook("account_update", {"event": event, **rest}))
+    found = facts(effects)
     owner = found.pop("owner_business", None)
     assert (found, owner) == (expected, INFO["owner_business_id"] if "waba_info" in rest else None)
-    assert telling.waba_id == WABA
-    assert {fact.at for fact in telling.facts} <= {SENT}
+    assert effects.waba_id == WABA
+    assert {fact.at for fact in effects.facts} <= {SENT}
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_every_event_tells_its_facts(
     ],
 )
 def test_meta_misplaces_and_quotes(name: str, expected: dict[str, str]) -> None:
-    telling = told_by(name)
-    found = facts(telling)
+    effects = told_by(name)
+    found = facts(effects)
     found.pop("owner_business", None)
     assert found == expected
-    assert {fact.at for fact in telling.facts} != {RECEIVED}
+    assert {fact.at for fact in effects.facts} != {RECEIVED}
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_coexistence_disconnect_unshares_nothing(name: str) -> None:
     ],
 )
 def test_a_time_is_capped_at_receipt_which_stands_for_none(time: Any, at: datetime) -> None:
-    telling = told(webhook("account_update", {"event": "ACCOUNT_DELETED"}, time=time))
-    assert [fact.at for fact in telling.facts] == [at]
+    effects = told(webhook("account_update", {"event": "ACCOUNT_DELETED"}, time=time))
+    assert [fact.at for fact in effects.facts] == [at]
 
 
 @pytest.mark.parametrize("info", [{"waba_id": "not an id"}, {"owner_business_id": "9"}])
 def test_an_event_that_names_no_waba_cannot_have_its_effect(info: dict[str, str]) -> None:
-    with pytest.raises(Untellable, match="names no WABA"):
+    with pytest.raises(UnreadableChange, match="names no WABA"):
         told(webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": info}))
 
 
@@ -187,11 +187,11 @@ def test_fields_beside_it(field: str, value: Any, name: str, expected: str) -> N
 def test_a_number_is_named_by_its_digits(
     field: str, value: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    telling = told(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
-    [fact] = telling.facts
+    effects = told(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
+    [fact] = effects.facts
     assert (fact.name, fact.value, fact.digits) == (*expected, "15550001111")
-    assert telling.number is not None
-    assert (telling.number.digits, telling.number.phone_number_id) == ("15550001111", None)
+    assert effects.number is not None
+    assert (effects.number.digits, effects.number.phone_number_id) == ("15550001111", None)
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_a_number_is_named_by_its_digits(
 )
 def test_history_names_the_number_by_its_id_too(chunk: dict[str, Any], expected: str) -> None:
     metadata = {"display_phone_number": "15550001111", "phone_number_id": "900000000000060"}
-    telling = told(webhook("history", {"metadata": metadata, "history": [chunk]}))
-    assert [(fact.name, fact.value) for fact in telling.facts] == [("history", expected)]
-    assert telling.number is not None
-    assert telling.number.phone_number_id == "900000000000060"
+    effects = told(webhook("history", {"metadata": metadata, "history": [chunk]}))
+    assert [(fact.name, fact.value) for fact in effects.facts] == [("history", expected)]
+    assert effects.number is not None
+    assert effects.number.phone_number_id == "900000000000060"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_history_names_the_number_by_its_id_too(chunk: dict[str, Any], expected:
 )
 def test_everything_else_has_no_effect(body: Any) -> None:
     [change] = split(orjson.dumps(body))
-    assert tell(orjson.loads(change.content), RECEIVED) is None
+    assert read_change(orjson.loads(change.content), RECEIVED) is None
 
 
 def test_text_from_outside_is_never_kept_as_it_came() -> None:

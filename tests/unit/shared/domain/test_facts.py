@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from shared.domain.facts import (
     COMPLETE,
+    ConnectionStatus,
     Fact,
-    Name,
-    Standing,
-    live,
+    FactName,
+    live_facts,
     merge,
-    standing,
+    status_of,
     with_takedown,
 )
 
@@ -53,42 +53,44 @@ def test_a_number_has_its_own_facts() -> None:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({}, Standing("provisioning")),
-        ({"shared": "shared", "app": "installed"}, Standing("provisioning")),
-        ({"shared": "unshared"}, Standing("disconnected", "unshared")),
-        ({"app": "uninstalled"}, Standing("disconnected", "uninstalled")),
-        ({"phone_link": "offboarded"}, Standing("offboarded", "offboarded")),
-        ({"phone_link": "change_number"}, Standing("disconnected", "change_number")),
-        ({"ban": "scheduled"}, Standing("provisioning", "ban_scheduled")),
-        ({"ban": "disabled", "shared": "unshared"}, Standing("disabled", "banned")),
-        ({"ban": "none"}, Standing("provisioning")),
-        ({"deleted": "deleted", "ban": "disabled"}, Standing("disconnected", "deleted")),
-        ({"review": "rejected", "country": "br"}, Standing("provisioning")),
+        ({}, ConnectionStatus("provisioning")),
+        ({"shared": "shared", "app": "installed"}, ConnectionStatus("provisioning")),
+        ({"shared": "unshared"}, ConnectionStatus("disconnected", "unshared")),
+        ({"app": "uninstalled"}, ConnectionStatus("disconnected", "uninstalled")),
+        ({"phone_link": "offboarded"}, ConnectionStatus("offboarded", "offboarded")),
+        ({"phone_link": "change_number"}, ConnectionStatus("disconnected", "change_number")),
+        ({"ban": "scheduled"}, ConnectionStatus("provisioning", "ban_scheduled")),
+        ({"ban": "disabled", "shared": "unshared"}, ConnectionStatus("disabled", "banned")),
+        ({"ban": "none"}, ConnectionStatus("provisioning")),
+        ({"deleted": "deleted", "ban": "disabled"}, ConnectionStatus("disconnected", "deleted")),
+        ({"review": "rejected", "country": "br"}, ConnectionStatus("provisioning")),
     ],
 )
-def test_the_state_follows_from_the_facts(facts: dict[Name, str], expected: Standing) -> None:
-    assert standing(told(facts), is_owned=True) == expected
+def test_the_state_follows_from_the_facts(
+    facts: dict[FactName, str], expected: ConnectionStatus
+) -> None:
+    assert status_of(told(facts), is_owned=True) == expected
 
 
 def test_nobodys_connection_is_an_orphan_while_it_lives() -> None:
-    alive = {fact.name: fact for fact in live(START)}
-    assert standing(alive, is_owned=False) == Standing("orphan")
+    alive = {fact.name: fact for fact in live_facts(START)}
+    assert status_of(alive, is_owned=False) == ConnectionStatus("orphan")
     gone = alive | told({"shared": "unshared"})
-    assert standing(gone, is_owned=False) == Standing("disconnected", "unshared")
+    assert status_of(gone, is_owned=False) == ConnectionStatus("disconnected", "unshared")
 
 
 def test_active_is_what_was_set_up_after_the_last_takedown() -> None:
     later = START + timedelta(seconds=1)
     set_up = {**told({"shared": "shared"}), "setup": Fact("setup", COMPLETE, later)}
-    assert standing(set_up, is_owned=True) == Standing("active")
+    assert status_of(set_up, is_owned=True) == ConnectionStatus("active")
     for at, expected in ((START, "active"), (later, "provisioning")):
         known = {**set_up, "takedown": Fact("takedown", "offboarded", at)}
-        assert standing(known, is_owned=True).state == expected
+        assert status_of(known, is_owned=True).state == expected
 
 
 def test_a_setup_that_is_stuck_says_why() -> None:
     stuck = told({"setup": "pin_needed"})
-    assert standing(stuck, is_owned=True) == Standing("provisioning", "pin_needed")
+    assert status_of(stuck, is_owned=True) == ConnectionStatus("provisioning", "pin_needed")
 
 
 @given(st.lists(TOLD, max_size=8), st.randoms(use_true_random=False))
@@ -108,5 +110,5 @@ def test_an_announced_ban_ends_nothing() -> None:
     assert with_takedown(announced) == announced
 
 
-def told(facts: dict[Name, str]) -> dict[Name, Fact]:
+def told(facts: dict[FactName, str]) -> dict[FactName, Fact]:
     return {name: Fact(name, value, START) for name, value in facts.items()}

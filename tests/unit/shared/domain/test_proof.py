@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.domain.proof import SCOPE, TokenReport, Unproven, proven_waba
+from shared.domain.proof import SCOPE, ProofRefused, TokenReport, proven_waba
 
 
 def report(**of: object) -> TokenReport:
@@ -40,7 +40,7 @@ def test_what_is_proven(of: dict[str, object], claimed: str | None, expected: st
     ],
 )
 def test_what_is_not(of: dict[str, object], claimed: str | None, reason: str) -> None:
-    with pytest.raises(Unproven) as unproven:
+    with pytest.raises(ProofRefused) as unproven:
         proven_waba(report(**of), app_id="75", claimed=claimed)
     assert unproven.value.reason == reason
 
@@ -49,5 +49,5 @@ def test_of_several_the_one_that_is_not_connected_yet_is_meant() -> None:
     told = report(wabas=frozenset({"71", "72"}))
     assert proven_waba(told, app_id="75", claimed=None, connected={"71"}) == "72"
     for connected in ((), ("71", "72")):
-        with pytest.raises(Unproven):
+        with pytest.raises(ProofRefused):
             proven_waba(told, app_id="75", claimed=None, connected=connected)

@@ -17,10 +17,10 @@ from shared.domain.provisioning import (
     PATIENCE,
     SYNC_ANYWAY,
     SYNCS,
-    Again,
     AwaitWebhook,
     Blocked,
-    Number,
+    PhoneNumber,
+    RetryLater,
     Step,
     after_failure,
     next_step,
@@ -29,14 +29,14 @@ from shared.domain.provisioning import (
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 NUMBERS = st.lists(
-    st.builds(Number, st.sampled_from(["61", "62", "63"]), st.just("1555"), st.booleans(),
+    st.builds(PhoneNumber, st.sampled_from(["61", "62", "63"]), st.just("1555"), st.booleans(),
               st.booleans()),
     max_size=4, unique_by=lambda number: number.phone_number_id,
 )  # fmt: skip
 
 
 @given(NUMBERS, st.booleans())
-def test_every_step_is_taken_once_and_in_order(numbers: list[Number], arrive: bool) -> None:  # noqa: FBT001
+def test_every_step_is_taken_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:  # noqa: FBT001
     done: list[Step] = []
     while isinstance(step := next_step(numbers, done, webhooks_arrive=arrive), Step):
         assert step not in done
@@ -75,19 +75,19 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
 @pytest.mark.parametrize(
     ("error", "attempt", "expected"),
     [
-        (MetaThrottled(77), 9, Again(77, is_try=False)),
+        (MetaThrottled(77), 9, RetryLater(77, is_try=False)),
         (CustomerMustAct("reconnect"), 1, Blocked("reconnect")),
         (MetaRefused("bad_request"), 1, Blocked("bad_request")),
-        (MetaUnavailable("meta_unavailable"), 2, Again(300, is_try=True)),
-        (MetaUnavailable("meta_unavailable"), 4, Again(1800, is_try=False)),
-        (RegisterUnanswered("meta_unavailable"), 3, Again(1800, is_try=True)),
+        (MetaUnavailable("meta_unavailable"), 2, RetryLater(300, is_try=True)),
+        (MetaUnavailable("meta_unavailable"), 4, RetryLater(1800, is_try=False)),
+        (RegisterUnanswered("meta_unavailable"), 3, RetryLater(1800, is_try=True)),
         (RegisterUnanswered("meta_unavailable"), 4, Blocked("meta_unavailable")),
-        (ValueError("secret"), 1, Again(30, is_try=True)),
+        (ValueError("secret"), 1, RetryLater(30, is_try=True)),
         (ValueError("secret"), 4, Blocked("failed")),
     ],
 )
 def test_a_failure_is_waited_out_tried_again_or_blocked(
-    error: Exception, attempt: int, expected: Again | Blocked
+    error: Exception, attempt: int, expected: RetryLater | Blocked
 ) -> None:
     age = timedelta(hours=1)
     assert after_failure(error, attempt, (30, 300, 1800), age=age) == expected

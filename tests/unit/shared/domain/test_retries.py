@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from shared.crypto import Undecryptable
-from shared.domain.account_changes import Untellable
-from shared.domain.retries import Die, Retry, decide, describe
+from shared.domain.account_changes import UnreadableChange
+from shared.domain.retries import GiveUp, Retry, decide, describe
 from shared.domain.splitting import Unparsable
 
 DELAYS = (30, 300, 1800)
@@ -16,16 +16,16 @@ DELAYS = (30, 300, 1800)
 def test_a_fault_is_tried_again_with_rising_delays_and_then_dies() -> None:
     fault = KeyError("a customer's secret")
     verdicts = [decide(fault, attempt, DELAYS) for attempt in (1, 2, 3, 4)]
-    assert verdicts == [Retry(30), Retry(300), Retry(1800), Die("ours")]
+    assert verdicts == [Retry(30), Retry(300), Retry(1800), GiveUp("ours")]
 
 
-@pytest.mark.parametrize("error", [Unparsable("not valid JSON"), Untellable("names no WABA")])
+@pytest.mark.parametrize("error", [Unparsable("not valid JSON"), UnreadableChange("names no WABA")])
 def test_what_will_never_be_readable_dies_at_once(error: Exception) -> None:
-    assert decide(error, 1, DELAYS) == Die("meta")
+    assert decide(error, 1, DELAYS) == GiveUp("meta")
 
 
 def test_our_own_words_are_kept_and_nobody_elses() -> None:
-    assert describe(Untellable("names no WABA")) == "unreadable_change: names no WABA"
+    assert describe(UnreadableChange("names no WABA")) == "unreadable_change: names no WABA"
     assert describe(KeyError("a customer's secret")) == "unexpected_KeyError"
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from shared.domain.graph_errors import GraphError, MetaRefused, MetaThrottled, MetaUnavailable
 from shared.graph import transport
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import MAX_ANSWER_BYTES, Call, Transport, open_session
+from shared.graph.transport import MAX_ANSWER_BYTES, GraphCall, Transport, open_session
 
 TOKEN = "EAAcanary"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,7 +30,7 @@ async def meta_that(answer: Answer) -> AsyncIterator[Transport]:
 async def failure(answer: Answer) -> GraphError:
     async with meta_that(answer) as graph:
         with pytest.raises(GraphError) as raised:
-            await graph.call(Call("read_waba", "GET", "71", TOKEN))
+            await graph.call(GraphCall("read_waba", "GET", "71", TOKEN))
     assert TOKEN not in f"{raised.value} {raised.value!r} {raised.getrepr()}"
     return raised.value
 
@@ -86,10 +86,10 @@ async def test_a_limit_holds_further_calls_back() -> None:
     async with meta_that(limited) as graph:
         for _ in range(3):
             with pytest.raises(MetaThrottled):
-                await graph.call(Call("read_waba", "GET", "71", TOKEN, place="71"))
+                await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
         assert len(asked) == 1
         with pytest.raises(MetaThrottled):  # another WABA has its own limit
-            await graph.call(Call("read_waba", "GET", "72", TOKEN, place="72"))
+            await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
         assert len(asked) == 2
 
 
@@ -101,10 +101,10 @@ async def test_usage_is_heeded_before_the_limit_is_hit_except_by_what_cannot_wai
         return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
 
     async with meta_that(busy) as graph:
-        await graph.call(Call("read_waba", "GET", "71", TOKEN, place="71"))
+        await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
         with pytest.raises(MetaThrottled):
-            await graph.call(Call("read_waba", "GET", "72", TOKEN, place="72"))
-        await graph.call(Call("exchange_code", "GET", "oauth", None, is_urgent=True))
+            await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
+        await graph.call(GraphCall("exchange_code", "GET", "oauth", None, is_urgent=True))
     assert len(asked) == 2
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from shared.errors import StartupRefused
 from shared.process.health import Dependency, Health
-from shared.process.lifecycle import Refusal
 
 
 def test_only_a_change_is_logged(health: Health) -> None:
@@ -32,11 +32,11 @@ async def test_a_watch_marks_what_it_sees_and_goes_on(health: Health) -> None:
     async def look() -> None:
         seen.append(database.up)
         if not outcomes:
-            raise Refusal(["old schema"])
+            raise StartupRefused(["old schema"])
         if (outcome := outcomes.pop(0)) is not None:
             raise outcome
 
-    with pytest.raises(Refusal):
+    with pytest.raises(StartupRefused):
         await database.watch(look, every_seconds=0)
 
     assert seen == [False, False, True, False, True]

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from shared.process.lifecycle import Refusal, Stop
+from shared.errors import StartupRefused
+from shared.process.lifecycle import Stop
 
 
 async def test_waiting_ends_when_the_stop_is_set() -> None:
@@ -65,7 +66,7 @@ async def test_waiting_for_events_raises_a_failure() -> None:
 
 
 def test_a_refusal_tells_every_fault() -> None:
-    refusal = Refusal(fault for fault in ("A is missing", "B is malformed"))
+    refusal = StartupRefused(fault for fault in ("A is missing", "B is malformed"))
 
     assert refusal.faults == ["A is missing", "B is malformed"]
     assert str(refusal) == "A is missing; B is malformed"

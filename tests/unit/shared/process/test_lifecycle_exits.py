@@ -13,13 +13,14 @@ ROOT = Path(__file__).parents[4]
 MAIN = """
 import asyncio, sys
 from shared.process import lifecycle
-from shared.process.lifecycle import Refusal, Stop, run, running
+from shared.errors import StartupRefused
+from shared.process.lifecycle import Stop, run, running
 
 async def boom():
     raise LookupError("canary")
 
 async def refuse():
-    raise Refusal(["A is missing", "B is malformed"])
+    raise StartupRefused(["A is missing", "B is malformed"])
 
 async def main(stop):
     {main}

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from services.console.http.metrics import ConsoleMetrics
 from services.ingress.metrics import IngressMetrics
 from services.processor.metrics import ProcessorMetrics
-from shared.actions.metrics import FollowUpMetrics, WorkMetrics
+from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
 from shared.cache import Cache
 from shared.graph.metrics import GraphMetrics
 from shared.process.health import Health
@@ -31,7 +31,7 @@ def test_counters_come_without_the_time_of_their_making() -> None:
 def test_every_metric_says_whose_it_is() -> None:
     registry = CollectorRegistry()
     for metrics in (
-        ConsoleMetrics, IngressMetrics, ProcessorMetrics, WorkMetrics, FollowUpMetrics,
+        ConsoleMetrics, IngressMetrics, ProcessorMetrics, IntakeMetrics, FollowUpMetrics,
         GraphMetrics, Health,
     ):  # fmt: skip
         metrics(registry)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
 from shared.settings.groups import DatabaseSettings, Environment, Settings, TopologySettings, load
 from shared.settings.ingress import IngressSettings
@@ -82,8 +82,8 @@ def _sound_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def refusal(settings: type[Settings]) -> Refusal:
-    with pytest.raises(Refusal) as raised:
+def refusal(settings: type[Settings]) -> StartupRefused:
+    with pytest.raises(StartupRefused) as raised:
         load(settings)
     return raised.value
 
@@ -196,7 +196,7 @@ def test_an_id_may_stand_under_its_public_name_and_must_not_differ(
     monkeypatch.delenv(name)
     assert getattr(load(ConsoleSettings), name.lower()) == value
     monkeypatch.setenv(name, "1")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(StartupRefused) as refused:
         load(ConsoleSettings)
     [fault] = refused.value.faults
     assert fault.startswith(f"{name} is malformed")
@@ -220,6 +220,6 @@ def test_in_production_meta_is_where_meta_is(
     monkeypatch.setenv("CONSOLE_URL", "https://console.porteiro.io")
     assert load(ConsoleSettings).meta_graph_url == "https://graph.facebook.com"
     monkeypatch.setenv(name, value)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(StartupRefused) as refused:
         load(ConsoleSettings)
     assert [fault.split()[0] for fault in refused.value.faults] == [name]

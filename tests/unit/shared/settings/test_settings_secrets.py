@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from shared.process.lifecycle import Refusal
+from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
 from shared.settings.groups import hex_bytes, load
 from shared.settings.ingress import IngressSettings
@@ -49,7 +49,7 @@ def test_a_refusal_shows_no_secret_nor_does_its_traceback(
     monkeypatch.setenv(name, "canary ,\N{SNOWMAN}")
 
     is_ingress = name.lower() in IngressSettings.model_fields
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(StartupRefused) as raised:
         load(IngressSettings if is_ingress else ConsoleSettings)
 
     shown = "".join(traceback.format_exception(raised.value))
@@ -82,7 +82,7 @@ def test_a_placeholder_is_refused_in_production_and_taken_elsewhere(
     load(IngressSettings)
 
     monkeypatch.setenv("ENVIRONMENT", "production")
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(StartupRefused) as raised:
         load(IngressSettings)
 
     assert raised.value.faults == [f"{name} is a placeholder: production needs the real value"]
@@ -93,7 +93,7 @@ def test_every_placeholder_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("META_APP_SECRET", "change-me-change-me")
     monkeypatch.setenv("META_WEBHOOK_VERIFY_TOKEN", "change-me")
 
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(StartupRefused) as raised:
         load(IngressSettings)
 
     assert len(raised.value.faults) == 2
@@ -114,6 +114,6 @@ def test_production_does_not_crash_on_purpose(monkeypatch: pytest.MonkeyPatch) -
     assert load(IngressSettings).crash_at == "group.stored"
 
     monkeypatch.setenv("ENVIRONMENT", "production")
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(StartupRefused) as raised:
         load(IngressSettings)
     assert raised.value.faults == ["CRASH_AT is set: production must not crash on purpose"]

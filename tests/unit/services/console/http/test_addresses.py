@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from services.console.http.addresses import Addresses
+from services.console.http.addresses import ClientAddresses
 
 PROXY, OTHER_PROXY, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
 
@@ -29,4 +29,4 @@ def test_the_last_address_before_the_trusted_proxies(
 ) -> None:
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
     request = make_mocked_request("GET", "/", headers=headers).clone(remote=remote)
-    assert Addresses([ip_network("10.0.0.0/8")]).of(request) == expected
+    assert ClientAddresses([ip_network("10.0.0.0/8")]).of(request) == expected

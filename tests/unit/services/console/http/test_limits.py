@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.console.http import limits
-from services.console.http.limits import AT_ONCE, WINDOW_SECONDS, AtOnce, Window
+from services.console.http.limits import AT_ONCE, WINDOW_SECONDS, ConcurrencyLimit, SlidingWindow
 
 #: Whole seconds: other fractions round one way in the test and the other in the window.
 SECONDS = st.integers(0, 150).map(float)
@@ -12,14 +12,14 @@ SECONDS = st.integers(0, 150).map(float)
 
 @given(st.lists(SECONDS, max_size=60).map(sorted), st.integers(1, 5))
 def test_no_minute_holds_more_than_the_limit(times: list[float], most: int) -> None:
-    window = Window(most)
+    window = SlidingWindow(most)
     taken = [at for at in times if window.seconds_left("ana", at) == 0]
     for at in taken:
         assert len([t for t in taken if at - WINDOW_SECONDS < t <= at]) <= most
 
 
 def test_who_waits_as_long_as_told_is_let_in() -> None:
-    window = Window(2)
+    window = SlidingWindow(2)
     assert [window.seconds_left("ana", at) for at in (0.0, 10.0)] == [0, 0]
     left = window.seconds_left("ana", 30.0)
     assert left == 30
@@ -30,7 +30,7 @@ def test_who_waits_as_long_as_told_is_let_in() -> None:
 
 
 def test_what_is_known_is_bounded() -> None:
-    window = Window(1)
+    window = SlidingWindow(1)
     for n in range(limits.MAX_KNOWN + 1):
         window.seconds_left(str(n), 0.0)
     assert window.seconds_left("0", 1.0) == 0  # forgotten
@@ -38,7 +38,7 @@ def test_what_is_known_is_bounded() -> None:
 
 
 def test_so_many_at_once_and_no_more() -> None:
-    at_once = AtOnce()
+    at_once = ConcurrencyLimit()
     rooms = [at_once.room("ana") for _ in range(AT_ONCE + 1)]
     assert [room.__enter__() for room in rooms] == [True] * AT_ONCE + [False]
     with at_once.room("bia") as has_room:
