@@ -27,7 +27,7 @@ from shared.process.http import serve
 from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.console import ConsoleSettings
-from shared.settings.groups import hex_bytes, load
+from shared.settings.load import hex_bytes, load
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()

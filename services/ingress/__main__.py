@@ -19,8 +19,9 @@ from shared.process.health import Health, serve_health
 from shared.process.http import serve
 from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
-from shared.settings.groups import Environment, hex_bytes, load
+from shared.settings.groups import Environment
 from shared.settings.ingress import IngressSettings
+from shared.settings.load import hex_bytes, load
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()

@@ -31,7 +31,7 @@ from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
-from shared.settings.groups import hex_bytes, load
+from shared.settings.load import hex_bytes, load
 from shared.settings.processor import ProcessorSettings
 from shared.store.pool import open_pool, ping
 

@@ -13,7 +13,8 @@ from services.scheduler.jobs.retry_sweep import sweep
 from services.scheduler.run_job import run_job
 from shared.broker import topology
 from shared.broker.connect import connect
-from shared.settings.groups import DatabaseSettings, TopologySettings, load
+from shared.settings.groups import DatabaseSettings, TopologySettings
+from shared.settings.load import load
 from shared.store import migrate as migrations
 from shared.store.intake import partitions
 

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain.facts import Fact, FactName, live_facts
+from shared.domain.json_object import Json
 from shared.domain.splitting import ID, NAME, as_id
-
-Json = dict[str, Any]
 
 #: Fields whose changes have effects; every other is kept without.
 FIELDS = frozenset(

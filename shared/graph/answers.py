@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.domain.graph_errors import MetaUnavailable
+from shared.domain.json_object import Json
 from shared.domain.proof import SCOPE, TokenReport
 from shared.domain.provisioning import PhoneNumber
 from shared.domain.splitting import as_id
-from shared.graph.transport import Json
 
 #: Of a number on the Cloud API; the others are not usable before a registration.
 _REGISTERED = frozenset({"CONNECTED", "FLAGGED", "RESTRICTED", "RATE_LIMITED", "BANNED"})

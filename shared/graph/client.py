@@ -13,13 +13,14 @@ from shared.domain.graph_errors import (
     MetaUnavailable,
     RegisterUnanswered,
 )
+from shared.domain.json_object import Json
 from shared.domain.proof import TokenReport
 from shared.domain.provisioning import PhoneNumber, StepName
 from shared.domain.splitting import as_id
 from shared.graph import answers
 from shared.graph.answers import Token, Waba
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import GraphCall, Json, Method, Transport, open_session
+from shared.graph.transport import GraphCall, Method, Transport, open_session
 from shared.settings.groups import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import aiohttp
 import orjson
@@ -18,6 +18,7 @@ from shared.domain.graph_errors import (
     MetaUnavailable,
     graph_error,
 )
+from shared.domain.json_object import Json
 from shared.graph.metrics import GraphMetrics
 from shared.graph.usage import APP, Usage
 
@@ -27,7 +28,6 @@ MAX_ANSWER_BYTES = 1_000_000
 #: Meta's code for the limit of the whole app.
 APP_LIMIT = 4
 
-Json = dict[str, Any]
 Method = Literal["GET", "POST", "DELETE"]
 
 

@@ -10,7 +10,8 @@ from deploy.local.simulated_meta.app import create_app
 from deploy.local.simulated_meta.sender import Sender
 from deploy.local.simulated_meta.world import MetaApp
 from shared.process.lifecycle import Stop, run
-from shared.settings.groups import Port, Settings, load
+from shared.settings.groups import Port, Settings
+from shared.settings.load import load
 
 
 class SimulatedMetaSettings(Settings):

@@ -17,7 +17,8 @@ from shared.actions import letter_replays
 from shared.crypto import KeyRing
 from shared.errors import StartupRefused
 from shared.process import crash_points
-from shared.settings.groups import BodyKeySettings, DatabaseSettings, hex_bytes, load
+from shared.settings.groups import BodyKeySettings, DatabaseSettings
+from shared.settings.load import hex_bytes, load
 from shared.store import audit
 from shared.store.intake import changes, dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Cause, Letter

@@ -8,7 +8,8 @@ import structlog
 import typer
 
 from services.scheduler.run_job import run_job
-from shared.settings.groups import DatabaseSettings, load
+from shared.settings.groups import DatabaseSettings
+from shared.settings.load import load
 from shared.store import events
 from shared.store.events import EventReplay
 from shared.store.pool import open_pool, transaction

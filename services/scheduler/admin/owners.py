@@ -16,7 +16,8 @@ from shared.actions import connection_state
 from shared.actions.onboarding_proof import request_proof
 from shared.domain.splitting import as_id
 from shared.errors import StartupRefused
-from shared.settings.groups import DatabaseSettings, Environment, load
+from shared.settings.groups import DatabaseSettings, Environment
+from shared.settings.load import load
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, open_pool, transaction

@@ -21,9 +21,8 @@ from shared.settings.groups import (
     GraphSettings,
     RetrySettings,
     TokenKeySettings,
-    hex_bytes,
-    load,
 )
+from shared.settings.load import hex_bytes, load
 from shared.store.pool import open_pool
 
 log = structlog.get_logger()

@@ -11,13 +11,8 @@ from shared.crypto import KeyRing
 from shared.errors import StartupRefused
 from shared.process import crash_points
 from shared.process.crash_points import crash_point
-from shared.settings.groups import (
-    BodyKeySettings,
-    DatabaseSettings,
-    TokenKeySettings,
-    hex_bytes,
-    load,
-)
+from shared.settings.groups import BodyKeySettings, DatabaseSettings, TokenKeySettings
+from shared.settings.load import hex_bytes, load
 from shared.store import rotation
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, open_pool, transaction

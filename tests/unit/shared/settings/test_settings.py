@@ -6,8 +6,9 @@ import pytest
 
 from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
-from shared.settings.groups import DatabaseSettings, Environment, Settings, TopologySettings, load
+from shared.settings.groups import DatabaseSettings, Environment, Settings, TopologySettings
 from shared.settings.ingress import IngressSettings
+from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
 from tests.support.environment import service_environment
 

@@ -6,8 +6,8 @@ import pytest
 
 from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
-from shared.settings.groups import hex_bytes, load
 from shared.settings.ingress import IngressSettings
+from shared.settings.load import hex_bytes, load
 from tests.support.environment import BODY_KEY, service_environment
 
 SOUND = (
