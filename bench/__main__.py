@@ -1,7 +1,7 @@
-"""`make bench`: accepted webhooks a second and latencies, beside FastAPI + FastStream.
+"""`make bench`: compare accepted webhooks per second and latencies with FastAPI + FastStream.
 
-Everything runs on this machine: client, broker, database and the contestants share its cores, so
-the figures are ratios of one run, not absolute speeds.
+Everything runs on one machine. Client, broker, database and contestants share its cores, so only
+the ratios of a run have a meaning, not the absolute speeds.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contestants import Contestant, ours, peer
-from bench.load import Result, apply
+from bench.load import Result, send_load
 from bench.stack import prepare
 from bench.traffic import Traffic
 from deploy.local.stack import install
@@ -27,14 +27,14 @@ from deploy.local.stack.supervisor import Supervisor
 from shared.store.pool import Conn
 
 ROUNDS = 3
-#: Requests of one round: enough for some seconds each.
+#: Requests of one round: enough for some seconds.
 INGRESS_REQUESTS = {"Porteiro": 40_000, "FastAPI + FastStream": 8_000}
 WARM_UP = 2_000
-#: Steps of the end-to-end ladder, webhooks a second, each for STEP_SECONDS.
+#: The rates of the end-to-end test in webhooks per second. Each lasts STEP_SECONDS.
 LADDER = {"Porteiro": (1_500, 3_000, 4_500, 6_000), "FastAPI + FastStream": (300, 600, 900, 1_200)}
 STEP_SECONDS = 10
-#: A rate is sustained if all is at rest this soon after the last request.
-SETTLE_SECONDS = 2.0
+#: A rate is sustained if all webhooks are processed this soon after the last request.
+SUSTAINED_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -45,9 +45,9 @@ class Figures:
 
 
 class Bench:
-    def __init__(self, supervisor: Supervisor, env: dict[str, str], database: Conn) -> None:
+    def __init__(self, supervisor: Supervisor, env: dict[str, str], conn: Conn) -> None:
         self._supervisor = supervisor
-        self._database = database
+        self._conn = conn
         self._env = env
         self._seed = int(time.time()) % 100_000 * 100
 
@@ -60,29 +60,29 @@ class Bench:
         for rate in LADDER[contestant.name]:
             requests = self._requests(rate * STEP_SECONDS)
             await self._empty()
-            result = await apply(contestant.ingress_port, requests, rate=rate)
-            settled = await self._until_at_rest(result.accepted)
-            figures.steps.append((rate, result, settled - result.ended))
+            result = await send_load(contestant.ingress_port, requests, rate=rate)
+            processed_at = await self._until_processed(result.accepted)
+            figures.steps.append((rate, result, processed_at - result.ended))
         self._supervisor.stop_only("processor", "ingress")
         return figures
 
     async def _round(self, contestant: Contestant, figures: Figures) -> None:
-        """The ingress alone fills the queue; then the processor alone empties it."""
+        """Measure the ingress alone (it fills the queue), then the processor (it empties it)."""
         self._supervisor.start(contestant.ingress)
-        warm = await apply(contestant.ingress_port, self._requests(WARM_UP))
-        result = await apply(
+        warm_up = await send_load(contestant.ingress_port, self._requests(WARM_UP))
+        result = await send_load(
             contestant.ingress_port, self._requests(INGRESS_REQUESTS[contestant.name])
         )
         figures.ingress.append(result)
         self._supervisor.stop_only("ingress")
-        queued = warm.accepted + result.accepted
+        queued = warm_up.accepted + result.accepted
         await self._empty()
         self._supervisor.start(contestant.processor)
-        # From the first tenth to the last: starting a process is not its speed.
-        started = await self._until_at_rest(queued // 10)
-        began_at = await self._at_rest()
-        ended = await self._until_at_rest(queued)
-        figures.processor_rates.append((queued - began_at) / (ended - started))
+        # The first tenth is not measured: it includes the start of the process.
+        started = await self._until_processed(queued // 10)
+        first_count = await self._count_processed()
+        ended = await self._until_processed(queued)
+        figures.processor_rates.append((queued - first_count) / (ended - started))
         self._supervisor.stop_only("processor")
 
     def _requests(self, count: int) -> list[bytes]:
@@ -90,38 +90,40 @@ class Bench:
         return Traffic(self._seed, self._env["META_APP_SECRET"]).requests(count)
 
     async def _empty(self) -> None:
-        """Counting what is at rest stays cheap only while the table is small."""
-        await self._database.execute(
-            "TRUNCATE webhook_log, webhook_bodies, connection_facts CASCADE"
-        )
+        """Empty the tables. Counting processed webhooks is cheap only while the table is small."""
+        await self._conn.execute("TRUNCATE webhook_log, webhook_bodies, connection_facts CASCADE")
 
-    async def _at_rest(self) -> int:
-        count = "SELECT count(*) FROM webhook_log WHERE processed"
-        return int(await self._database.fetchval(count))
+    async def _count_processed(self) -> int:
+        query = "SELECT count(*) FROM webhook_log WHERE processed"
+        return int(await self._conn.fetchval(query))
 
-    async def _until_at_rest(self, count: int) -> float:
+    async def _until_processed(self, count: int) -> float:
+        """Wait until `count` webhooks are processed. Return the time. Raise TimeoutError."""
         deadline = time.perf_counter() + 120
-        while await self._at_rest() < count:
+        while await self._count_processed() < count:
             if time.perf_counter() > deadline:
-                raise TimeoutError(f"{count - await self._at_rest()} webhooks never came to rest")
+                missing = count - await self._count_processed()
+                raise TimeoutError(f"{missing} webhooks were not processed in time")
             await asyncio.sleep(0.1)
         return time.perf_counter()
 
 
 async def main(folder: Path, supervisor: Supervisor) -> None:
     env = await prepare(folder, supervisor)
-    database = await asyncpg.connect(env["DATABASE_URL"])
+    conn = await asyncpg.connect(env["DATABASE_URL"])
     results = {}
     for contestant in (peer(env), ours(env)):
         print(f"measuring {contestant.name} ...", file=sys.stderr, flush=True)
-        results[contestant.name] = await Bench(supervisor, env, database).measure(contestant)
-    await database.close()
+        results[contestant.name] = await Bench(supervisor, env, conn).measure(contestant)
+    await conn.close()
     _print(results)
 
 
 def _print(results: dict[str, Figures]) -> None:
     console = Console(width=110)
-    table = Table(title=f"Alone, median of {ROUNDS} rounds (webhooks/s; answers in ms)")
+    table = Table(
+        title=f"Each service alone, median of {ROUNDS} rounds (webhooks/s; answers in ms)"
+    )
     for column in ("", "ingress", "p50", "p99", "processor"):
         table.add_column(column, justify="right" if column else "left")
     for name, figures in results.items():
@@ -142,16 +144,16 @@ def _print(results: dict[str, Figures]) -> None:
         "p50",
         "p99",
         "max",
-        "all at rest after",
+        "all processed after",
     ):
         table.add_column(column, justify="right" if column else "left")
     for name, figures in results.items():
-        for rate, result, settle in figures.steps:
-            sustained = "" if settle <= SETTLE_SECONDS else " (not sustained)"
+        for rate, result, seconds in figures.steps:
+            sustained = "" if seconds <= SUSTAINED_SECONDS else " (not sustained)"
             table.add_row(
                 name, f"{rate:,}", f"{result.accepted:,}", f"{result.refused:,}",
                 *(f"{result.percentile(p) * 1000:.1f}" for p in (0.5, 0.99, 1.0)),
-                f"{settle:.1f} s{sustained}",
+                f"{seconds:.1f} s{sustained}",
             )  # fmt: skip
     console.print(table)
 

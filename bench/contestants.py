@@ -1,4 +1,4 @@
-"""Ours and the peer: which processes each one is, and how many webhooks it has at rest."""
+"""The processes of the two contestants: Porteiro, and its peer FastAPI + FastStream."""
 
 import sys
 from collections.abc import Mapping
@@ -38,12 +38,20 @@ def ours(env: Mapping[str, str]) -> Contestant:
 def peer(env: Mapping[str, str]) -> Contestant:
     port = free_port()
     uvicorn = ["uvicorn", "bench.peer:ingress", "--host", LOOPBACK, "--port", str(port)]
-    quick = ["--no-access-log", "--loop", "uvloop", "--http", "httptools", "--log-level", "warning"]
+    options = [
+        "--no-access-log",
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--log-level",
+        "warning",
+    ]
     return Contestant(
         "FastAPI + FastStream",
         Program(
             "ingress",
-            [sys.executable, "-m", *uvicorn, *quick],
+            [sys.executable, "-m", *uvicorn, *options],
             lambda: reply(port, b"GET / HTTP/1.0\r\n\r\n") != b"",
             env=env,
         ),

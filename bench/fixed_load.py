@@ -1,4 +1,4 @@
-"""The fixed loads of the guard: what each service is given in a round, and what that cost."""
+"""The fixed loads of the guard: every round has the same work and measures its cost."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 from uuid_utils.compat import uuid7
 
-from bench.load import apply
+from bench.load import send_load
 from bench.meter import Meter, Pace, Reading
 from bench.traffic import Traffic
 from shared.broker.connect import connect
@@ -19,18 +19,18 @@ from shared.store.pool import Conn
 
 INGRESS_WEBHOOKS = 15_000
 PROCESSOR_WEBHOOKS = 12_000
-#: Webhooks of one message that the processor is given.
+#: Webhooks in each bundle for the processor.
 BUNDLE = 20
-#: Where half of what the processor tells goes.
+#: The queue that receives the events: half of the webhooks have an owner.
 LISTENER = "bench.listener"
 DEADLINE_SECONDS = 120
 
-#: By name what one webhook cost.
+#: The cost of one webhook, by name.
 Figures = dict[str, float]
 
 
 class IngressLoad:
-    """As fast as it answers: signed webhooks over 64 connections."""
+    """Send signed webhooks over 64 connections, as fast as the ingress answers."""
 
     def __init__(self, port: int, env: Mapping[str, str]) -> None:
         self._port = port
@@ -43,12 +43,12 @@ class IngressLoad:
         requests = traffic.requests(INGRESS_WEBHOOKS)
         before, pace = await meter.read(), Pace()
         async with pace.sampled():
-            result = await apply(self._port, requests)
+            result = await send_load(self._port, requests)
         after = await meter.read()
         if result.refused:
             raise RuntimeError(f"{result.refused} webhooks were refused")
-        async with await connect(self._env["RABBITMQ_URL"], "bench") as conn:
-            channel = await conn.channel()
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as amqp:
+            channel = await amqp.channel()
             purged = await (await channel.get_queue(RAW)).purge()
         bundles = purged.message_count or 0
         return {
@@ -59,19 +59,22 @@ class IngressLoad:
 
 
 class ProcessorLoad:
-    """The same bundles each time, all there before it begins: so that its groups are the same."""
+    """Give the processor the same bundles each time.
 
-    def __init__(self, env: Mapping[str, str], database: Conn) -> None:
+    All are in the queue before it begins, so that its groups are the same in every round.
+    """
+
+    def __init__(self, env: Mapping[str, str], conn: Conn) -> None:
         self._env = env
-        self._database = database
+        self._conn = conn
         self._seed = 1_000
 
     async def round(self, meter: Meter) -> Figures:
         self._seed += 1
-        await self._database.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
-        await self._database.execute("CHECKPOINT")
-        async with await connect(self._env["RABBITMQ_URL"], "bench") as conn:
-            channel = await conn.channel()
+        await self._conn.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
+        await self._conn.execute("CHECKPOINT")
+        async with await connect(self._env["RABBITMQ_URL"], "bench") as amqp:
+            channel = await amqp.channel()
             listener = await channel.declare_queue(
                 LISTENER, durable=True, arguments={"x-queue-type": "quorum"}
             )
@@ -119,16 +122,16 @@ class ProcessorLoad:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not await self._is_done():
             if time.monotonic() > deadline:
-                raise TimeoutError("the processor never finished its round")
+                raise TimeoutError("the processor did not finish its round in time")
             await asyncio.sleep(0.2)
 
     async def _is_done(self) -> bool:
-        count = await self._database.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
-        return count == PROCESSOR_WEBHOOKS and not await self._database.fetchval(
+        count = await self._conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
+        return count == PROCESSOR_WEBHOOKS and not await self._conn.fetchval(
             "SELECT EXISTS (SELECT FROM events WHERE published_at IS NULL)"
         )
 
 
 def _cpu(before: Reading, after: Reading, name: str, pace: Pace, webhooks: int) -> float:
-    """Microseconds a webhook, at the reference's pace."""
+    """Return microseconds per webhook, at the speed of the reference machine."""
     return (after.cpu[name] - before.cpu[name]) / webhooks / pace.factor * 1e6

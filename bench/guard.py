@@ -1,8 +1,9 @@
-"""`make bench-guard`: has a change made a webhook dearer? What noise cannot fool is compared.
+"""`make bench-guard`: check that a change has not made a webhook more expensive.
 
-Throughput of the same code differs by half from run to run on a shared machine. Counts do not: WAL
-bytes, statements and broker messages a webhook. CPU time a webhook differs little, once it is
-divided by what a fixed piece of work costs in the same seconds.
+The guard compares only figures with little noise. On a shared machine, the throughput of the same
+code differs by half from run to run. Counts per webhook do not: WAL bytes, statements and broker
+messages. CPU time per webhook differs little when it is divided by the CPU time of a fixed piece of
+work in the same seconds.
 """
 
 import statistics
@@ -32,14 +33,14 @@ from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 
 ROUNDS = 8
-#: Runs of the same code that are recorded.
+#: Runs of the same code for a new record.
 RUNS = 5
-#: Every second WABA of the load is owned, so that half of what comes is told to somebody.
+#: Every second WABA of the load has an owner, so that half of the webhooks lead to events.
 OWNED_EVERY = 2
 ORGANIZATIONS = 100
 _POSTGRESQL = {
     "shared_preload_libraries": "pg_stat_statements",
-    "autovacuum": "off",  # it comes when it likes
+    "autovacuum": "off",  # it runs at unpredictable times
     "checkpoint_timeout": "1h",
     "max_wal_size": "8GB",
 }
@@ -47,39 +48,41 @@ _METER = "meter"
 
 
 async def _measure(folder: Path) -> Figures:
-    """One run: each figure is the median of its rounds."""
+    """Do one run. Each figure is the median of its rounds."""
     pids: dict[str, int] = {}
 
-    def note(running: Mapping[str, int]) -> None:
+    def on_pids(running: Mapping[str, int]) -> None:
         pids.clear()
         pids.update(running)
 
-    supervisor = Supervisor(str(folder), folder, note)
+    supervisor = Supervisor(str(folder), folder, on_pids)
     try:
         env = await prepare(folder, supervisor, _POSTGRESQL)
         url = env["DATABASE_URL"]
-        database = await _open_database(url)
+        conn = await _open_database(url)
         await _give_owners(url)
         services = ours(env)
         figures: Figures = {}
         for program, fixed_load in (
             (services.ingress, IngressLoad(services.ingress_port, env)),
-            (services.processor, ProcessorLoad(env, database)),
+            (services.processor, ProcessorLoad(env, conn)),
         ):
             supervisor.start(program)
-            meter = Meter(pids, database)
+            meter = Meter(pids, conn)
             await fixed_load.round(meter)  # warms up
             rounds = [await fixed_load.round(meter) for _ in range(ROUNDS)]
-            figures |= {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+            figures |= {
+                name: statistics.median(figure[name] for figure in rounds) for name in rounds[0]
+            }
             supervisor.stop_only(program.name)
-        await database.close()
+        await conn.close()
         return figures
     finally:
         supervisor.stop()
 
 
 async def _open_database(url: str) -> Conn:
-    """As a user of its own, whose statements do not count."""
+    """Connect as a separate user, whose statements are not counted."""
     admin = await asyncpg.connect(url)
     await admin.execute("CREATE EXTENSION pg_stat_statements")
     await admin.execute(f"CREATE ROLE {_METER} SUPERUSER LOGIN PASSWORD '{_METER}'")
@@ -88,17 +91,17 @@ async def _open_database(url: str) -> Conn:
 
 
 async def _give_owners(url: str) -> None:
-    """By proofs, as onboardings would."""
+    """Give owners to WABAs by proofs, as onboardings do."""
     conn = await asyncpg.connect(url)
     now = datetime.now(UTC)
     async with conn.transaction():
         for number in range(0, WABAS, OWNED_EVERY):
             organization_id = f"organization-{number % ORGANIZATIONS}"
             await organizations.add(conn, organization_id)
-            start = NewOnboarding(organization_id, f"bench-{number}", now + timedelta(days=1))
-            await onboardings.start(conn, start)
+            onboarding = NewOnboarding(organization_id, f"bench-{number}", now + timedelta(days=1))
+            await onboardings.start(conn, onboarding)
             await connection_state.record_proof(
-                conn, start.tracking_code, waba_id(number), None, now
+                conn, onboarding.tracking_code, waba_id(number), None, now
             )
     await conn.close()
 
@@ -113,28 +116,36 @@ def _run_once() -> Figures:
 
 
 def _print(compared: list[Compared]) -> None:
-    table = Table(title="A webhook's price, beside bench/guard.json")
+    table = Table(title="Cost per webhook, compared with bench/guard.json")
     for column in ("", "recorded", "now", "change", "resolution", "verdict"):
         table.add_column(column, justify="right" if column else "left")
-    for one in compared:
-        verdict = "DEARER" if one.is_dearer else "cheaper" if one.is_cheaper else "the same"
+    for figure in compared:
+        verdict = (
+            "MORE EXPENSIVE" if figure.is_dearer else "cheaper" if figure.is_cheaper else "the same"
+        )
         table.add_row(
-            one.name, f"{one.recorded.value:,.3f}", f"{one.now:,.3f}", f"{one.change:+.1%}",
-            f"{one.recorded.resolution:.1%}", verdict,
+            figure.name, f"{figure.recorded.value:,.3f}", f"{figure.now:,.3f}",
+            f"{figure.change:+.1%}", f"{figure.recorded.resolution:.1%}", verdict,
         )  # fmt: skip
     Console(width=80).print(table)
 
 
 def main() -> None:
-    """Exits 1 where a figure is dearer; `--record` measures anew what others are compared with."""
+    """Compare with the record. Exit 1 if a figure is more expensive.
+
+    With `--record`, measure and write a new record instead.
+    """
     install.ensure()
     if "--record" in sys.argv:
         save(summarize([_run_once() for _ in range(RUNS)]), runs=RUNS)
         return
     compared = compare(load(), _run_once())
     _print(compared)
-    if any(one.is_dearer for one in compared):
-        sys.exit("bench-guard: DEARER than recorded; bench/guard.json changes only for a reason")
+    if any(figure.is_dearer for figure in compared):
+        sys.exit(
+            "bench-guard: MORE EXPENSIVE than recorded."
+            " Change bench/guard.json only if there is a reason."
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A load client that costs little: ready-made requests over kept connections, no HTTP library."""
+"""A cheap load client: prepared requests over open connections, without an HTTP library."""
 
 import asyncio
 import time
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 CONNECTIONS = 64
-#: After the last request was due, answers are waited for no longer than this.
+#: The longest wait for answers after the last request was due.
 LINGER_SECONDS = 30
 
 
 @dataclass(slots=True)
 class Result:
-    """`seconds` has one latency for each answer; in an open loop, from when it was due."""
+    """`seconds` has a latency for each answer. With a fixed rate it counts from when it was due."""
 
     started: float = 0.0
     ended: float = 0.0
@@ -45,7 +45,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        # Both contestants answer with an empty body, so an answer ends with its head.
+        # Both contestants answer with an empty body, so an answer ends with its headers.
         self._received += data
         if self._received.endswith(b"\r\n\r\n"):
             accepted = self._received.startswith(b"HTTP/1.1 200")
@@ -78,11 +78,14 @@ class _Load:
         self.result.ended = time.perf_counter()
 
     async def _pace(self, rate: float) -> None:
-        """Send when due, whether or not earlier ones were answered: no coordinated omission."""
+        """Send each request when it is due, also if earlier ones have no answer yet.
+
+        So a slow server cannot lower the rate (no coordinated omission).
+        """
         for number, request in enumerate(self._requests):
             due = self.result.started + number / rate
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
+            if (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
             if self._idle:
                 self._idle.popleft().send(request, due)
             else:
@@ -107,11 +110,11 @@ class _Load:
 
     def lost(self) -> None:
         if not self._finished.done():
-            self._finished.set_exception(ConnectionError("a connection was closed on us"))
+            self._finished.set_exception(ConnectionError("the server closed a connection"))
 
 
-async def apply(port: int, requests: Sequence[bytes], *, rate: float | None = None) -> Result:
-    """Send all requests: as fast as they are answered, or `rate` a second."""
+async def send_load(port: int, requests: Sequence[bytes], *, rate: float | None = None) -> Result:
+    """Send all requests: as fast as they are answered, or `rate` per second."""
     load = _Load(requests, rate)
     loop = asyncio.get_running_loop()
     opened = [

@@ -1,4 +1,4 @@
-"""What a fixed load costs: CPU by process, WAL, statements; and how fast the machine is."""
+"""Measure the cost of a fixed load (CPU by process, WAL, statements) and the machine's speed."""
 
 import asyncio
 import hmac
@@ -13,14 +13,14 @@ import psutil
 
 from shared.store.pool import Conn
 
-#: What one piece of the reference work cost where it was written, in CPU seconds: it makes times of
-#: different machines, and of different minutes of one machine, comparable.
+#: The CPU seconds of the reference work on the machine where it was written. They make times of
+#: different machines, and of different minutes on one machine, comparable.
 REFERENCE_SECONDS = 0.002
 _SAMPLE_EVERY_SECONDS = 0.05
 
 
 def _reference_work() -> int:
-    """A little of what services do all day: JSON, hashing, small objects."""
+    """Do a little of the services' typical work: JSON, hashing, small objects."""
     size = 0
     for number in range(130):
         body = orjson.dumps({"id": str(number), "items": [{"n": n} for n in range(30)]})
@@ -30,14 +30,14 @@ def _reference_work() -> int:
 
 
 class Pace:
-    """How fast the machine is while something else runs on it, by samples of the reference work."""
+    """Measure the machine's speed during a load, by samples of the reference work."""
 
     def __init__(self) -> None:
         self._samples: list[float] = []
 
     @property
     def factor(self) -> float:
-        """1 where the reference work costs REFERENCE_SECONDS; 2 on a machine half as fast."""
+        """Return 1 if the reference work costs REFERENCE_SECONDS, 2 on a machine half as fast."""
         return statistics.median(self._samples) / REFERENCE_SECONDS
 
     @asynccontextmanager
@@ -59,7 +59,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """CPU seconds by process group, WAL bytes and statements, all since the servers' start."""
+    """CPU seconds by process tree, WAL bytes and statements, since the start of the servers."""
 
     cpu: dict[str, float]
     wal: int
@@ -67,22 +67,22 @@ class Reading:
 
 
 class Meter:
-    """`pids` are root processes by name; to each belongs all that it started."""
+    """Read the costs. `pids` are processes by name; their children are counted with them."""
 
-    def __init__(self, pids: Mapping[str, int], database: Conn) -> None:
+    def __init__(self, pids: Mapping[str, int], conn: Conn) -> None:
         self._pids = dict(pids)
-        self._database = database
-        self._own_backend = database.get_server_pid()  # what measuring costs is not part of it
+        self._conn = conn
+        self._own_backend = conn.get_server_pid()  # the cost of measuring is not counted
 
     def pause(self, name: str) -> None:
-        """Freeze a process, for less than the seconds after which its servers would miss it."""
+        """Freeze a process. Resume it before its servers close its connections."""
         psutil.Process(self._pids[name]).suspend()
 
     def resume(self, name: str) -> None:
         psutil.Process(self._pids[name]).resume()
 
     async def read(self) -> Reading:
-        [record] = await self._database.fetch(
+        [row] = await self._conn.fetch(
             """
             SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal,
                    (SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
@@ -90,7 +90,7 @@ class Meter:
             """
         )
         cpu = {name: sum(self._cpu_of(pid)) for name, pid in self._pids.items()}
-        return Reading(cpu, int(record["wal"]), int(record["statements"]))
+        return Reading(cpu, int(row["wal"]), int(row["statements"]))
 
     def _cpu_of(self, pid: int) -> Iterator[float]:
         root = psutil.Process(pid)

@@ -1,7 +1,7 @@
-"""The same work the way most would write it: FastAPI in front, FastStream behind, a message each.
+"""The same work in a common design: FastAPI receives, FastStream processes, a message per webhook.
 
 It verifies the signature, publishes with confirms to a quorum queue, and stores each webhook with
-our own store functions in one transaction a message.
+our own store functions in one transaction per message.
 """
 
 import hmac
@@ -49,14 +49,14 @@ ingress = FastAPI(lifespan=_connected)
 @ingress.post(PATH)
 async def receive(request: Request) -> Response:
     body = await request.body()
-    claimed = request.headers.get("x-hub-signature-256", "")
+    signature = request.headers.get("x-hub-signature-256", "")
     expected = "sha256=" + hmac.digest(SECRET, body, "sha256").hex()
-    if not hmac.compare_digest(claimed, expected):
+    if not hmac.compare_digest(signature, expected):
         return Response(status_code=401)
     headers: HeadersType = {
         "id": str(uuid7()),
         "received_at": datetime.now(UTC).isoformat(),
-        "signature": claimed,
+        "signature": signature,
     }
     await broker.publish(body, queue=queue, headers=headers, persist=True)
     return Response(status_code=200)
@@ -64,18 +64,18 @@ async def receive(request: Request) -> Response:
 
 @broker.subscriber(queue, ack_policy=AckPolicy.NACK_ON_ERROR)
 async def store(message: RabbitMessage) -> None:
-    head = message.headers
+    headers = message.headers
     webhook = Webhook(
-        UUID(head["id"]),
-        datetime.fromisoformat(head["received_at"]),
+        UUID(headers["id"]),
+        datetime.fromisoformat(headers["received_at"]),
         "whatsapp",
-        head["signature"],
+        headers["signature"],
         message.body,
     )
-    found = split(webhook.body)
+    webhook_changes = split(webhook.body)
     async with pool().acquire() as conn, conn.transaction():
         await webhooks.insert(conn, RING, [webhooks.WebhookRow(webhook, "fast", "broker", "split")])
-        rows = [(webhook.id, webhook.received_at, change) for change in found]
+        rows = [(webhook.id, webhook.received_at, change) for change in webhook_changes]
         await changes.insert(conn, RING, rows)
 
 

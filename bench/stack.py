@@ -1,4 +1,4 @@
-"""Private servers for a benchmark, and the environment of the services that use them."""
+"""Start private servers for a benchmark."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from shared.store.migrate import migrate
 async def prepare(
     folder: Path, supervisor: Supervisor, postgresql_options: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Start the servers in `folder`; the environment for services that use them."""
+    """Start the servers in `folder`. Return the environment for services that use them."""
     broker = servers.rabbitmq(folder, management_port=None)
     redis = servers.redis(folder)
     database = servers.postgresql(folder, fsync=True, options=postgresql_options or {})
     for program in (*broker, redis, database):
         supervisor.start(program)
     await migrate(database.url)
-    async with await connect(broker[-1].url, "bench") as connection:
-        await topology.declare(connection, (30, 300, 1800))
+    async with await connect(broker[-1].url, "bench") as amqp:
+        await topology.declare(amqp, (30, 300, 1800))
     return {
         "ENVIRONMENT": "local",
         "HOST": servers.LOOPBACK,
@@ -35,5 +35,5 @@ async def prepare(
         "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
         "META_APP_ID": "750000000000001",
         "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
-        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nobody is asked
+        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nothing calls it
     }

@@ -1,4 +1,4 @@
-"""Signed requests made beforehand: small, all different, spread over many WABAs."""
+"""Prepare signed requests: small, all different, for many WABAs."""
 
 import random
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from deploy.local.simulated_meta.writing import headers, write
 from services.ingress.app import PATH
 
 WABAS = 2_000
-#: Three statuses to a message, and now and then an account update: what a busy number sends.
+#: What a busy number sends: three statuses per message, and sometimes an account update.
 _STATUS_SHARE = 0.74
 _ACCOUNT_SHARE = 0.01
 
 
 def waba_id(number: int) -> str:
-    """The WABA of that number, from 0 to WABAS - 1."""
+    """Return the id of the WABA with this number, from 0 to WABAS - 1."""
     return str(100_000_000_000 + number)
 
 
@@ -24,11 +24,11 @@ class Traffic:
     secret: str
 
     def requests(self, count: int) -> list[bytes]:
-        """Whole HTTP requests; two with different seeds share no change."""
+        """Return whole HTTP requests. Different seeds give different changes."""
         return [self._request(body) for body in self.bodies(count)]
 
     def bodies(self, count: int) -> list[bytes]:
-        """The same, without HTTP around them."""
+        """Return the bodies of `requests`."""
         pick = random.Random(self.seed)
         return [write(self._body(pick, number)) for number in range(count)]
 
@@ -50,19 +50,19 @@ class Traffic:
             "messaging_product": "whatsapp",
             "metadata": {"display_phone_number": "15551230000", "phone_number_id": f"2{waba}"},
         }
-        stamp = str(1_790_000_000 + number)
+        timestamp = str(1_790_000_000 + number)
         if kind < _ACCOUNT_SHARE + _STATUS_SHARE:
             pricing = {"billable": True, "pricing_model": "PMP", "category": "utility"}
             state = pick.choice(("sent", "delivered", "read"))
             value["statuses"] = [
-                {"id": wamid, "status": state, "timestamp": stamp, "recipient_id": person,
+                {"id": wamid, "status": state, "timestamp": timestamp, "recipient_id": person,
                  "pricing": pricing}
             ]  # fmt: skip
         else:
             words = "Olá, o pedido já saiu? " * pick.randrange(1, 6)
             value["contacts"] = [{"profile": {"name": "Ana"}, "wa_id": person}]
             value["messages"] = [
-                {"from": person, "id": wamid, "timestamp": stamp, "type": "text",
+                {"from": person, "id": wamid, "timestamp": timestamp, "type": "text",
                  "text": {"body": words}}
             ]  # fmt: skip
         return _webhook({"id": waba}, {"field": "messages", "value": value})

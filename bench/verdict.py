@@ -1,4 +1,4 @@
-"""Whether a figure is worse than the recorded one by more than what runs differ anyway."""
+"""Decide if a figure differs from the recorded one by more than equal runs differ."""
 
 import json
 import statistics
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECORD = Path(__file__).parent / "guard.json"
-#: A difference smaller than this share is never a verdict, however alike the recorded runs were.
+#: A difference smaller than this share never counts, even if the recorded runs were equal.
 MIN_RESOLUTION = 0.01
-#: How far past the recorded runs' own spread a figure must be.
+#: A difference counts if it is larger than the spread of the recorded runs times this factor.
 SPREADS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The median of several runs, and how far they were apart, as a share of it."""
+    """The median of several runs, and their spread (maximum - minimum) as a share of it."""
 
     value: float
     spread: float
 
     @property
     def resolution(self) -> float:
-        """The smallest share by which a run must differ to be called dearer or cheaper."""
+        """Return the share by which a run must differ to be more expensive or cheaper."""
         return max(MIN_RESOLUTION, SPREADS * self.spread)
 
 
@@ -46,17 +46,17 @@ class Compared:
 
 
 def summarize(runs: Sequence[Mapping[str, float]]) -> dict[str, Recorded]:
-    """What is to be recorded of runs of the same code."""
-    found = {}
+    """Return the record of several runs of the same code."""
+    recorded = {}
     for name in runs[0]:
         values = [run[name] for run in runs]
         value = statistics.median(values)
-        found[name] = Recorded(round(value, 4), round((max(values) - min(values)) / value, 4))
-    return found
+        recorded[name] = Recorded(round(value, 4), round((max(values) - min(values)) / value, 4))
+    return recorded
 
 
 def compare(recorded: Mapping[str, Recorded], now: Mapping[str, float]) -> list[Compared]:
-    """Raises KeyError where a figure was never recorded, or is no longer measured."""
+    """Compare each figure. Raise KeyError if one is only recorded or only measured."""
     if recorded.keys() != now.keys():
         raise KeyError(", ".join(sorted(recorded.keys() ^ now.keys())))
     return [Compared(name, recorded[name], value) for name, value in now.items()]
@@ -64,9 +64,9 @@ def compare(recorded: Mapping[str, Recorded], now: Mapping[str, float]) -> list[
 
 def load(path: Path = RECORD) -> dict[str, Recorded]:
     figures = json.loads(path.read_text())["figures"]
-    return {name: Recorded(one["value"], one["spread"]) for name, one in figures.items()}
+    return {name: Recorded(entry["value"], entry["spread"]) for name, entry in figures.items()}
 
 
 def save(figures: Mapping[str, Recorded], *, runs: int, path: Path = RECORD) -> None:
-    told = {name: {"value": one.value, "spread": one.spread} for name, one in figures.items()}
-    path.write_text(json.dumps({"runs": runs, "figures": told}, indent=2) + "\n")
+    entries = {name: {"value": r.value, "spread": r.spread} for name, r in figures.items()}
+    path.write_text(json.dumps({"runs": runs, "figures": entries}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The hybrid cache: Redis first, PostgreSQL behind it, and never the truth."""
+"""The hybrid cache: ask Redis first, then PostgreSQL. Only PostgreSQL is the truth."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,24 +14,26 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 
-#: Tracking code -> organization, WABA -> organization.
+#: What is cached: tracking code -> organization, and WABA -> organization.
 CacheKind = Literal["onboarding", "waba"]
 
 TTL_SECONDS = 60
-#: What was changed is not cached again so long, and what took longer to load than KEPT_SECONDS is
-#: not cached at all: so nobody puts back what was read before the change.
+#: A changed value is not cached again for INVALIDATED_SECONDS, and a value that took longer than
+#: MAX_LOAD_SECONDS to load is not cached at all. So a value read before a change is never cached
+#: after it.
 INVALIDATED_SECONDS = 2
 MAX_LOAD_SECONDS = 1.0
-#: A sick Redis costs one lookup so much, and then nobody for REST_SECONDS.
+#: A failing Redis costs one lookup REDIS_SECONDS; then no lookup asks Redis for PAUSE_SECONDS.
 REDIS_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
-_CHANGED = ""
+#: Marks an invalidated key in Redis.
+_INVALIDATED = ""
 
 Loader = Callable[[], Awaitable[str | None]]
 
 
 class Cache:
-    """Answers with what `load` gives, at most TTL_SECONDS old; one load at a time for one key."""
+    """Return what `load` returns, at most TTL_SECONDS old. Run one load at a time for each key."""
 
     def __init__(self, redis: Redis, registry: CollectorRegistry) -> None:
         self._redis = redis
@@ -45,39 +47,47 @@ class Cache:
         self._paused_until = 0.0
 
     async def get(self, kind: CacheKind, key: str, load: Loader) -> str | None:
-        """Raises what `load` raises. None is not kept: what is not there may come any moment."""
+        """Return the value of `key`. Raise what `load` raises.
+
+        None is not cached, because the value may be created at any moment.
+        """
         name = f"cache:{kind}:{key}"
-        found, is_up = await self._read(name)
-        if found:
+        cached, is_up = await self._read(name)
+        if cached:
             self._lookups.labels(kind, "hit").inc()
-            return found
+            return cached
         self._lookups.labels(kind, "miss" if is_up else "down").inc()
         loading = self._loading.get(name)
         if loading is None:
-            loading = asyncio.create_task(self._load(name, load, keep=is_up and found is None))
+            may_store = is_up and cached is None  # neither without Redis nor just after a change
+            loading = asyncio.create_task(self._load(name, load, may_store=may_store))
             self._loading[name] = loading
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
         return await asyncio.shield(loading)
 
     async def invalidate(self, kind: CacheKind, key: str) -> None:
-        """After the commit that changed it. With Redis away its old value may last TTL_SECONDS."""
-        name = f"cache:{kind}:{key}"
-        await self._call(lambda: self._redis.set(name, _CHANGED, px=INVALIDATED_SECONDS * 1000))
+        """Drop the cached value. Call this after the commit that changed it.
 
-    async def _load(self, name: str, load: Loader, *, keep: bool) -> str | None:
+        If Redis is unreachable, the old value may stay for TTL_SECONDS.
+        """
+        name = f"cache:{kind}:{key}"
+        await self._call(lambda: self._redis.set(name, _INVALIDATED, px=INVALIDATED_SECONDS * 1000))
+
+    async def _load(self, name: str, load: Loader, *, may_store: bool) -> str | None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + MAX_LOAD_SECONDS
-        found = await load()
-        if found and keep and loop.time() < until:  # NX: if it was changed meanwhile, that stands
-            await self._call(lambda: self._redis.set(name, found, ex=TTL_SECONDS, nx=True))
-        return found
+        deadline = loop.time() + MAX_LOAD_SECONDS
+        value = await load()
+        if value and may_store and loop.time() < deadline:
+            # NX: a mark set by `invalidate` during the load stays.
+            await self._call(lambda: self._redis.set(name, value, ex=TTL_SECONDS, nx=True))
+        return value
 
     async def _read(self, name: str) -> tuple[str | None, bool]:
-        found, is_up = await self._call(lambda: self._redis.get(name))
-        return (found if isinstance(found, str) else None), is_up
+        value, is_up = await self._call(lambda: self._redis.get(name))
+        return (value if isinstance(value, str) else None), is_up
 
     async def _call(self, command: Callable[[], Awaitable[object]]) -> tuple[object, bool]:
-        """Redis's answer, and whether it gave one."""
+        """Return the answer of Redis, and whether Redis answered."""
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return None, False
@@ -91,7 +101,7 @@ class Cache:
 
 @asynccontextmanager
 async def open_redis(url: str) -> AsyncIterator[Redis]:
-    """A client that connects when first used, and fails within a second instead of trying again."""
+    """Open a client that connects on first use, and fails within a second without a retry."""
     redis = Redis.from_url(
         url,
         decode_responses=True,

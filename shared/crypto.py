@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM under a ring of keys, and keyed hashes of people's ids."""
+"""Encrypt stored data with AES-256-GCM under a ring of keys, and hash people's ids with a key."""
 
 import hmac
 import os
@@ -17,23 +17,23 @@ _SALT = slice(5, 21)
 _NONCE = slice(21, 33)
 _HEADER_BYTES = 33
 
-#: AES-GCM with random nonces is sound for 2^32 messages a key (NIST SP 800-38D, 8.3), which busy
-#: intake would reach in weeks. So each process encrypts under a subkey of its own, HKDF(key, salt),
-#: and takes a new salt well before that.
+#: AES-GCM with random nonces is safe for 2^32 messages per key (NIST SP 800-38D, 8.3). A busy
+#: system would reach that in weeks. So each process encrypts under its own subkey,
+#: HKDF(key, salt), and takes a new salt well before that limit.
 MAX_SEALS_PER_SALT = 2**30
 MAX_CACHED_SUBKEYS = 1024
 
 
 class Undecryptable(Exception):
-    """The envelope is damaged, belongs elsewhere, or its key is not in the ring."""
+    """The envelope is damaged, belongs to another place, or its key is not in the ring."""
 
     code = "undecryptable"
 
 
 class KeyRing:
-    """The first key writes, every key reads; `associated` binds an envelope to its place.
+    """Seal with the first key; open with every key. `associated` binds an envelope to its place.
 
-    `keys` are 32 bytes each. A ring is meant for one event loop.
+    Each of `keys` has 32 bytes. Use a ring in one event loop only.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -45,7 +45,7 @@ class KeyRing:
 
     @property
     def write_id(self) -> bytes:
-        """The id of the key that seals."""
+        """Return the id of the key that seals."""
         return self._write_id
 
     def seal(self, plaintext: bytes, associated: bytes) -> bytes:
@@ -56,7 +56,7 @@ class KeyRing:
         return self._prefix + nonce + self._sealer.encrypt(nonce, plaintext, associated)
 
     def open(self, envelope: bytes, associated: bytes) -> bytes:
-        """Raises Undecryptable."""
+        """Return the plaintext. Raise Undecryptable."""
         if len(envelope) < _HEADER_BYTES or envelope[:1] != VERSION:
             raise Undecryptable
         try:
@@ -66,11 +66,14 @@ class KeyRing:
             raise Undecryptable from None
 
     def subject_hash(self, subject: str) -> bytes:
-        """A person's id as we keep it: the same person gives the same hash, and only to us."""
+        """Return the hash under which a person's id is stored.
+
+        The same id gives the same hash. Only a holder of the key can compute it.
+        """
         return hmac.digest(self._hash_keys[0], subject.encode(), "sha256")
 
     def subject_hashes(self, subject: str) -> list[bytes]:
-        """The hash under every key of the ring, the writing key's first: what to search for."""
+        """Return the hashes to search for: one for each key of the ring, the sealing key first."""
         return [hmac.digest(key, subject.encode(), "sha256") for key in self._hash_keys]
 
     def _new_salt(self) -> None:
@@ -79,23 +82,23 @@ class KeyRing:
         self._sealer = self._subkey(self._write_id, salt)
         self._seals_left = MAX_SEALS_PER_SALT
 
-    def _subkey(self, of: bytes, salt: bytes) -> AESGCM:
-        subkey = self._subkeys.get((of, salt))
+    def _subkey(self, id_of_key: bytes, salt: bytes) -> AESGCM:
+        subkey = self._subkeys.get((id_of_key, salt))
         if subkey is None:
-            subkey = AESGCM(_derive(self._keys[of], salt, b"envelope"))
-            self._subkeys[of, salt] = subkey
+            subkey = AESGCM(_derive(self._keys[id_of_key], salt, b"envelope"))
+            self._subkeys[id_of_key, salt] = subkey
             if len(self._subkeys) > MAX_CACHED_SUBKEYS:
                 self._subkeys.popitem(last=False)
         return subkey
 
 
 def key_id(key: bytes) -> bytes:
-    """Four bytes that name a key and tell nothing about it."""
+    """Return four bytes that identify a key and reveal nothing about it."""
     return sha256(b"porteiro key id" + key).digest()[:4]
 
 
 def associated_data(table: str, row_id: bytes, column: str) -> bytes:
-    """Where an envelope belongs; moved to another row or column it will not open."""
+    """Return the place of an envelope. It does not open in another table, row or column."""
     return b"%b|%b|%b" % (table.encode(), row_id, column.encode())
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 
 class StartupRefused(Exception):
-    """Something reachable is wrong, so the process must not start, or not go on.
+    """A check of something reachable failed, so the process must not start, or must stop.
 
-    `faults` says what is wrong and what to do, one line each. They hold no secret.
+    Each line of `faults` says what is wrong and what to do. It contains no secret.
     """
 
     def __init__(self, faults: Iterable[str]) -> None:

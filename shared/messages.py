@@ -1,4 +1,4 @@
-"""What travels through RabbitMQ: versioned JSON that a person can read in RabbitMQ's own UI."""
+"""Encode and decode RabbitMQ messages: versioned JSON that is readable in RabbitMQ's own UI."""
 
 import re
 from base64 import b64decode, b64encode
@@ -12,31 +12,32 @@ import orjson
 
 BUNDLE_VERSION = 1
 EVENT_VERSION = 1
-#: A bundle's bounds; a webhook larger than this travels alone.
+#: Limits of a bundle. A webhook larger than MAX_BUNDLE_BYTES is sent alone.
 MAX_BUNDLE_WEBHOOKS = 100
 MAX_BUNDLE_BYTES = 1_000_000
 
 _SIGNATURE = re.compile(r"(sha256=[0-9a-fA-F]{64})?")
-#: A time outside of these was not written by us, and some are more than a database can hold.
-_YEARS = range(2020, 2200)
+#: Porteiro never writes a received_at outside these years, and PostgreSQL cannot store some of
+#: those times.
+_RECEIVED_YEARS = range(2020, 2200)
 
 WebhookKind = Literal["whatsapp", "test"]
 WEBHOOK_KINDS: tuple[WebhookKind, ...] = get_args(WebhookKind)
 
 
 class BrokenEnvelope(Exception):
-    """The message is not a bundle: it was not published by us, or not whole."""
+    """The message is not a bundle: Porteiro did not publish it, or it is damaged."""
 
 
 class UnknownVersion(Exception):
-    """The bundle was written by newer code; this process must not guess at it."""
+    """Newer code wrote the bundle, so this process must not interpret it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One POST from Meta, its exact bytes, under the id it got at the door.
+    """One POST from Meta: its exact bytes, and the id and time assigned on receipt.
 
-    `signature` is the header's value as it came, "" where the road asks for none.
+    `signature` is the header's value as received, or "" on the route that requires none.
     """
 
     id: UUID
@@ -47,7 +48,7 @@ class Webhook:
 
 
 def encode_webhook(webhook: Webhook) -> bytes:
-    """One item of a bundle: the body as text if it is UTF-8 and not mostly escapes, else base64."""
+    """Encode one item of a bundle. The body is text, or base64 if not UTF-8 or mostly escapes."""
     item: dict[str, Any] = {
         "id": webhook.id,
         "received_at": webhook.received_at,
@@ -58,7 +59,8 @@ def encode_webhook(webhook: Webhook) -> bytes:
         encoded = orjson.dumps(item | {"body": webhook.body.decode()})
     except UnicodeDecodeError:
         encoded = None
-    # A body of control characters would grow six-fold, past what a broker takes (16 MiB in 4.x).
+    # As text, a body of control characters would grow six times, above RabbitMQ's limit (16 MiB in
+    # 4.x).
     if encoded is None or len(encoded) > 2 * len(webhook.body) + 512:
         encoded = orjson.dumps(item | {"body_base64": b64encode(webhook.body).decode()})
     return encoded
@@ -69,7 +71,7 @@ def join_bundle(items: Sequence[bytes]) -> bytes:
 
 
 def decode_bundle(message: bytes) -> list[Webhook]:
-    """The webhooks of one message. Raises BrokenEnvelope or UnknownVersion."""
+    """Return the webhooks of one message. Raise BrokenEnvelope or UnknownVersion."""
     try:
         bundle = orjson.loads(message)
         version = bundle["version"]
@@ -93,16 +95,16 @@ def _decode_webhook(item: dict[str, Any]) -> Webhook:
     )
     if webhook.kind not in WEBHOOK_KINDS or not _SIGNATURE.fullmatch(webhook.signature):
         raise ValueError
-    if webhook.received_at.tzinfo is None or webhook.received_at.year not in _YEARS:
+    if webhook.received_at.tzinfo is None or webhook.received_at.year not in _RECEIVED_YEARS:
         raise ValueError
     return webhook
 
 
 @dataclass(frozen=True, slots=True)
 class Nudge:
-    """Word that a row will be due: it may be lost, doubled or late, for the row is the truth.
+    """A message that a row will be due. It may be lost, doubled or late: only the row decides.
 
-    `attempt` is the try that comes next, `seconds` how long the nudge rests before.
+    `attempt` is the number of the next attempt, `seconds` how long the nudge waits in its queue.
     """
 
     id: UUID
@@ -116,10 +118,10 @@ def encode_nudge(nudge: Nudge) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What the company's backend reads: docs/events.asyncapi.yaml is its contract.
+    """An event for the company's backend. Its contract is docs/events.asyncapi.yaml.
 
-    `revision` is a connection's, `webhook_id` a change's; the other is None, and so is an
-    onboarding's `waba_id` before it is proven. `data` is JSON.
+    `revision` is set for a connection, `webhook_id` for a change; the other one is None. `waba_id`
+    is None for an onboarding that is not proven yet. `data` is JSON.
     """
 
     id: UUID
@@ -133,7 +135,7 @@ class Event:
 
 
 def encode_event(event: Event) -> bytes:
-    """`data` goes in as it is, unread."""
+    """Encode an event. `data` is copied without parsing it."""
     return orjson.dumps(
         {
             "version": EVENT_VERSION,

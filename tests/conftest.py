@@ -1,4 +1,4 @@
-"""The servers every test may use, and the services under test, started in this process."""
+"""Start the test servers. Give a test its database, broker, Redis and services."""
 
 import os
 import time
@@ -15,14 +15,14 @@ from shared.store.pool import Conn, Pool, open_pool
 from tests.support import servers
 from tests.support.broker import Broker, open_broker
 from tests.support.environment import BODY_KEY, service_environment
-from tests.support.onboarding_setup import House, open_house
+from tests.support.onboarding_setup import Installation, open_installation
 
 _SERVERS = pytest.StashKey[servers.TestServers]()
 
 
 def pytest_configure(config: Config) -> None:
-    # Not the default: tracebacks with every local in colour hold the loop for longer than a
-    # webhook's deadline.
+    # The default formatter prints every local variable in colour. That blocks the event loop for
+    # longer than a webhook's deadline.
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, plain])
     if not hasattr(config, "workerinput") and not config.option.collectonly:
@@ -51,7 +51,7 @@ async def _vhost(worker: str) -> str:
 
 @pytest.fixture
 async def database_url(_database: str) -> str:
-    """The worker's database, emptied."""
+    """Return the URL of the worker's database, with every table emptied."""
     conn = await asyncpg.connect(_database)
     try:
         await conn.execute(
@@ -78,7 +78,7 @@ async def conn(pool: Pool) -> AsyncIterator[Conn]:
 
 @pytest.fixture
 async def broker(_vhost: str) -> AsyncIterator[Broker]:
-    """The worker's virtual host, its queues emptied."""
+    """Yield the worker's virtual host, with its queues emptied."""
     async with open_broker(_vhost) as broker:
         await broker.purge(*WORK_QUEUES, DEAD, *map(retry_name, servers.RETRY_SECONDS))
         yield broker
@@ -99,7 +99,7 @@ def ring() -> KeyRing:
 def environment(
     database_url: str, broker: Broker, redis_url: str, monkeypatch: MonkeyPatch
 ) -> dict[str, str]:
-    """A whole environment for any service, set for this process too."""
+    """Return the settings of every service. Set them for this process too."""
     values = service_environment(database_url, broker.url, redis_url)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -107,8 +107,8 @@ def environment(
 
 
 @pytest.fixture
-async def house(environment: dict[str, str], pool: Pool) -> AsyncIterator[House]:
-    """Every service and a simulated Meta, whose time is now."""
-    async with open_house(environment, pool) as house:
-        house.meta.time = time.time()
-        yield house
+async def installation(environment: dict[str, str], pool: Pool) -> AsyncIterator[Installation]:
+    """Yield every service and a simulated Meta whose clock shows the current time."""
+    async with open_installation(environment, pool) as installation:
+        installation.meta.time = time.time()
+        yield installation

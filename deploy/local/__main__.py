@@ -13,10 +13,10 @@ import typer
 from deploy.local.chaos import storm
 from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.chaos.outage import Outage
-from deploy.local.demo.play import tell
+from deploy.local.demo.play import play_demo
 from deploy.local.stack import install
 from deploy.local.stack.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
-from deploy.local.stack.supervisor import MARK, sweep
+from deploy.local.stack.supervisor import MARK, stop_all
 
 UP_SECONDS = 120
 
@@ -32,17 +32,17 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop everything of the stack, whoever left it running."""
-    ended = _down()
-    print(f"stopped {ended} processes" if ended else "nothing was running")
+    """Stop every process of the stack, also those of an earlier run."""
+    stopped = _down()
+    print(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 
 @app.command()
 def demo() -> None:
-    """Start the stack, tell the demo's story, stop it; exit 0 only if all of it came true."""
+    """Start the stack, play the demo, stop the stack. Exit 0 only if every scene came true."""
     _up()
     try:
-        came_true = tell(_facts())
+        came_true = play_demo(_read_stack())
     finally:
         _down()
     sys.exit(0 if came_true else 1)
@@ -50,21 +50,21 @@ def demo() -> None:
 
 @app.command()
 def chaos(seconds: int = 60, seed: int | None = None) -> None:
-    """Start the stack, let a storm blow over it, stop it; exit 0 only if the ledger is sound."""
+    """Start the stack, run a random chaos storm on it, stop it. Exit 0 only if the run is sound."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    _blow(Nemesis(seconds, seed), seed)
+    _run_storm(Nemesis(seconds, seed), seed)
 
 
 @app.command()
 def outage() -> None:
-    """The same with no chance in it: a minute without RabbitMQ, then without PostgreSQL too."""
-    _blow(Outage(), seed=0)
+    """Like chaos, with fixed faults: 60 s without RabbitMQ, then 15 s without PostgreSQL too."""
+    _run_storm(Outage(), seed=0)
 
 
-def _blow(trouble: storm.Trouble, seed: int) -> None:
+def _run_storm(disruption: storm.Disruption, seed: int) -> None:
     _up()
     try:
-        is_sound = storm.blow(_facts(), trouble, seed=seed)
+        is_sound = storm.run(_read_stack(), disruption, seed=seed)
     finally:
         _down()
     sys.exit(0 if is_sound else 1)
@@ -72,12 +72,12 @@ def _blow(trouble: storm.Trouble, seed: int) -> None:
 
 @app.command()
 def run() -> None:
-    """Start the stack, tell the demo's story, and stay up until Ctrl-C."""
+    """Start the stack, play the demo, and keep the stack running until Ctrl-C."""
     _up()
     try:
-        tell(_facts())
+        play_demo(_read_stack())
         _show()
-        print("Ctrl-C stops it.")
+        print("Press Ctrl-C to stop.")
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def run() -> None:
 
 @app.command(hidden=True)
 def serve() -> None:
-    """The supervisor itself; `up` starts it in the background."""
+    """Run the supervisor in the foreground. `up` starts this command in the background."""
     Stack().run()
 
 
@@ -113,31 +113,30 @@ def _up() -> None:
         if supervisor.poll() is not None or time.monotonic() > deadline:
             _down()
             print(log_file.read_text()[-2000:], file=sys.stderr)
-            sys.exit(f"the stack did not come up: see {LOGS}")
+            sys.exit(f"the stack did not start: see {LOGS}")
         time.sleep(0.1)
 
 
 def _down() -> int:
-    ended = 0
-    while found := sweep(
-        str(LOCAL)
-    ):  # again: a supervisor may start a process as it is told to end
-        ended += found
+    stopped = 0
+    # Repeated: a supervisor may start one more process before it stops.
+    while count := stop_all(str(LOCAL)):
+        stopped += count
     STACK_FILE.unlink(missing_ok=True)
-    return ended
+    return stopped
 
 
-def _facts() -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(STACK_FILE.read_text())
-    return facts
+def _read_stack() -> dict[str, Any]:
+    stack: dict[str, Any] = json.loads(STACK_FILE.read_text())
+    return stack
 
 
 def _show() -> None:
-    facts = _facts()
-    print("up. Everything to reach it by is in .local/stack.json, the logs in .local/logs/.")
+    stack = _read_stack()
+    print("The stack is up. Addresses and keys: .local/stack.json. Logs: .local/logs/.")
     for name in ("ingress", "console", "simulated_meta", "rabbitmq_management"):
-        print(f"  {name:<20} {facts[name]}")
-    print("By hand: `. .local/porteiro.env`, then `.venv/bin/porteiro`.")
+        print(f"  {name:<20} {stack[name]}")
+    print("To use the command line: `. .local/porteiro.env`, then `.venv/bin/porteiro`.")
 
 
 if __name__ == "__main__":

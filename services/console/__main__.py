@@ -1,4 +1,4 @@
-"""The console: the company's API, and the page its customers connect on."""
+"""The console: the company's API, and the page where its customers connect."""
 
 from contextlib import AsyncExitStack
 
@@ -42,7 +42,7 @@ async def main(stop: Stop) -> None:
     registry = open_registry()
     health = Health(registry)
     broker, database, redis_up = map(health.dependency, ("broker", "database", "redis"))
-    health.needs = [[database]]  # nudges and the cache only make it faster
+    health.needs = [[database]]  # RabbitMQ (nudges) and Redis (cache) only make it faster
     publisher = Publisher(broker)
     ring = KeyRing(
         hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
@@ -67,16 +67,16 @@ async def main(stop: Stop) -> None:
             await stack.enter_async_context(running(work, stop))
         await stop.wait_for(database.seen, seconds=FIRST_CHECK_SECONDS)
         cache, nudges = Cache(redis, registry), FollowUpNudges(publisher)
-        onboardings_of = Onboardings(pool, ring, graph, cache, nudges)
-        onboarding = OnboardingApi(onboardings_of, pool, settings)
-        connections = ConnectionsApi(pool, ring, nudges)
+        onboardings = Onboardings(pool, ring, graph, cache, nudges)
+        onboarding_api = OnboardingApi(onboardings, pool, settings)
+        connections_api = ConnectionsApi(pool, ring, nudges)
         endpoints = (
-            *onboarding.endpoints(),
-            *connections.endpoints(),
+            *onboarding_api.endpoints(),
+            *connections_api.endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
             *CheckApi(FollowUpContext(pool, ring, graph), cache).endpoints(),
         )
-        pages = ConnectPages(onboardings_of, onboarding, connections, settings)
+        pages = ConnectPages(onboardings, onboarding_api, connections_api, settings)
         addresses = ClientAddresses(settings.trusted_proxies)
         app = create_app(
             endpoints, pages, EndpointServer(pool, addresses, ConsoleMetrics(registry))

@@ -1,4 +1,4 @@
-"""Nudges to the processor: word that a follow-up is due, which its loop would find anyway."""
+"""Nudges: they wake the processor for a due follow-up, which its loop would find anyway."""
 
 from uuid_utils.compat import uuid7
 
@@ -14,7 +14,7 @@ class FollowUpNudges:
         self._publisher = publisher
 
     async def send(self) -> None:
-        """As well as can be: a lost one costs two seconds."""
+        """Send a nudge. If it cannot be published, do nothing: a lost nudge costs two seconds."""
         try:
             await self._publisher.publish(
                 PROVISION,

@@ -1,4 +1,4 @@
-"""The ingress: Meta's webhooks in, durable webhooks out."""
+"""Run the ingress: receive Meta's webhooks and make them durable."""
 
 from contextlib import AsyncExitStack
 
@@ -26,7 +26,8 @@ from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
 
-#: From the last body byte; their sum of waits stays under Meta's 1 s with room for the answer.
+#: Seconds from the last byte of the body until the sink has made the webhook durable, or failed.
+#: Both count from the same moment, so the total wait is under Meta's 1 s and leaves time to answer.
 BROKER_SECONDS = 0.5
 DATABASE_SECONDS = 0.9
 POOL_SIZE = 4
@@ -49,7 +50,7 @@ async def main(stop: Stop) -> None:
             open_pool(settings.database_url.get_secret_value(), name="ingress", size=POOL_SIZE)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
-        for work in (
+        for background_task in (
             keep_connected(
                 settings.rabbitmq_url.get_secret_value(),
                 publisher.serve,
@@ -60,7 +61,7 @@ async def main(stop: Stop) -> None:
             database.watch(lambda: ping(pool)),
             cache.watch(lambda: lanes.copy(redis), every_seconds=COPY_SECONDS),
         ):
-            await stack.enter_async_context(running(work, stop))
+            await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
         sinks = [
             BatchingSink(
@@ -87,7 +88,7 @@ async def main(stop: Stop) -> None:
         )
         app = create_app(routes, with_test_route=settings.environment is not Environment.PRODUCTION)
         await stack.enter_async_context(
-            # The signature is over the bytes as they came.
+            # No decompression: Meta's signature covers the bytes as they were sent.
             serve(app, host=settings.host, port=settings.port, auto_decompress=False)
         )
         await stack.enter_async_context(

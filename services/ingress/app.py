@@ -1,4 +1,4 @@
-"""The door's HTTP: what Meta calls, and what each outcome is answered with."""
+"""Serve the HTTP routes that Meta calls, and answer each outcome with its status."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from shared.messages import WebhookKind
 PATH = "/api/v1/whatsapp/webhook"
 #: Meta's own limit is 3 MB (Webhooks overview, Apr 2026).
 MAX_BODY_BYTES = 3_145_728
-#: From the head of a request to the last byte of its body.
+#: Seconds to read the rest of a body after the head of the request.
 BODY_SECONDS = 5.0
 RETRY_AFTER_SECONDS = "5"
 
 
 class RequestRefused(Exception):
-    """The request is not taken: `status` for Meta, `reason` for the metric."""
+    """The ingress refuses the request. `status` goes to Meta, `reason` to the metric."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
@@ -45,7 +45,10 @@ class WebhookRoutes:
         self._signed_with = [metrics.secret_used.labels(name) for name in names]
 
     async def handshake(self, request: web.Request) -> web.Response:
-        """Meta sets a callback URL: echo the challenge, as text, to whoever knows the token."""
+        """Echo the challenge as text if the verify token is right; else answer 403.
+
+        Meta calls this when the callback URL is set.
+        """
         query = request.query
         token = query.get("hub.verify_token", "")
         if query.get("hub.mode") != "subscribe" or not signature.is_token(
@@ -55,42 +58,46 @@ class WebhookRoutes:
         return web.Response(text=query.get("hub.challenge", ""))
 
     async def receive(self, request: web.Request) -> web.Response:
-        """200 with an empty body, only after the webhook is durable."""
+        """Answer 200 with an empty body, only after the webhook is durable."""
         try:
             await self._receive(request)
-        except RequestRefused as refused:
-            self._metrics.refused.labels(refused.reason).inc()
-            return _refusal(refused)
+        except RequestRefused as refusal:
+            self._metrics.refused.labels(refusal.reason).inc()
+            return _refusal_response(refusal)
         return web.Response()
 
     async def receive_test(self, request: web.Request) -> web.Response:
-        """The short form of staging.py, unsigned; this route exists only outside production."""
+        """Store the short form of staging.py, unsigned. Production does not have this route."""
         try:
             with self._reserved(request):
                 body = await self._read(request)
                 await self._store("test", "", staging.expand(body))
         except staging.Malformed as malformed:
             return web.json_response({"error": str(malformed)}, status=400)
-        except RequestRefused as refused:
-            return _refusal(refused)
+        except RequestRefused as refusal:
+            return _refusal_response(refusal)
         return web.Response()
 
     async def _receive(self, request: web.Request) -> None:
         header = request.headers.get(signature.HEADER)
-        received = signature.parse(header)
-        if header is None or received is None:
+        digest = signature.parse(header)
+        if header is None or digest is None:
             raise RequestRefused(401, "signature_malformed" if header else "signature_missing")
         with self._reserved(request):
             body = await self._read(request)
-            secret = signature.matching_secret(received, body, self._secrets)
-            if secret is None:
+            secret_index = signature.matching_secret(digest, body, self._secrets)
+            if secret_index is None:
                 raise RequestRefused(401, "signature_wrong")
-            self._signed_with[secret].inc()
+            self._signed_with[secret_index].inc()
             await self._store("whatsapp", header, body)
 
     @contextmanager
     def _reserved(self, request: web.Request) -> Iterator[None]:
-        """Room for the body during the block; one of unsaid length takes the most it may have."""
+        """Reserve room for the body during the block.
+
+        A body without a Content-Length reserves MAX_BODY_BYTES. Raise RequestRefused if the body is
+        too large or there is no room.
+        """
         size = request.content_length
         if size is None:
             size = MAX_BODY_BYTES
@@ -105,7 +112,7 @@ class WebhookRoutes:
 
     async def _read(self, request: web.Request) -> bytes:
         try:
-            if request.content.is_eof():  # it came with its head, as small ones do: no timer
+            if request.content.is_eof():  # a small body arrives with the head: no timer
                 return await request.read()
             async with asyncio.timeout(BODY_SECONDS):
                 return await request.read()
@@ -121,12 +128,12 @@ class WebhookRoutes:
             raise RequestRefused(503, "not_stored") from None
 
 
-def _refusal(refused: RequestRefused) -> web.Response:
-    response = web.Response(status=refused.status)
-    if refused.status == 503:
+def _refusal_response(refusal: RequestRefused) -> web.Response:
+    response = web.Response(status=refusal.status)
+    if refusal.status == 503:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
-    if refused.status in (408, 413):
-        response.force_close()  # the rest of the body is not worth reading
+    if refusal.status in (408, 413):
+        response.force_close()  # do not read the rest of the body
     return response
 
 

@@ -1,11 +1,14 @@
-"""Skips a road that is down, and lets one bundle try it again after a while."""
+"""Skip a sink that fails, and let one webhook try it again after OPEN_SECONDS."""
 
-#: Seconds a road is left alone after a failure.
+#: Seconds for which a sink is skipped after a failure.
 OPEN_SECONDS = 1.0
 
 
 class CircuitBreaker:
-    """Closed until a failure; then open, then half-open: one trial at a time decides."""
+    """Closed: every webhook may pass. A failure opens it for OPEN_SECONDS.
+
+    Then it is half-open: one trial at a time passes. Success closes it, failure opens it again.
+    """
 
     def __init__(self) -> None:
         self._open_until = 0.0
@@ -13,7 +16,7 @@ class CircuitBreaker:
         self._on_trial = False
 
     def allows(self, now: float) -> bool:
-        """Whether one more webhook may take the road. A yes while not closed starts the trial."""
+        """Return whether a webhook may use the sink now. If not closed, True starts the trial."""
         if self._is_closed:
             return True
         if self._on_trial or now < self._open_until:

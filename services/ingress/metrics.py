@@ -1,4 +1,4 @@
-"""What the door counts."""
+"""The metrics of the ingress."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -15,11 +15,11 @@ class IngressMetrics:
             registry=registry,
         )
         self.refused = Counter(
-            "porteiro_webhooks_refused", "Webhooks not taken", ["reason"], registry=registry
+            "porteiro_webhooks_refused", "Webhooks refused", ["reason"], registry=registry
         )
         self.secret_used = Counter(
             "porteiro_webhooks_signed_with",
-            "Which app secret signed",
+            "Webhooks by the app secret that signed them",
             ["secret"],
             registry=registry,
         )
@@ -31,7 +31,7 @@ class IngressMetrics:
         )
         self.bundle_webhooks = Histogram(
             "porteiro_bundle_webhooks",
-            "Webhooks that travelled together",
+            "Webhooks in one batch",
             ["stored_via"],
             buckets=_BUNDLE_BUCKETS,
             registry=registry,

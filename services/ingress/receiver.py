@@ -1,4 +1,4 @@
-"""From verified bytes to a durable webhook: an id, a lane, and the first road that carries it."""
+"""Give a verified webhook an id and a lane, and make it durable by the first sink that can."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from services.ingress.metrics import IngressMetrics
 from shared.messages import Webhook, WebhookKind
 from shared.process.crash_points import crash_point
 
-#: Bodies being read or not yet durable. Past this the door is full and Meta shall come again.
+#: Limit for the bodies that are being read or are not yet durable. Above it the ingress answers
+#: 503, and Meta sends the webhook again later.
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 
 
 class NotStored(Exception):
-    """No road made the webhook durable in time: it is not ours yet, Meta must send it again."""
+    """No sink made the webhook durable in time, so Meta must send it again."""
 
 
 class Receiver:
-    """`sinks` in the order they are tried; each has its own deadline, the last one's under 1 s."""
+    """Try `sinks` in order. Each sink has its own deadline; the last deadline is under 1 s."""
 
     def __init__(
         self, sinks: Sequence[BatchingSink], lanes: Lanes, metrics: IngressMetrics
@@ -34,7 +35,7 @@ class Receiver:
         metrics.bytes_in_flight.set_function(lambda: self._bytes)
 
     def reserve(self, size: int) -> bool:
-        """Reserve room for a body of `size` bytes before it is read; False if there is none."""
+        """Reserve room for a body of `size` bytes before it is read. Return False if full."""
         if self._bytes + size > MAX_BYTES_IN_FLIGHT:
             return False
         self._bytes += size
@@ -44,7 +45,7 @@ class Receiver:
         self._bytes -= size
 
     async def store(self, kind: WebhookKind, signature: str, body: bytes) -> None:
-        """Return once the webhook is durable. Raises NoRoad."""
+        """Return once the webhook is durable. Raise NotStored if no sink could do it in time."""
         since = self._loop.time()
         webhook = Webhook(uuid7(), datetime.now(UTC), kind, signature, body)
         lane = self._lanes.lane_of(body)

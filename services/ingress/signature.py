@@ -1,4 +1,4 @@
-"""Meta's signature over the raw body, and the only comparisons of secrets in the door."""
+"""Check Meta's signature over the raw body. The ingress compares secrets only in this file."""
 
 import hmac
 import re
@@ -7,17 +7,20 @@ from collections.abc import Sequence
 #: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA256 of the body under the app secret
 #: (Meta, Webhooks: Create an endpoint, Apr 2026). The SHA-1 header is ignored.
 HEADER = "X-Hub-Signature-256"
-_FORM = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_HEADER_PATTERN = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
 
 def parse(header: str | None) -> bytes | None:
-    """The claimed digest; None if the header is absent or is none."""
-    found = _FORM.fullmatch(header) if header else None
-    return bytes.fromhex(found[1]) if found else None
+    """Return the digest in the header. Return None if the header is absent or malformed."""
+    match = _HEADER_PATTERN.fullmatch(header) if header else None
+    return bytes.fromhex(match[1]) if match else None
 
 
 def matching_secret(received: bytes, body: bytes, secrets: Sequence[bytes]) -> int | None:
-    """Which secret signed `body`, by its place; every secret is tried, whichever matches."""
+    """Return the index of the first secret that signed `body`, or None.
+
+    Every secret is compared, also after a match.
+    """
     matches = [
         index
         for index, secret in enumerate(secrets)
@@ -27,5 +30,5 @@ def matching_secret(received: bytes, body: bytes, secrets: Sequence[bytes]) -> i
 
 
 def is_token(received: str, token: str) -> bool:
-    """Whether Meta's handshake names our verify token."""
+    """Return whether Meta's handshake sent our verify token."""
     return hmac.compare_digest(received.encode(errors="surrogateescape"), token.encode())

@@ -1,4 +1,4 @@
-"""The two roads a webhook can take from the door: the broker, and PostgreSQL when that fails."""
+"""The two sinks of the ingress: RabbitMQ, and PostgreSQL when RabbitMQ fails."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ QUEUES: dict[webhooks.Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
 
 
 class BrokerSink:
-    """Durable means: confirmed by RabbitMQ and not returned."""
+    """Publish webhooks as bundles. Durable means: confirmed by RabbitMQ and not returned."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -29,15 +29,15 @@ class BrokerSink:
 
 
 class DatabaseSink:
-    """Durable means: committed, unsplit; the processor finds it there."""
+    """Store webhooks unsplit. Durable means: committed; the processor finds and splits them."""
 
     def __init__(self, pool: Pool, ring: KeyRing) -> None:
         self._pool = pool
         self._ring = ring
 
     async def send(self, pending: Sequence[PendingWebhook], seconds: float) -> None:
-        arrivals = [webhooks.WebhookRow(p.webhook, p.lane, "database", "unsplit") for p in pending]
+        rows = [webhooks.WebhookRow(p.webhook, p.lane, "database", "unsplit") for p in pending]
         async with transaction(self._pool, wait=seconds) as conn:
-            await webhooks.insert(conn, self._ring, arrivals)
+            await webhooks.insert(conn, self._ring, rows)
             crash_point("bundle.storing")
         crash_point("bundle.stored")

@@ -1,4 +1,4 @@
-"""The processor: raw webhooks in, rows out."""
+"""Run the processor: split webhooks into changes, apply their effects, and publish events."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -38,7 +38,7 @@ from shared.store.pool import open_pool, ping
 log = structlog.get_logger()
 
 POOL_SIZE = 8
-#: Each waits for Meta most of its time.
+#: Several, because each loop waits for Meta's answers most of the time.
 FOLLOW_UP_LOOPS = 4
 
 
@@ -48,14 +48,14 @@ async def main(stop: Stop) -> None:
         crash_points.arm(settings.crash_at)
     registry = open_registry()
     metrics = ProcessorMetrics(registry)
-    work_metrics = IntakeMetrics(registry)
+    intake_metrics = IntakeMetrics(registry)
     health = Health(registry)
     broker, publishing, consuming, database = map(
         health.dependency, ("broker", "publisher", "consumer", "database")
     )
-    health.needs = [[database]]  # without the broker it still works what rests in the database
+    health.needs = [[database]]  # without RabbitMQ it still processes the rows that are due
     ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
-    intake = DeliveryQueue(broker, metrics)
+    deliveries = DeliveryQueue(broker, metrics)
     publisher = Publisher(publishing)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -66,46 +66,49 @@ async def main(stop: Stop) -> None:
         tokens = KeyRing(
             hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
         )
-        recorder = FailureRecorder(settings.retry_seconds, work_metrics)
-        groups = WebhookGroups(pool, ring, recorder, work_metrics)
+        recorder = FailureRecorder(settings.retry_seconds, intake_metrics)
+        groups = WebhookGroups(pool, ring, recorder, intake_metrics)
         nudges = RetryNudges(publisher, metrics)
-        due_work = DueWorker(pool, DueRows(pool, ring, groups, recorder), nudges)
-        due = PollingLoop("due", due_work.work_once, seconds=2.0)
-        relaying = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
-        relay = PollingLoop("relay", relaying.work_once, seconds=1.0)
-        dead_queue = DeadQueueConsumer(pool, ring, work_metrics)
-        follow_ups = FollowUpWorker(
+        due_worker = DueWorker(pool, DueRows(pool, ring, groups, recorder), nudges)
+        due_loop = PollingLoop("due", due_worker.work_once, seconds=2.0)
+        event_relay = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
+        relay_loop = PollingLoop("relay", event_relay.work_once, seconds=1.0)
+        dead_queue = DeadQueueConsumer(pool, ring, intake_metrics)
+        follow_up_worker = FollowUpWorker(
             FollowUpContext(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
         )
-        following = [
-            PollingLoop("follow_up", follow_ups.work_once, seconds=2.0)
+        follow_up_loops = [
+            PollingLoop("follow_up", follow_up_worker.work_once, seconds=2.0)
             for _ in range(FOLLOW_UP_LOOPS)
         ]
 
-        async def hear(message: AbstractIncomingMessage) -> None:
-            for loop in following:
+        async def wake_follow_ups(message: AbstractIncomingMessage) -> None:
+            for loop in follow_up_loops:
                 await loop.on_nudge(message)
 
-        consumer = Consumer(
-            {CHANGES: due.on_nudge, PROVISION: hear, DEAD: dead_queue.keep}, consuming
-        )
+        handlers = {
+            CHANGES: due_loop.on_nudge,
+            PROVISION: wake_follow_ups,
+            DEAD: dead_queue.store,
+        }
+        consumer = Consumer(handlers, consuming)
         connect = partial(
             keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )
-        waits = [retry_name(seconds) for seconds in settings.retry_seconds]
-        for work in (
-            connect(publisher.serve, needs=[*waits, EVENTS], dependency=publishing),
-            connect(intake.serve, needs=list(QUEUES.values()), dependency=broker),
+        delays = [retry_name(seconds) for seconds in settings.retry_seconds]
+        for background_task in (
+            connect(publisher.serve, needs=[*delays, EVENTS], dependency=publishing),
+            connect(deliveries.serve, needs=list(QUEUES.values()), dependency=broker),
             connect(consumer.serve, needs=[CHANGES, PROVISION, DEAD], dependency=consuming),
             database.watch(lambda: ping(pool)),
         ):
-            await stack.enter_async_context(running(work, stop))
+            await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
-        worker = GroupWorker(intake, groups, nudges, due, relay, metrics)
+        group_worker = GroupWorker(deliveries, groups, nudges, due_loop, relay_loop, metrics)
         for _ in range(WORKERS):
-            working = running(worker.run(), stop, finish=intake.close)
-            await stack.enter_async_context(working)
-        for loop in (due, relay, *following):
+            worker_context = running(group_worker.run(), stop, finish=deliveries.close)
+            await stack.enter_async_context(worker_context)
+        for loop in (due_loop, relay_loop, *follow_up_loops):
             await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

@@ -1,4 +1,4 @@
-"""The queue `dead`: what the broker itself gave up on becomes rows, bytes unread."""
+"""Store the messages of the queue `dead`, which RabbitMQ gave up, as dead letters."""
 
 import re
 from typing import Any
@@ -25,9 +25,9 @@ class DeadQueueConsumer:
         self._ring = ring
         self._metrics = metrics
 
-    async def keep(self, message: AbstractIncomingMessage) -> None:
-        """A dead letter for the message; idempotent."""
-        reason, queue = _death(message.headers.get("x-death"))
+    async def store(self, message: AbstractIncomingMessage) -> None:
+        """Store a dead letter with the message's bytes, without parsing them. Idempotent."""
+        reason, queue = _reason_and_queue(message.headers.get("x-death"))
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
         async with transaction(self._pool) as conn:
             is_new = await dead_letters.add_envelope(
@@ -39,11 +39,14 @@ class DeadQueueConsumer:
         log.error("message.dead", queue=queue, reason=reason)
 
 
-def _death(header: Any) -> tuple[str, str]:
-    """Why and from which queue, as the broker tells it; a publisher could have written anything."""
+def _reason_and_queue(header: Any) -> tuple[str, str]:
+    """Return why the broker gave the message up, and from which queue, by its x-death header.
+
+    Return "unknown" for any other value: a publisher could have written the header.
+    """
     first = header[0] if isinstance(header, list) and header else {}
-    told = first if isinstance(first, dict) else {}
-    reason, queue = str(told.get("reason")), str(told.get("queue"))
+    death = first if isinstance(first, dict) else {}
+    reason, queue = str(death.get("reason")), str(death.get("queue"))
     return (
         reason if _REASON.fullmatch(reason) else "unknown",
         queue if queue in WORK_QUEUES else "unknown",

@@ -1,4 +1,4 @@
-"""From RabbitMQ's deliveries to groups of webhooks, each acknowledged once it is committed."""
+"""Receive RabbitMQ's deliveries and hand them out in groups. Each is acked once committed."""
 
 import asyncio
 from collections import deque
@@ -17,25 +17,27 @@ from shared.store.intake.webhooks import Lane
 
 log = structlog.get_logger()
 
-#: Webhooks of one group; past some 200 a transaction gains no more (measured, docs/performance.md).
+#: Webhooks in one group. More than about 200 in a transaction bring no gain (measured,
+#: docs/performance.md).
 MAX_GROUP_WEBHOOKS = 200
-#: And the bytes of a lane's messages in it, one delivery apart: parsed they take some ten times as
-#: much.
+#: Bytes of one lane's messages in a group. A single larger delivery is taken alone. Parsed messages
+#: use about ten times as much memory.
 MAX_LANE_BYTES = 8_000_000
-#: Of those, kept for the slow lane while both wait: a busy fast lane keeps its pace, an idle one
-#: leaves everything to the slow.
+#: Webhooks of a group that are reserved for the slow lane while both lanes wait. A busy fast lane
+#: keeps most of the group; an idle one leaves the whole group to the slow lane.
 SLOW_SHARE = 20
-#: Unsettled deliveries a lane; a delivery is at most about 1 MB, one webhook of 3 MB apart.
+#: Unacked deliveries of each lane. A delivery has at most about 1 MB, except a single webhook of
+#: 3 MB.
 PREFETCH: dict[Lane, int] = {"fast": 64, "slow": 16}
 QUEUES: dict[Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
-#: How long deliveries are held while they cannot be stored; the broker's own limit is 30 minutes
-#: (rabbitmq.com/docs/consumers#acknowledgement-timeout), and it would close the channel for us.
+#: How long deliveries stay unacked while they cannot be stored. RabbitMQ's own limit is 30 minutes;
+#: after that it closes the channel (rabbitmq.com/docs/consumers#acknowledgement-timeout).
 MAX_UNACKED_SECONDS = 20 * 60
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as the broker handed it over, decoded. Not settled yet."""
+    """One message from the broker, decoded and still unacked."""
 
     message: AbstractIncomingMessage
     lane: Lane
@@ -43,38 +45,38 @@ class Delivery:
 
     @property
     def was_redelivered(self) -> bool:
-        """Handed out before: whoever had it may have died of it."""
+        """Return whether it was delivered before: a process may have crashed on it."""
         return bool(self.message.redelivered)
 
     async def ack(self) -> None:
-        """Settle this delivery alone."""
+        """Ack this delivery and no other."""
         with ignoring_broker_loss():
             await self.message.ack()
 
 
 class DeliveryQueue:
-    """Deliveries wait here, bounded by the prefetch, until a worker takes a group of them."""
+    """Keep deliveries, limited by the prefetch, until a worker takes a group of them."""
 
     def __init__(self, dependency: Dependency, metrics: ProcessorMetrics) -> None:
         self._dependency = dependency
         self._metrics = metrics
         self._lanes: dict[Lane, deque[Delivery]] = {"fast": deque(), "slow": deque()}
         self._changed = asyncio.Event()
-        self._held = 0
-        self._hold_ends: asyncio.TimerHandle | None = None
-        self._returning = asyncio.Event()
+        self._unknown_versions = 0
+        self._return_timer: asyncio.TimerHandle | None = None
+        self._return_requested = asyncio.Event()
         self._is_closed = False
 
     async def serve(self, amqp: AbstractConnection) -> None:
-        """Consume both lanes until a channel is lost; made for `keep_connected`.
+        """Consume both lanes until a channel is lost. Pass this to `keep_connected`.
 
-        What is unsettled then goes back to the broker.
+        All unacked deliveries then return to the broker.
         """
-        self._returning.clear()
+        self._return_requested.clear()
         channels = [await self._consume(amqp, lane) for lane in QUEUES]
         self._dependency.mark(up=True)
         ends = [asyncio.ensure_future(channel.closed()) for channel in channels]
-        ends.append(asyncio.ensure_future(self._returning.wait()))
+        ends.append(asyncio.ensure_future(self._return_requested.wait()))
         try:
             await asyncio.wait(ends, return_when="FIRST_COMPLETED")
         finally:
@@ -82,34 +84,34 @@ class DeliveryQueue:
                 end.cancel()
             for waiting in self._lanes.values():
                 waiting.clear()
-            self._held = 0
-            if self._hold_ends is not None:
-                self._hold_ends.cancel()
+            self._unknown_versions = 0
+            if self._return_timer is not None:
+                self._return_timer.cancel()
             self._metrics.unknown_version.set(0)
 
     def return_all(self) -> None:
-        """Return everything unsettled to the broker, by a new channel."""
-        self._returning.set()
+        """Return all unacked deliveries to the broker, by opening new channels."""
+        self._return_requested.set()
 
     async def take(self) -> list[Delivery]:
-        """The next group, fast lane first; waits for one delivery. Empty once closed."""
+        """Wait for a delivery and return the next group, fast lane first. Return [] once closed."""
         while not self._is_closed and not any(self._lanes.values()):
             self._changed.clear()
             await self._changed.wait()
         if self._is_closed:
             return []
-        kept = SLOW_SHARE if self._lanes["slow"] else 0
-        group = self._take_of("fast", MAX_GROUP_WEBHOOKS - kept)
-        taken = sum(len(delivery.webhooks) for delivery in group)
-        return group + self._take_of("slow", MAX_GROUP_WEBHOOKS - taken)
+        slow_share = SLOW_SHARE if self._lanes["slow"] else 0
+        fast = self._take_from("fast", MAX_GROUP_WEBHOOKS - slow_share)
+        fast_webhooks = sum(len(delivery.webhooks) for delivery in fast)
+        return fast + self._take_from("slow", MAX_GROUP_WEBHOOKS - fast_webhooks)
 
     def close(self) -> None:
-        """Hand out no more groups."""
+        """Hand out no more groups: `take` returns []."""
         self._is_closed = True
         self._changed.set()
 
-    def _take_of(self, lane: Lane, room: int) -> list[Delivery]:
-        """What fits, and the first in any case: neither lane waits for ever behind the other."""
+    def _take_from(self, lane: Lane, room: int) -> list[Delivery]:
+        """Take the deliveries that fit, and always the first, so that no lane waits for ever."""
         waiting, taken = self._lanes[lane], list[Delivery]()
         room_bytes = MAX_LANE_BYTES
         while waiting:
@@ -126,33 +128,36 @@ class DeliveryQueue:
         queue = await channel.get_queue(QUEUES[lane], ensure=False)
 
         async def deliver(message: AbstractIncomingMessage) -> None:
-            await self._arrive(message, lane)
+            await self._add(message, lane)
 
-        # A broker that cancels the consumer (its queue was deleted) says so once, and never again.
+        # If the queue is deleted, the broker cancels the consumer and reports that only once.
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda *_: self.return_all())
         await queue.consume(deliver)
         return channel
 
-    async def _arrive(self, message: AbstractIncomingMessage, lane: Lane) -> None:
+    async def _add(self, message: AbstractIncomingMessage, lane: Lane) -> None:
         try:
             webhooks = decode_bundle(message.body)
         except BrokenEnvelope:
             log.error("bundle.broken", queue=QUEUES[lane])
             with ignoring_broker_loss():
-                await message.reject(requeue=False)  # to the queue `dead`, bytes and all
+                await message.reject(requeue=False)  # to the queue `dead`, unchanged
             return
         except UnknownVersion:
-            self._hold(lane)
+            self._leave_unacked(lane)
             return
         self._lanes[lane].append(Delivery(message, lane, webhooks))
         self._changed.set()
 
-    def _hold(self, lane: Lane) -> None:
-        """Newer code wrote it: leave it unsettled, until the prefetch is full and intake pauses."""
-        self._held += 1
-        self._metrics.unknown_version.set(self._held)
-        log.critical("bundle.unknown_version", queue=QUEUES[lane], count=self._held)
-        if self._held == 1:
+    def _leave_unacked(self, lane: Lane) -> None:
+        """Leave a bundle of newer code unacked. If these fill the prefetch, the lane pauses.
+
+        All unacked deliveries return to the broker MAX_UNACKED_SECONDS after the first such bundle.
+        """
+        self._unknown_versions += 1
+        self._metrics.unknown_version.set(self._unknown_versions)
+        log.critical("bundle.unknown_version", queue=QUEUES[lane], count=self._unknown_versions)
+        if self._unknown_versions == 1:
             loop = asyncio.get_running_loop()
-            self._hold_ends = loop.call_later(MAX_UNACKED_SECONDS, self.return_all)
+            self._return_timer = loop.call_later(MAX_UNACKED_SECONDS, self.return_all)

@@ -1,4 +1,4 @@
-"""Works whatever rests in the database and is due: found by a query, broker or no broker."""
+"""Process the rows that are due. A query finds them, so this works without RabbitMQ too."""
 
 from services.processor.retry_nudges import RetryNudges
 from shared.actions.connection_state import recompute
@@ -7,30 +7,34 @@ from shared.store.connections import connections
 from shared.store.intake import changes
 from shared.store.pool import Pool, transaction
 
+#: Connections without an owner that are recomputed in one transaction.
 MAX_RECOMPUTED = 100
-#: Changes given to their owner at a time.
+#: Changes that are stamped with their organization in one transaction.
 MAX_STAMPED = 1000
 
 
 class DueWorker:
-    """Its two kinds of work take turns: neither starves the other."""
+    """Attempt due rows and assign owners in turns, so that neither delays the other for long."""
 
-    def __init__(self, pool: Pool, work: DueRows, nudges: RetryNudges) -> None:
+    def __init__(self, pool: Pool, due_rows: DueRows, nudges: RetryNudges) -> None:
         self._pool = pool
-        self._work = work
+        self._due_rows = due_rows
         self._nudges = nudges
 
     async def work_once(self) -> bool:
-        """Whether more may be due."""
-        return await self._work_once() | await self._give_to_owners()
+        """Do one turn of both. Return whether more may be due."""
+        return await self._attempt_due_rows() | await self._assign_owners()
 
-    async def _work_once(self) -> bool:
-        worked, nudges = await self._work.work_once()
+    async def _attempt_due_rows(self) -> bool:
+        row_count, nudges = await self._due_rows.work_once()
         await self._nudges.send(nudges)
-        return worked > 0
+        return row_count > 0
 
-    async def _give_to_owners(self) -> bool:
-        """Find owners for orphans, and give owners what came before them; whether more is left."""
+    async def _assign_owners(self) -> bool:
+        """Recompute connections without an owner, and stamp changes that came before their owner.
+
+        Return whether more changes may be left.
+        """
         async with transaction(self._pool) as conn:
             await recompute(conn, await connections.without_owner(conn, limit=MAX_RECOMPUTED))
         async with transaction(self._pool) as conn:

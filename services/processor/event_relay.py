@@ -1,4 +1,4 @@
-"""Events out: from their rows to the exchange `whatsapp.events`, at least once each."""
+"""Publish events from their rows to the exchange `whatsapp.events`, each at least once."""
 
 import asyncio
 from collections import defaultdict
@@ -21,11 +21,11 @@ from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
-#: A third of a claim's lease.
+#: A third of the lease of an event.
 PUBLISH_SECONDS = 10.0
-#: What the broker would not take, and what cannot be read until somebody mends the keys, rests so
-#: long, and holds up nothing else.
-RESTS = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
+#: How long an event is put off, so that it does not delay others. `failed`: the broker did not
+#: accept it. `undecryptable`: it cannot be read until an operator repairs the keys.
+PUT_OFF_BY = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
 
 
 class EventRelay:
@@ -44,7 +44,7 @@ class EventRelay:
         self._metrics = metrics
 
     async def work_once(self) -> bool:
-        """Whether there is more, and the broker takes it."""
+        """Publish one batch. Return whether there may be more and the broker accepts events."""
         return self._publisher.is_up and await self._relay_once()
 
     async def _relay_once(self) -> bool:
@@ -53,21 +53,21 @@ class EventRelay:
         if not leased:
             return False
         crash_point("events.leased")
-        ends = await asyncio.gather(*map(self._publish, leased))
+        outcomes = await asyncio.gather(*map(self._publish, leased))
         crash_point("events.published")
-        await self._mark(leased, ends)
+        await self._mark(leased, outcomes)
         crash_point("events.marked")
-        for end in ends:
-            self._metrics.events.labels(end).inc()
-        return "failed" not in ends
+        for outcome in outcomes:
+            self._metrics.events.labels(outcome).inc()
+        return "failed" not in outcomes
 
-    async def _publish(self, due: LeasedEvent) -> str:
-        if due.revision is not None and due.waba_id is not None:
-            await self._cache.invalidate(
-                "waba", due.waba_id
-            )  # a connection changed, and it is committed
+    async def _publish(self, leased: LeasedEvent) -> str:
+        """Publish one event. Return the outcome."""
+        if leased.revision is not None and leased.waba_id is not None:
+            # The event of a connection whose change is committed.
+            await self._cache.invalidate("waba", leased.waba_id)
         try:
-            event = events.unseal(due, self._ring)
+            event = events.unseal(leased, self._ring)
             await self._publisher.publish(
                 event.type,
                 encode_event(event),
@@ -76,7 +76,7 @@ class EventRelay:
                 timeout=PUBLISH_SECONDS,
             )
         except Undecryptable:
-            log.error("event.undecryptable", event_id=due.id)
+            log.error("event.undecryptable", event_id=leased.id)
             return "undecryptable"
         except Unrouted:
             return "unrouted"
@@ -84,13 +84,13 @@ class EventRelay:
             return "failed"
         return "routed"
 
-    async def _mark(self, leased: Sequence[LeasedEvent], ends: Sequence[str]) -> None:
+    async def _mark(self, leased: Sequence[LeasedEvent], outcomes: Sequence[str]) -> None:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
-        for event, end in zip(leased, ends, strict=True):
-            ids[end].append(event.id)
+        for event, outcome in zip(leased, outcomes, strict=True):
+            ids[outcome].append(event.id)
         async with transaction(self._pool) as conn:
             await events.mark_published(
                 conn, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
             )
-            for end, rest in RESTS.items():
-                await events.put_off(conn, ids[end], rest)
+            for outcome, delay in PUT_OFF_BY.items():
+                await events.put_off(conn, ids[outcome], delay)

@@ -1,4 +1,4 @@
-"""Takes groups from the intake, stores them, and settles each delivery once it is committed."""
+"""Take groups of deliveries, store them, and ack each delivery once it is committed."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,74 +17,75 @@ from shared.store.errors import is_infrastructure, is_lock_timeout
 
 log = structlog.get_logger()
 
-#: Two: while one waits for PostgreSQL's commit the other splits.
+#: Two: one splits while the other waits for PostgreSQL to commit.
 WORKERS = 2
-#: Seconds between two tries of a group that PostgreSQL could not take.
-_PAUSES = (0.1, 0.5, 1.0, 2.0)
+#: Seconds to wait before a group is stored again after an infrastructure error.
+_PAUSE_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
 
 class GroupWorker:
     def __init__(
         self,
-        intake: DeliveryQueue,
+        delivery_queue: DeliveryQueue,
         groups: WebhookGroups,
         nudges: RetryNudges,
-        due: PollingLoop,
-        relay: PollingLoop,
+        due_loop: PollingLoop,
+        relay_loop: PollingLoop,
         metrics: ProcessorMetrics,
     ) -> None:
-        self._intake = intake
+        self._delivery_queue = delivery_queue
         self._groups = groups
         self._nudges = nudges
-        self._due = due
-        self._relay = relay
+        self._due_loop = due_loop
+        self._relay_loop = relay_loop
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Work until the intake is closed."""
-        while group := await self._intake.take():
-            fresh = [d for d in group if not d.was_redelivered]
-            tried = [d for d in group if d.was_redelivered]
-            if fresh:
-                await self._store_and_ack(fresh, self._groups.store)
-                self._relay.wake()
-            if tried:
-                await self._store_and_ack(tried, self._groups.store_unsplit)
+        """Store groups until the delivery queue is closed."""
+        while group := await self._delivery_queue.take():
+            first_time = [d for d in group if not d.was_redelivered]
+            redelivered = [d for d in group if d.was_redelivered]
+            if first_time:
+                await self._store_and_ack(first_time, self._groups.store)
+                self._relay_loop.wake()
+            if redelivered:
+                await self._store_and_ack(redelivered, self._groups.store_unsplit)
 
     async def _store_and_ack(
         self,
         deliveries: Sequence[Delivery],
-        keep: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Nudge]]],
+        store: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Nudge]]],
     ) -> None:
-        """Commit, send what follows, then ack each alone.
+        """Commit the webhooks, send their nudges, then ack each delivery alone.
 
-        The servers' troubles are waited out, nothing counted. A group that is held up again and
-        again, by somebody's lock on what some of it needs, is laid down: the others go on.
+        After an infrastructure error, wait and store again; count no attempt. If storing again ends
+        with a lock timeout, store the webhooks unsplit, so that a locked row delays no other one.
+        After MAX_UNACKED_SECONDS, return all unacked deliveries to the broker.
         """
         crash_point("delivery.received")
-        arrived = [(w, d.lane) for d in deliveries for w in d.webhooks]
+        webhooks = [(w, d.lane) for d in deliveries for w in d.webhooks]
         loop = asyncio.get_running_loop()
-        until = loop.time() + MAX_UNACKED_SECONDS
-        tries = 0
+        deadline = loop.time() + MAX_UNACKED_SECONDS
+        interruptions = 0
         while True:
             try:
-                nudges = await keep(arrived)
+                nudges = await store(webhooks)
                 break
             except Exception as error:
                 if not is_infrastructure(error):
                     raise
                 self._metrics.interrupted.inc()
-                log.warning("group.interrupted", count=len(arrived), exc_info=error)
-                if is_lock_timeout(error) and tries:
-                    keep = self._groups.store_unsplit
-            if loop.time() > until:
-                self._intake.return_all()
+                log.warning("group.interrupted", count=len(webhooks), exc_info=error)
+                if is_lock_timeout(error) and interruptions:
+                    store = self._groups.store_unsplit
+            if loop.time() > deadline:
+                self._delivery_queue.return_all()
                 return
-            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
-            tries += 1
+            await asyncio.sleep(_PAUSE_SECONDS[min(interruptions, len(_PAUSE_SECONDS) - 1)])
+            interruptions += 1
         crash_point("group.committed")
-        if keep == self._groups.store_unsplit:
-            self._due.wake()
+        if store == self._groups.store_unsplit:
+            self._due_loop.wake()
         await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()

@@ -1,4 +1,4 @@
-"""What the processor counts, beside the work itself."""
+"""The metrics of the processor, except those in shared/actions/metrics.py."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -6,15 +6,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 class ProcessorMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.interrupted = Counter(
-            "porteiro_groups_interrupted", "Groups run again: the servers' fault", registry=registry
+            "porteiro_groups_interrupted",
+            "Groups that were stored again after an infrastructure error",
+            registry=registry,
         )
         self.unknown_version = Gauge(
             "porteiro_bundles_of_unknown_version",
-            "Deliveries held back because newer code wrote them",
+            "Deliveries left unacked because newer code wrote them",
             registry=registry,
         )
         self.nudges = Counter(
-            "porteiro_nudges", "Word of rows to be tried again", ["outcome"], registry=registry
+            "porteiro_nudges", "Nudges for rows to retry", ["outcome"], registry=registry
         )
         self.events = Counter(
             "porteiro_events_published",

@@ -1,4 +1,4 @@
-"""Work that is asked for again and again, and at once when nudged."""
+"""Ask for work at an interval, and at once after a nudge."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,12 @@ log = structlog.get_logger()
 
 
 class PollingLoop:
-    """`work` takes one claim or step and says whether there may be more at once; `seconds` pass
-    between two askings otherwise. The servers' errors are waited out, any other ends the loop."""
+    """Call `work` again and again. `work` does one lease or step.
+
+    If `work` returns True, more may be due, and the loop calls it again at once. Else it calls it
+    after `seconds` or when woken. After an infrastructure error it waits as well; any other error
+    ends the loop.
+    """
 
     def __init__(self, name: str, work: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
         self._interrupted = f"{name}.interrupted"
@@ -23,15 +27,15 @@ class PollingLoop:
         self._is_stopping = False
 
     def wake(self) -> None:
-        """There may be something: ask at once."""
+        """Call `work` at once, because something may be due."""
         self._woken.set()
 
     async def on_nudge(self, _: AbstractIncomingMessage) -> None:
-        """A nudge came home: whatever it was for, the rows say what is due."""
+        """Wake the loop. The nudge's content does not matter: the rows say what is due."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Claim no more; `run` returns after what it holds."""
+        """Start no more work. `run` returns after the current call of `work`."""
         self._is_stopping = True
         self._woken.set()
 

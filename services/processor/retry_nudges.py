@@ -1,4 +1,4 @@
-"""Nudges: word by way of the delay queues that a row will be due. The row is the truth."""
+"""Send nudges through the delay queues: a row will be due. Only the row decides."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class RetryNudges:
         self._metrics = metrics
 
     async def send(self, nudges: Sequence[Nudge]) -> None:
-        """Each as well as can be: what is lost is found by the loop."""
+        """Send each nudge, without a guarantee: the loop also finds a row whose nudge is lost."""
         await asyncio.gather(*map(self._send, nudges))
 
     async def _send(self, nudge: Nudge) -> None:

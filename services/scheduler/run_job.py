@@ -1,8 +1,8 @@
-"""How a job ends: its exit code says what became of it."""
+"""Run a command of `porteiro` and turn its outcome into an exit code."""
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import asyncpg
@@ -19,20 +19,35 @@ from shared.store.errors import is_infrastructure
 log = structlog.get_logger()
 
 UNREACHABLE = (
-    "a server could not be reached in time: check DATABASE_URL, RABBITMQ_URL and that they are up"
+    "a server could not be reached in time: check DATABASE_URL, RABBITMQ_URL and that both are up"
 )
 UNDECRYPTABLE = (
-    "it is sealed under no key of the ring, or was changed: check the ..._ENCRYPTION_KEYS_PREVIOUS"
+    "the data was changed, or no key of the ring can open it: check the"
+    " ..._ENCRYPTION_KEYS_PREVIOUS"
 )
+
+
+class UsageError(Exception):
+    """The command cannot do what the operator typed.
+
+    `faults` says what is wrong and what to do, one line each. They hold no secret.
+    """
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("; ".join(self.faults))
 
 
 def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
-    """Exit 78 on a Refusal or a missing key, 1 when a server could not be reached or did not
-    obey."""
+    """Run `work` to its end and log its failure.
+
+    Exit with 78 on a UsageError, a StartupRefused or data that no key opens. Exit with 1 when a
+    server could not be reached or refused a statement.
+    """
     telemetry.configure(job)
     try:
         asyncio.run(work)
-    except StartupRefused as refusal:
+    except (StartupRefused, UsageError) as refusal:
         for fault in refusal.faults:
             log.critical("job.refused", fault=fault)
         sys.exit(EXIT_REFUSED)
@@ -40,8 +55,8 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
         log.critical("job.refused", fault=UNDECRYPTABLE)
         sys.exit(EXIT_REFUSED)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        is_away = is_infrastructure(error)
-        log.critical("job.failed", fault=UNREACHABLE if is_away else None, exc_info=True)
+        is_unreachable = is_infrastructure(error)
+        log.critical("job.failed", fault=UNREACHABLE if is_unreachable else None, exc_info=True)
         sys.exit(1)
     except (OSError, TimeoutError, AMQPError, BrokerLost) as error:
         log.critical("job.failed", fault=UNREACHABLE, error=type(error).__qualname__)

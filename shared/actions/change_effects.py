@@ -1,4 +1,4 @@
-"""The effects of changes: together under one savepoint or, if that fails, one each."""
+"""Apply the effects of changes: all under one savepoint or, if that fails, one savepoint each."""
 
 from collections.abc import Sequence
 
@@ -19,41 +19,41 @@ ReadableChange = tuple[NewChange, ChangeEffects]
 async def apply_new_changes(
     conn: Conn, new: Sequence[NewChange], recorder: FailureRecorder
 ) -> list[Failure]:
-    """Make the effects of changes just stored, in their transaction; what failed.
+    """Apply the effects of changes, in the transaction that stored them. Return the failures.
 
-    A change whose effects cannot be made is left failed or dead, alone; the servers' errors are
-    raised.
+    Only a change whose own effects cannot be applied becomes failed or dead. Raise infrastructure
+    errors.
     """
-    told: list[ReadableChange] = []
+    readable: list[ReadableChange] = []
     errors: list[tuple[NewChange, Exception]] = []
-    for one in new:
-        if one.change.field not in FIELDS:
+    for row in new:
+        if row.change.field not in FIELDS:
             continue
         try:
-            if effects := read_change(orjson.loads(one.change.content), one.received_at):
-                told.append((one, effects))
+            if effects := read_change(orjson.loads(row.change.content), row.received_at):
+                readable.append((row, effects))
         except UnreadableChange as error:
-            errors.append((one, error))
-    if told:
-        errors += await _apply_together(conn, told)
-    failed: list[Failure] = []
-    for one, why in errors:
-        failed.append(await recorder.fail_change(conn, Lease(one.id, 1), why))
-        await webhooks.open_change(conn, one.webhook_id)
-    return failed
+            errors.append((row, error))
+    if readable:
+        errors += await _apply_together(conn, readable)
+    failures: list[Failure] = []
+    for row, cause in errors:
+        failures.append(await recorder.fail_change(conn, Lease(row.id, 1), cause))
+        await webhooks.open_change(conn, row.webhook_id)
+    return failures
 
 
 async def _apply_together(
-    conn: Conn, told: Sequence[ReadableChange]
+    conn: Conn, readable: Sequence[ReadableChange]
 ) -> list[tuple[NewChange, Exception]]:
     try:
         async with conn.transaction():
-            await apply_effects(conn, [effects for _, effects in told])
+            await apply_effects(conn, [effects for _, effects in readable])
     except Exception as error:
         if is_infrastructure(error):
             raise
-        if len(told) == 1:
-            return [(told[0][0], error)]
-        alone = sorted(told, key=lambda pair: pair[1].waba_id)  # the locks' order
-        return [failed for one in alone for failed in await _apply_together(conn, [one])]
+        if len(readable) == 1:
+            return [(readable[0][0], error)]
+        in_lock_order = sorted(readable, key=lambda pair: pair[1].waba_id)
+        return [failed for pair in in_lock_order for failed in await _apply_together(conn, [pair])]
     return []

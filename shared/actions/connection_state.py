@@ -1,4 +1,5 @@
-"""From what was told to whose a connection is and how it stands, in the caller's transaction."""
+"""Derive a connection's owner and status from its facts and proofs. Every function works in the
+caller's transaction."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -20,93 +21,97 @@ from shared.store.connections.connections import ConnectionRow
 from shared.store.events import Transition
 from shared.store.pool import Conn
 
-#: When a live connection is taken down, Meta is read whether that is so, a little later: `time` is
-#: when Meta sent, and its own answers lag behind.
+#: After a takedown of a live connection we ask Meta whether it is true. We wait this long: the
+#: webhook's `time` is when Meta sent it, and Meta's answers to reads lag behind.
 READ_AFTER = timedelta(seconds=30)
 _DOWN = ("offboarded", "disconnected", "disabled")
 
 
 async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects]) -> None:
-    """Record what changes tell and settle the connections they tell of. Idempotent."""
-    await connections.ensure(conn, {t.waba_id for t in effects_of_changes if t.is_waba})
-    held = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
-    told: dict[str, list[Fact]] = {}
+    """Record the facts and proofs of changes and recompute their connections. Idempotent."""
+    await connections.ensure(
+        conn, {effects.waba_id for effects in effects_of_changes if effects.is_waba}
+    )
+    rows = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
+    new_facts: dict[str, list[Fact]] = {}
     for effects in effects_of_changes:
-        told.setdefault(effects.waba_id, []).extend(_with_receipt(effects))
-    await facts.record(conn, told)
+        new_facts.setdefault(effects.waba_id, []).extend(_with_receipt(effects))
+    await facts.record(conn, new_facts)
     await facts.add_numbers(
         conn,
         [(effects.waba_id, effects.number) for effects in effects_of_changes if effects.number],
     )
-    for effects in sorted(effects_of_changes, key=lambda t: t.tracking_code or ""):
+    for effects in sorted(effects_of_changes, key=lambda effects: effects.tracking_code or ""):
         if effects.tracking_code:
             at = max(fact.at for fact in effects.facts)
             await proofs.prove(conn, effects.tracking_code, effects.waba_id, at)
-    await _recompute(conn, held)
-    if setting_up := [one.waba_id for one in held if one.status.state == "provisioning"]:
+    await _recompute(conn, rows)
+    if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
 
 
 def _with_receipt(effects: ChangeEffects) -> list[Fact]:
-    """Its facts, and that a webhook told them: so it is known that webhooks arrive."""
-    told = with_takedown(effects.facts)
-    if told:
-        told.append(Fact("webhook_received", "webhook", max(fact.at for fact in told)))
-    return told
+    """Return the change's facts. If there are any, add the fact that a webhook has arrived."""
+    listed = with_takedown(effects.facts)
+    if listed:
+        listed.append(Fact("webhook_received", "webhook", max(fact.at for fact in listed)))
+    return listed
 
 
 async def record_proof(
     conn: Conn, tracking_code: str, waba_id: str, business_id: str | None, at: datetime
 ) -> str | None:
-    """A token proved that this onboarding's session is of that WABA; the proving organization.
+    """Record that a token proved this onboarding's WABA. Return the organization that proved it.
 
-    `business_id` is the WABA's owner as Meta told it to the token. Idempotent. None if the
-    onboarding cannot be proven to be of that WABA: see onboardings.prove.
+    `business_id` is the WABA's owner business, as Meta reported it for the token. Return None if
+    the onboarding cannot be proven for that WABA: see proofs.prove. Idempotent.
     """
     await connections.ensure(conn, [waba_id])
     await connections.lock(conn, [waba_id])
     organization_id = await proofs.prove(conn, tracking_code, waba_id, at)
     if organization_id is None:
         return None
-    told = live_facts(at)
+    new_facts = live_facts(at)
     if business_id is not None:
-        told.append(Fact("owner_business", business_id, at))
+        new_facts.append(Fact("owner_business", business_id, at))
         await organizations.add_business(conn, organization_id, business_id)
-    await record_facts(conn, waba_id, told)
+    await record_facts(conn, waba_id, new_facts)
     return organization_id
 
 
 async def record_claim(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> None:
-    """An operator said so, not Meta: nothing new is known of the WABA itself."""
+    """Record an operator's claim as a proof. It comes not from Meta, so it adds no facts."""
     await proofs.prove(conn, tracking_code, waba_id, at)
     await recompute(conn, [waba_id])
 
 
-async def record_facts(conn: Conn, waba_id: str, told: Sequence[Fact]) -> None:
-    """Take in what we found out ourselves of one connection. Idempotent."""
+async def record_facts(conn: Conn, waba_id: str, new_facts: Sequence[Fact]) -> None:
+    """Record facts that we found out ourselves, and recompute the connection. Idempotent."""
     await connections.lock(conn, [waba_id])
-    await facts.record(conn, {waba_id: with_takedown(told)})
+    await facts.record(conn, {waba_id: with_takedown(new_facts)})
     await recompute(conn, [waba_id])
 
 
 async def recompute(conn: Conn, waba_ids: Collection[str]) -> int:
-    """Bring connections to what their facts and proofs say; how many changed. Idempotent."""
+    """Recompute connections from their facts and proofs. Return how many changed. Idempotent."""
     return await _recompute(conn, await connections.lock(conn, waba_ids))
 
 
-async def _recompute(conn: Conn, held: Sequence[ConnectionRow]) -> int:
-    holding = await facts.current(conn, [one.waba_id for one in held])
-    proven = await proofs.valid(conn, list(holding))
+async def _recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
+    current = await facts.current(conn, [row.waba_id for row in rows])
+    proven = await proofs.valid(conn, list(current))
     businesses = {
-        known["owner_business"].value for known in holding.values() if "owner_business" in known
+        by_name["owner_business"].value
+        for by_name in current.values()
+        if "owner_business" in by_name
     }
     owners = await organizations.owners(conn, businesses) if businesses else {}
-    onboarding = await onboardings.organizations_with_open(conn, list(holding)) if owners else set()
+    onboarding = await onboardings.organizations_with_open(conn, list(current)) if owners else set()
 
     changed = []
-    for before in held:
-        known = holding[before.waba_id]
-        business = known["owner_business"].value if "owner_business" in known else None
+    for before in rows:
+        by_name = current[before.waba_id]
+        business = by_name["owner_business"].value if "owner_business" in by_name else None
         attribution = attribute(
             before.owner,
             proofs=proven.get(before.waba_id, ()),
@@ -117,20 +122,24 @@ async def _recompute(conn: Conn, held: Sequence[ConnectionRow]) -> int:
             before,
             owner=attribution.owner,
             why=attribution.why,
-            status=status_of(known, is_owned=attribution.owner is not None),
+            status=status_of(by_name, is_owned=attribution.owner is not None),
             owner_business_id=business,
         )
         if after != before:
             changed.append((before, replace(after, revision=before.revision + 1)))
     if changed:
         await connections.save(conn, [after for _, after in changed])
-        await events.add(conn, [t for pair in changed for t in _transitions(*pair)])
-        await _follow_up(conn, changed)
+        await events.add(
+            conn, [transition for pair in changed for transition in _transitions(*pair)]
+        )
+        await _add_follow_ups(conn, changed)
     return len(changed)
 
 
-async def _follow_up(conn: Conn, changed: Sequence[tuple[ConnectionRow, ConnectionRow]]) -> None:
-    """What lives again is set up again; what is taken down is asked about at Meta."""
+async def _add_follow_ups(
+    conn: Conn, changed: Sequence[tuple[ConnectionRow, ConnectionRow]]
+) -> None:
+    """Provision connections that live again. Read at Meta those that were taken down."""
     restarted = [new.waba_id for old, new in changed if _is_restarted(old.status, new.status)]
     taken_down = [
         new.waba_id
@@ -144,21 +153,25 @@ async def _follow_up(conn: Conn, changed: Sequence[tuple[ConnectionRow, Connecti
 
 
 def _is_restarted(old: ConnectionStatus, new: ConnectionStatus) -> bool:
-    """It lives, and must be set up again: it was down, or was taken down and shared again so fast
-    that we saw both at once. A setup that is stuck says so by its reason."""
+    """Return whether a connection lives and must be set up again.
+
+    It was down, or it was taken down and shared again so fast that we see both changes at once. A
+    setup that is only stuck has a reason.
+    """
     is_stuck = new.reason not in (None, "ban_scheduled")
     was_set_up = old.state in _DOWN or (old.state == "active" and not is_stuck)
     return new.state == "provisioning" and was_set_up
 
 
 def _transitions(before: ConnectionRow, after: ConnectionRow) -> list[Transition]:
-    """What owners are told: of a real transition, and a former owner that it is one no more."""
-    told = []
+    """Return the events to publish: to the owner if the owner or status changed, and to a former
+    owner that the connection is lost."""
+    transitions = []
     if (before.owner, before.status) != (after.owner, after.status) and after.owner:
         kind = f"connection.{after.status.state}"
-        told.append(Transition(kind, after.owner.organization_id, after))
-    was = before.owner.organization_id if before.owner else None
-    if was and (after.owner is None or after.owner.organization_id != was):
-        # Nothing of the new owner's: neither its name nor its state.
-        told.append(Transition("connection.lost", was, before))
-    return told
+        transitions.append(Transition(kind, after.owner.organization_id, after))
+    former = before.owner.organization_id if before.owner else None
+    if former and (after.owner is None or after.owner.organization_id != former):
+        # `before`: the former owner must not see the new owner's name or state.
+        transitions.append(Transition("connection.lost", former, before))
+    return transitions

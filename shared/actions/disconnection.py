@@ -1,4 +1,4 @@
-"""Disconnecting a connection from our side, a call at a time, and what is left behind at Meta."""
+"""Disconnect a connection from our side, one call at a time, and record what stays at Meta."""
 
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
@@ -14,21 +14,22 @@ from shared.store.connections import connections, follow_ups, numbers, proofs, t
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
 
-#: Only the customer can take our app out of their business (App installation, 2025).
-APP = "the app stays installed in the customer's business until they remove it"
-SUBSCRIPTION = "our subscription to the account's webhooks stays"
+#: Only the customer can remove our app from their business (App installation, 2025).
+APP_STAYS = "the app stays installed in the customer's business until they remove it"
+SUBSCRIPTION_STAYS = "our subscription to the account's webhooks stays"
 UNSUBSCRIBE = Step("unsubscribe")
-#: The reason of a connection that we disconnected.
+#: The status reason of a connection that we disconnected.
 BY_US = "disconnected_by_us"
 
 
 async def ask(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
-    """Have it disconnected, whatever Meta says to it, and nothing else done to it; audited.
+    """Request that the connection be disconnected, and write an audit record. Idempotent.
 
-    Idempotent. A proof that comes before it is done takes it back.
+    Other open follow-ups of the connection are closed. What Meta refuses does not stop the
+    disconnection. A proof that arrives before it is done cancels it.
     """
-    held = await connections.lock(conn, [waba_id])
-    if any(one.status.reason == BY_US for one in held):
+    rows = await connections.lock(conn, [waba_id])
+    if any(row.status.reason == BY_US for row in rows):
         return
     if not await follow_ups.is_open(conn, "disconnect", waba_id):
         await audit.add(
@@ -39,36 +40,44 @@ async def ask(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
     await follow_ups.add(conn, "disconnect", [waba_id])
 
 
-async def disconnect(context: FollowUpContext, one: FollowUp) -> StepOutcome:
-    """The next call: deregister a number where allowed, then unsubscribe (which clears a callback
-    override); at last forget the token. What Meta refuses is left behind and said."""
+async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
+    """Make the next call of a `disconnect` follow-up.
+
+    First deregister each number where that is allowed, then unsubscribe (this also clears a
+    callback override), at last delete the token. What Meta refuses is recorded as left behind.
+    """
     async with transaction(context.pool) as conn:
-        token = await tokens.read(conn, context.ring, one.subject)
-        known = await numbers.current(conn, one.subject)
-        is_coexistence = await connections.is_coexistence(conn, one.subject)
-        done = await follow_ups.done_steps(conn, one, proven_at=datetime.now(UTC))
-        perhaps = await follow_ups.half_registered(conn, one.subject)
-    linked = [number for number in known if is_coexistence or number.is_coexistence]
+        token = await tokens.read(conn, context.ring, follow_up.subject)
+        all_numbers = await numbers.current(conn, follow_up.subject)
+        is_coexistence = await connections.is_coexistence(conn, follow_up.subject)
+        done = await follow_ups.done_steps(conn, follow_up, proven_at=datetime.now(UTC))
+        maybe_registered = await follow_ups.half_registered(conn, follow_up.subject)
+    linked = [number for number in all_numbers if is_coexistence or number.is_coexistence]
     left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
     if token is None:
-        return await _end(context, one, [APP, *left, SUBSCRIPTION])
-    for number in known:
+        return await _finish(context, follow_up, [APP_STAYS, *left, SUBSCRIPTION_STAYS])
+    for number in all_numbers:
         step = Step("deregister", number.phone_number_id)
-        is_registered = number.is_registered or number.phone_number_id in perhaps
+        is_registered = number.is_registered or number.phone_number_id in maybe_registered
         if is_registered and number not in linked and step not in done:
-            call = context.graph.deregister(one.subject, number.phone_number_id, token.text)
-            kept = f"number {number.phone_number_id} stays registered"
-            return await _take(context, one, step, call, or_else=kept)
+            call = context.graph.deregister(follow_up.subject, number.phone_number_id, token.text)
+            registration_stays = f"number {number.phone_number_id} stays registered"
+            return await _make_call(context, follow_up, step, call, or_else=registration_stays)
     if UNSUBSCRIBE not in done:
-        call = context.graph.unsubscribe(one.subject, token.text)
-        return await _take(context, one, UNSUBSCRIBE, call, or_else=SUBSCRIPTION)
-    return await _end(context, one, [APP, *left])
+        call = context.graph.unsubscribe(follow_up.subject, token.text)
+        return await _make_call(context, follow_up, UNSUBSCRIBE, call, or_else=SUBSCRIPTION_STAYS)
+    return await _finish(context, follow_up, [APP_STAYS, *left])
 
 
-async def _take(
-    context: FollowUpContext, one: FollowUp, step: Step, call: Awaitable[None], *, or_else: str
+async def _make_call(
+    context: FollowUpContext,
+    follow_up: FollowUp,
+    step: Step,
+    call: Awaitable[None],
+    *,
+    or_else: str,
 ) -> StepOutcome:
-    """Make the call; `or_else` is left behind where Meta refuses it for good."""
+    """Make the call and record the step. If Meta refuses it for good, `or_else` is left behind."""
     left = []
     try:
         await call
@@ -77,28 +86,30 @@ async def _take(
             left = [or_else]
     crash_point("connection.disconnecting")
     async with transaction(context.pool) as conn:
-        await connections.lock(conn, [one.subject])
-        await follow_ups.fence(conn, one)
+        await connections.lock(conn, [follow_up.subject])
+        await follow_ups.fence(conn, follow_up)
         if step.name == "deregister" and not left:
             await numbers.mark_registered(
-                conn, one.subject, step.phone_number_id, is_registered=False
+                conn, follow_up.subject, step.phone_number_id, is_registered=False
             )
-        await connections.add_left_behind(conn, one.subject, left)
-        await follow_ups.begin_step(conn, one, step)
-        await follow_ups.end_step(conn, one, step)
-        await follow_ups.advance(conn, one)
+        await connections.add_left_behind(conn, follow_up.subject, left)
+        await follow_ups.begin_step(conn, follow_up, step)
+        await follow_ups.end_step(conn, follow_up, step)
+        await follow_ups.advance(conn, follow_up)
     return StepDone(step.name)
 
 
-async def _end(context: FollowUpContext, one: FollowUp, left: Sequence[str]) -> StepOutcome:
+async def _finish(
+    context: FollowUpContext, follow_up: FollowUp, left: Sequence[str]
+) -> StepOutcome:
     async with transaction(context.pool) as conn:
-        [held] = await connections.lock(conn, [one.subject])
-        if held.owner is not None:
-            await proofs.withdraw(conn, one.subject, held.owner.organization_id)
-            await connections.withdraw(conn, one.subject)
-        await tokens.delete(conn, one.subject)
-        await connections.add_left_behind(conn, one.subject, left)
-        await record_facts(conn, one.subject, [Fact("app", BY_US, datetime.now(UTC))])
-        await follow_ups.fence(conn, one)
-        await follow_ups.end(conn, one)
+        [row] = await connections.lock(conn, [follow_up.subject])
+        if row.owner is not None:
+            await proofs.withdraw(conn, follow_up.subject, row.owner.organization_id)
+            await connections.withdraw(conn, follow_up.subject)
+        await tokens.delete(conn, follow_up.subject)
+        await connections.add_left_behind(conn, follow_up.subject, left)
+        await record_facts(conn, follow_up.subject, [Fact("app", BY_US, datetime.now(UTC))])
+        await follow_ups.fence(conn, follow_up)
+        await follow_ups.end(conn, follow_up)
     return StepDone("disconnected")

@@ -1,4 +1,4 @@
-"""Whatever is due: claimed, and worked to its end."""
+"""Lease the webhooks and changes that are due, and attempt them."""
 
 import asyncio
 from contextlib import suppress
@@ -25,13 +25,13 @@ log = structlog.get_logger()
 
 
 class ContentLost(Exception):
-    """The change's content is no more: its effects cannot be made from it."""
+    """The change's content was deleted, so its effects cannot be applied."""
 
     code = "content_lost"
 
 
 class DueRows:
-    """Safe to be done by many processes at once: each row is claimed by one of them."""
+    """Work on due rows. Many processes may do so at once: each row is leased by one of them."""
 
     def __init__(
         self, pool: Pool, ring: KeyRing, groups: WebhookGroups, recorder: FailureRecorder
@@ -40,30 +40,31 @@ class DueRows:
         self._ring = ring
         self._groups = groups
         self._recorder = recorder
-        self._held: LeasedRows | None = None
+        self._leased: LeasedRows | None = None
 
     async def work_once(self, *, overdue: timedelta = timedelta(0)) -> tuple[int, list[Nudge]]:
-        """Work one claim of each kind; how many rows they held (none: nothing is due), and nudges
-        to send.
+        """Lease due rows of each kind once, and attempt them.
 
-        Raises the servers' errors, unless only these rows were held up. What was claimed is then
-        handed back, now or next time: neither an outage nor being told to stop is a try. Only where
-        this process ends before, the lease lapses and the try counts.
+        Return how many rows were leased (0: nothing is due) and the nudges to send.
+
+        Raise infrastructure errors, except a lock timeout whose rows were released. The leased rows
+        are then released, at once or by the next call, so an outage or a shutdown does not count as
+        an attempt. If the process ends before that, the lease lapses and the attempt counts.
         """
-        await self._hand_back()
+        await self._release()
         worked = 0
         nudges: list[Nudge] = []
         for kind in due.WEBHOOK_KINDS:
             async with transaction(self._pool) as conn:
-                self._held = leased = await due.lease(conn, kind, overdue=overdue)
+                self._leased = leased = await due.lease(conn, kind, overdue=overdue)
             if leased.leases:
                 crash_point("due.leased")
-                nudges += await self._work(leased)
-            self._held = None
+                nudges += await self._attempt(leased)
+            self._leased = None
             worked += len(leased.leases)
         return worked, nudges
 
-    async def _work(self, leased: LeasedRows) -> list[Nudge]:
+    async def _attempt(self, leased: LeasedRows) -> list[Nudge]:
         kind = leased.kind
         try:
             if kind == "fresh":
@@ -73,58 +74,58 @@ class DueRows:
                 return await self._give_up(leased, lease)
             if kind == "tried":
                 return await self._groups.split_stored([lease])
-            return await self._try_change(lease)
+            return await self._attempt_change(lease)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) or is_infrastructure(error):
                 log.warning("due.released", count=len(leased.leases), exc_info=error)
                 with suppress(Exception):
-                    await self._hand_back()
-            if is_lock_timeout(error) and self._held is None:
+                    await self._release()
+            if is_lock_timeout(error) and self._leased is None:
                 return []
             raise
 
-    async def _try_change(self, lease: Lease) -> list[Nudge]:
+    async def _attempt_change(self, lease: Lease) -> list[Nudge]:
         failures: list[Failure] = []
         async with transaction(self._pool) as conn:
             await conn.execute(SHORT_LOCK_TIMEOUT)
-            tried = await changes.load_leased(conn, lease)
-            if tried is None:
+            change = await changes.load_leased(conn, lease)
+            if change is None:
                 return []
             try:
                 async with conn.transaction():
-                    await self._apply(conn, tried)
+                    await self._apply(conn, change)
             except Exception as error:
                 if is_infrastructure(error):
                     raise
                 failures.append(await self._recorder.fail_change(conn, lease, error))
             else:
-                await changes.mark_processed(conn, tried.id)
-                await webhooks.close_changes(conn, {tried.webhook_id: 1})
-                if tried.organization_id:
-                    await events.add_for_changes(conn, [tried.id])
+                await changes.mark_processed(conn, change.id)
+                await webhooks.close_changes(conn, {change.webhook_id: 1})
+                if change.organization_id:
+                    await events.add_for_changes(conn, [change.id])
             crash_point("change.processing")
         crash_point("change.processed")
         return self._recorder.report(failures)
 
-    async def _apply(self, conn: Conn, tried: LeasedChange) -> None:
-        if tried.content is None:
+    async def _apply(self, conn: Conn, change: LeasedChange) -> None:
+        if change.content is None:
             raise ContentLost
-        content = changes.open_content(self._ring, tried.id, tried.content)
-        if effects := read_change(orjson.loads(content), tried.received_at):
+        content = changes.open_content(self._ring, change.id, change.content)
+        if effects := read_change(orjson.loads(content), change.received_at):
             await apply_effects(conn, [effects])
 
     async def _give_up(self, leased: LeasedRows, lease: Lease) -> list[Nudge]:
         kind, last = leased.kind, Lease(lease.id, lease.attempts - 1)
         async with transaction(self._pool) as conn:
-            await due.release(conn, leased)  # a burial is no try
+            await due.release(conn, leased)  # giving up is not an attempt
             if kind == "change":
                 failures = await self._recorder.give_up_change(conn, last)
             else:
                 failures = await self._recorder.give_up_webhook(conn, last)
         return self._recorder.report(failures)
 
-    async def _hand_back(self) -> None:
-        if self._held is not None:
+    async def _release(self) -> None:
+        if self._leased is not None:
             async with transaction(self._pool) as conn:
-                await due.release(conn, self._held)
-            self._held = None
+                await due.release(conn, self._leased)
+            self._leased = None

@@ -1,4 +1,4 @@
-"""A try failed for its own sake: its row is tried again later, or dead with a letter."""
+"""Record failed attempts: schedule a retry of the row, or mark it dead and add a dead letter."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from shared.store.pool import Conn
 
 log = structlog.get_logger()
 
-#: What killed whoever tried it left no error of its own.
-_NEVER_FINISHED = "never finished: it ends whoever tries it"
+#: The error of a row whose every attempt ended its process, so that none left an error.
+_NEVER_FINISHED = "never finished: each attempt ends its process"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed try as its row says. `after` is the seconds until the next; None where it died."""
+    """A failed attempt, as recorded on its row. `after` is the seconds to the retry; None: dead."""
 
     kind: Literal["change", "webhook"]
     id: UUID
@@ -35,27 +35,31 @@ class Failure:
 
 
 class FailureRecorder:
-    """`delays`: the seconds before each retry. What a method returns is to be told after commit."""
+    """Records failed attempts in the caller's transaction.
+
+    `delays` are the seconds before each retry. Pass the failures that a method returns to `report`
+    after the commit.
+    """
 
     def __init__(self, delays: Sequence[int], metrics: IntakeMetrics) -> None:
         self._delays = delays
         self._metrics = metrics
 
     def is_exhausted(self, lease: Lease) -> bool:
-        """Whether every try it has was begun before this claim, and the last never finished."""
+        """Return whether the row used all its attempts and the last of them never finished."""
         return lease.attempts > len(self._delays) + 1
 
     async def fail_change(self, conn: Conn, lease: Lease, error: Exception) -> Failure:
-        """The claimed change is locked by the caller's transaction."""
-        after, blame = self._verdict(error, lease)
+        """Record a failed attempt of a change that the caller's transaction has locked."""
+        after, blame = self._decide(error, lease)
         await changes.fail(conn, lease, describe(error), _timedelta(after))
         if blame is not None:
             await dead_letters.add_changes(conn, [lease.id], blame)
         return Failure("change", lease.id, lease.attempts, describe(error), after, blame, error)
 
     async def fail_webhook(self, conn: Conn, lease: Lease, error: Exception) -> list[Failure]:
-        """Empty, and nothing is done, where the claim is void."""
-        after, blame = self._verdict(error, lease)
+        """Record a failed attempt of a webhook. If the lease is void, do nothing and return []."""
+        after, blame = self._decide(error, lease)
         if not await webhooks.fail(conn, lease, describe(error), _timedelta(after)):
             return []
         if blame is not None:
@@ -63,7 +67,7 @@ class FailureRecorder:
         return [Failure("webhook", lease.id, lease.attempts, describe(error), after, blame, error)]
 
     async def give_up_change(self, conn: Conn, last: Lease) -> list[Failure]:
-        """Give up a change whose last try never finished, if it is still as that try left it."""
+        """Give up a change whose last attempt never finished, unless it was attempted since."""
         if await changes.load_leased(conn, last) is None:
             return []
         await changes.fail(conn, last, _NEVER_FINISHED, None)
@@ -71,31 +75,36 @@ class FailureRecorder:
         return [Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
     async def give_up_webhook(self, conn: Conn, last: Lease) -> list[Failure]:
-        """Likewise for a webhook."""
+        """Give up a webhook whose last attempt never finished, unless it was attempted since."""
         if not await webhooks.fail(conn, last, _NEVER_FINISHED, None):
             return []
         await dead_letters.add_webhooks(conn, [last.id], "poison")
         return [Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
 
     def report(self, failures: Iterable[Failure]) -> list[Nudge]:
-        """Log and count what is committed; the nudges to send."""
+        """Log and count committed failures. Return the nudges to send."""
         nudges = []
-        for one in failures:
-            self._metrics.failures.labels(one.kind, "dead" if one.after is None else "retry").inc()
-            told = {f"{one.kind}_id": one.id, "attempt": one.attempt, "reason": one.reason}
-            if one.after is None:
-                self._metrics.dead_letters.labels(one.kind, one.blame).inc()
-                log.error("attempt.failed_for_good", exc_info=one.error, **told)
+        for failure in failures:
+            outcome = "dead" if failure.after is None else "retry"
+            self._metrics.failures.labels(failure.kind, outcome).inc()
+            log_fields = {
+                f"{failure.kind}_id": failure.id,
+                "attempt": failure.attempt,
+                "reason": failure.reason,
+            }
+            if failure.after is None:
+                self._metrics.dead_letters.labels(failure.kind, failure.blame).inc()
+                log.error("attempt.gave_up", exc_info=failure.error, **log_fields)
             else:
-                log.warning("attempt.failed", exc_info=one.error, **told)
-                nudges.append(Nudge(one.id, one.attempt + 1, one.after))
+                log.warning("attempt.failed", exc_info=failure.error, **log_fields)
+                nudges.append(Nudge(failure.id, failure.attempt + 1, failure.after))
         return nudges
 
-    def _verdict(self, error: Exception, lease: Lease) -> tuple[int | None, Blame | None]:
-        verdict = decide(error, lease.attempts, self._delays)
-        if isinstance(verdict, GiveUp):
-            return None, verdict.blame
-        return verdict.after_seconds, None
+    def _decide(self, error: Exception, lease: Lease) -> tuple[int | None, Blame | None]:
+        decision = decide(error, lease.attempts, self._delays)
+        if isinstance(decision, GiveUp):
+            return None, decision.blame
+        return decision.after_seconds, None
 
 
 def _timedelta(seconds: int | None) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""What follow-ups work with, and how a try of one ends."""
+"""What follow-ups need to run, and how an attempt of one ends."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from shared.store.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class FollowUpContext:
-    """`ring` seals tokens and PINs."""
+    """What every follow-up needs. `ring` seals tokens and PINs."""
 
     pool: Pool
     ring: KeyRing
@@ -19,18 +19,18 @@ class FollowUpContext:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """The try's own transaction said what comes next; `what` is for the log."""
+    """The attempt succeeded and has already recorded what comes next. `outcome` is for the log."""
 
-    what: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
 class PutOff:
-    """Try again after so many seconds; `is_try` says whether this one counts."""
+    """Attempt again after this many seconds. `is_counted`: the attempt counts."""
 
     after_seconds: float
     reason: str
-    is_try: bool
+    is_counted: bool
 
 
 StepOutcome = StepDone | PutOff | Blocked

@@ -1,4 +1,4 @@
-"""Follow-ups: claimed one at a time, tried against Meta, and what becomes of each try."""
+"""Lease due follow-ups one at a time, attempt them, and record how each attempt ended."""
 
 import asyncio
 import logging
@@ -28,28 +28,29 @@ from shared.store.pool import Conn, transaction
 
 log = structlog.get_logger()
 
-_RUNS: Mapping[FollowUpKind, Callable[[FollowUpContext, FollowUp], Awaitable[StepOutcome]]] = {
+_HANDLERS: Mapping[FollowUpKind, Callable[[FollowUpContext, FollowUp], Awaitable[StepOutcome]]] = {
     "prove": prove, "provision": provision, "read": read, "disconnect": disconnect,
 }  # fmt: skip
-#: Tells the onboarding or the connection why its follow-up is blocked.
-_NOTES: Mapping[FollowUpKind, Callable[[Conn, str, str], Awaitable[None]]] = {
+#: Records on the onboarding or the connection why its follow-up is blocked.
+_RECORD_BLOCKED: Mapping[FollowUpKind, Callable[[Conn, str, str], Awaitable[None]]] = {
     "prove": record_blocked_proof, "provision": record_blocked_setup,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUpWorker:
-    """Safe to be worked by many processes at once: each follow-up is claimed by one of them."""
+    """Work on due follow-ups. Many processes may do so at once: each follow-up is leased by one."""
 
     context: FollowUpContext
     delays: Sequence[int]
     metrics: FollowUpMetrics
 
     async def work_once(self, *, overdue: timedelta = timedelta(0)) -> bool:
-        """Take one that is due a step further; False: nothing is due.
+        """Lease one due follow-up and attempt its next step. Return False if nothing is due.
 
-        Raises PostgreSQL's own errors, and then hands the claim back if it can: an outage is no
-        try. Where the process ends before, the lease lapses and the try counts.
+        Raise infrastructure errors. The follow-up is then released if possible, so an outage or a
+        shutdown does not count as an attempt. If the process ends before that, the lease lapses and
+        the attempt counts.
         """
         async with transaction(self.context.pool) as conn:
             leased = await due.lease(conn, "follow_up", overdue=overdue)
@@ -57,13 +58,14 @@ class FollowUpWorker:
             return False
         crash_point("follow_up.leased")
         try:
-            await self._work(leased)
+            await self._attempt(leased)
         except follow_ups.LeaseLost:
             log.info("follow_up.lease_lost", count=len(leased.leases))
         except (Exception, asyncio.CancelledError) as error:
-            is_told_to_stop = isinstance(error, asyncio.CancelledError)
-            if not is_told_to_stop and not is_infrastructure(error):
-                # A fault of ours: the claim lapses and counts, so it ends as `never_finished`.
+            is_stopping = isinstance(error, asyncio.CancelledError)
+            if not is_stopping and not is_infrastructure(error):
+                # A fault of ours: the lease lapses and the attempt counts, so that the follow-up
+                # ends as `never_finished`.
                 log.error("follow_up.lease_lapses", count=len(leased.leases), exc_info=error)
                 return True
             with suppress(Exception):
@@ -72,30 +74,29 @@ class FollowUpWorker:
             raise
         return True
 
-    async def _work(self, leased: LeasedRows) -> None:
+    async def _attempt(self, leased: LeasedRows) -> None:
         async with transaction(self.context.pool) as conn:
-            one = await follow_ups.load(conn, leased.leases[0])
-        if one is None:
+            follow_up = await follow_ups.load(conn, leased.leases[0])
+        if follow_up is None:
             return
-        outcome = await self._try(one)
-        names = {"follow_up_id": str(one.id)}
-        if one.kind != "prove":  # whose subject, a tracking code, is a secret
-            names["waba_id"] = one.subject
+        outcome = await self._run_step(follow_up)
+        log_fields = {"follow_up_id": str(follow_up.id), "kind": follow_up.kind}
+        if follow_up.kind != "prove":  # its subject is a tracking code, which is a secret
+            log_fields["waba_id"] = follow_up.subject
         if isinstance(outcome, StepDone):
-            self.metrics.ends.labels(one.kind, "done").inc()
-            log.info("follow_up.step_done", kind=one.kind, outcome=outcome.what, **names)
+            self.metrics.ends.labels(follow_up.kind, "done").inc()
+            log.info("follow_up.step_done", outcome=outcome.outcome, **log_fields)
             return
-        end = await self._keep(one, outcome)
-        self.metrics.ends.labels(one.kind, end).inc()
+        end = await self._record_wait(follow_up, outcome)
+        self.metrics.ends.labels(follow_up.kind, end).inc()
         level = logging.INFO if outcome.reason == AWAITING else logging.WARNING
-        names |= {"kind": one.kind, "outcome": end, "reason": outcome.reason}
-        log.log(level, "follow_up.waits", **names)
+        log.log(level, "follow_up.waits", outcome=end, reason=outcome.reason, **log_fields)
 
-    async def _try(self, one: FollowUp) -> StepOutcome:
-        if one.attempts > len(self.delays) + 1:
+    async def _run_step(self, follow_up: FollowUp) -> StepOutcome:
+        if follow_up.attempts > len(self.delays) + 1:
             return Blocked("never_finished")
         try:
-            return await _RUNS[one.kind](self.context, one)
+            return await _HANDLERS[follow_up.kind](self.context, follow_up)
         except Undecryptable:
             return Blocked("undecryptable")
         except follow_ups.LeaseLost:
@@ -105,23 +106,25 @@ class FollowUpWorker:
                 raise
             reason = error.reason if isinstance(error, GraphError) else "failed"
             if reason == "failed":
-                log.error("follow_up.failed", kind=one.kind, exc_info=error)
-            age = datetime.now(UTC) - one.asked_at
-            after = after_failure(error, one.attempts, self.delays, age=age)
-            if isinstance(after, RetryLater):
-                return PutOff(after.after_seconds, reason, is_try=after.is_try)
-            return after
+                log.error("follow_up.failed", kind=follow_up.kind, exc_info=error)
+            age = datetime.now(UTC) - follow_up.asked_at
+            decision = after_failure(error, follow_up.attempts, self.delays, age=age)
+            if isinstance(decision, RetryLater):
+                return PutOff(decision.after_seconds, reason, is_counted=decision.is_try)
+            return decision
 
-    async def _keep(self, one: FollowUp, outcome: PutOff | Blocked) -> str:
+    async def _record_wait(self, follow_up: FollowUp, outcome: PutOff | Blocked) -> str:
         async with transaction(self.context.pool) as conn:
-            if one.kind != "prove":  # the locks' order: connection, onboarding, follow-up
-                await connections.lock(conn, [one.subject])
-            if isinstance(outcome, Blocked) and one.kind in _NOTES:
-                await _NOTES[one.kind](conn, one.subject, outcome.reason)
-            await follow_ups.fence(conn, one)
+            if follow_up.kind != "prove":  # lock order: connection, onboarding, follow-up
+                await connections.lock(conn, [follow_up.subject])
+            if isinstance(outcome, Blocked) and follow_up.kind in _RECORD_BLOCKED:
+                await _RECORD_BLOCKED[follow_up.kind](conn, follow_up.subject, outcome.reason)
+            await follow_ups.fence(conn, follow_up)
             if isinstance(outcome, Blocked):
-                await follow_ups.block(conn, one, outcome.reason)
+                await follow_ups.block(conn, follow_up, outcome.reason)
                 return "blocked"
             after = timedelta(seconds=outcome.after_seconds)
-            await follow_ups.put_off(conn, one, after, outcome.reason, is_try=outcome.is_try)
+            await follow_ups.put_off(
+                conn, follow_up, after, outcome.reason, is_try=outcome.is_counted
+            )
             return "put_off"

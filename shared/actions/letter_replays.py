@@ -1,4 +1,4 @@
-"""Replaying dead letters, or discarding them: one, many, or all of one cause."""
+"""Replay or discard dead letters: a single one, several, or all of one cause."""
 
 import asyncio
 from collections import Counter
@@ -15,7 +15,7 @@ from shared.store.intake.replays import LetterOutcome, LetterSelection, Replay
 from shared.store.intake.webhooks import WebhookRow
 from shared.store.pool import Conn, Pool, transaction
 
-#: Letters closed in one transaction.
+#: How many letters are closed in one transaction at most.
 MAX_STEP = 100
 
 
@@ -23,7 +23,7 @@ async def start(
     conn: Conn, selection: LetterSelection, outcome: LetterOutcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
-    """Record what is wanted, who wants it and why; `run` does it."""
+    """Record a replay and who asked for it and why. Return its id; `run` executes it."""
     replay_id = await replays.add(conn, selection, outcome, rate=rate, actor=actor, reason=reason)
     await audit.add(
         conn,
@@ -38,19 +38,20 @@ async def start(
 async def run(
     pool: Pool, ring: KeyRing, replay_id: UUID, progress: Callable[[Replay], None]
 ) -> None:
-    """Go on until the replay is finished, at most its rate of letters a second.
+    """Execute the replay until it is finished, at its rate of letters a second at most.
 
-    May be ended at any moment and run again, and by several at once: a letter is closed once.
+    It may be stopped at any moment and run again, also by several processes at once: each letter
+    is closed only once.
     """
     while True:
         async with transaction(pool) as conn:
             replay = await replays.get(conn, replay_id)
             if replay is None or replay.finished_at is not None:
                 break
-            taken = await _step(conn, ring, replay)
+            count = await _step(conn, ring, replay)
             crash_point("replay.stepping")
         progress(replay)
-        await asyncio.sleep(taken / replay.rate)
+        await asyncio.sleep(count / replay.rate)
     if replay is not None:
         progress(replay)
 
@@ -65,8 +66,10 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
         closing.append(letter)
     await dead_letters.close(conn, closing, outcome=replay.outcome, replay_id=replay.id)
     if replay.outcome == "discarded":
-        discarded = (one.webhook_id for one in closing if one.kind == "change" and one.webhook_id)
-        await webhooks.close_changes(conn, Counter(discarded))
+        webhook_ids = (
+            letter.webhook_id for letter in closing if letter.kind == "change" and letter.webhook_id
+        )
+        await webhooks.close_changes(conn, Counter(webhook_ids))
     await replays.advance(
         conn,
         replay.id,
@@ -78,11 +81,11 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
 
 
 async def _store_unsplit(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
-    """The webhooks of an envelope, to be split; False if it is no bundle that we can read."""
+    """Store an envelope's webhooks unsplit. Return False if it is not a bundle we can read."""
     try:
         body = await dead_letters.envelope(conn, ring, letter.id)
-        found: list[Webhook] = decode_bundle(body or b"")
+        bundle: list[Webhook] = decode_bundle(body or b"")
     except (Undecryptable, BrokenEnvelope, UnknownVersion):
         return False
-    await webhooks.insert(conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in found])
+    await webhooks.insert(conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in bundle])
     return True

@@ -1,4 +1,4 @@
-"""What is counted wherever webhooks are worked, be it the processor or a job."""
+"""Metrics of the work on webhooks and follow-ups, in the processor and in jobs."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -13,16 +13,18 @@ class IntakeMetrics:
         )
         self.changes = Counter(
             "porteiro_changes_stored",
-            "Changes, new or known before",
+            "Changes of split webhooks, new or stored before",
             ["outcome"],
             registry=registry,
         )
         self.failures = Counter(
-            "porteiro_attempts_failed", "Tries that failed for their own sake", ["kind", "outcome"],
+            "porteiro_attempts_failed",
+            "Attempts that failed because of the row itself",
+            ["kind", "outcome"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.dead_letters = Counter(
-            "porteiro_dead_letters", "Letters opened", ["kind", "blame"], registry=registry
+            "porteiro_dead_letters", "Dead letters added", ["kind", "blame"], registry=registry
         )
         self.group_webhooks = Histogram(
             "porteiro_group_webhooks",
@@ -32,7 +34,7 @@ class IntakeMetrics:
         )
         self.stored_seconds = Histogram(
             "porteiro_webhook_stored_seconds",
-            "From the door to rest in PostgreSQL",
+            "Seconds from receipt until stored in PostgreSQL",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
@@ -42,7 +44,7 @@ class FollowUpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ends = Counter(
             "porteiro_follow_ups",
-            "Follow-ups worked: done, put off, blocked until somebody acts",
+            "Attempts of follow-ups: step done, put off, or blocked until a person acts",
             ["kind", "outcome"],
             registry=registry,
         )

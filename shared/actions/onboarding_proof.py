@@ -1,4 +1,4 @@
-"""Proving an onboarding: what the browser claimed is asked of Meta, with the token."""
+"""Prove an onboarding: ask Meta, with its token, whether its session WABA is true."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -16,47 +16,47 @@ from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Conn, transaction
 
-#: Closed meanwhile, by somebody who was told of it then.
+#: The onboarding was closed meanwhile. The caller that closed it already got the answer.
 ENDED = "ended"
 
 
-async def prove(context: FollowUpContext, one: FollowUp) -> StepOutcome:
-    """Ask Meta what the onboarding's token is for; then all at once: the proof, the connection's
-    owner, its token, and what follows.
+async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
+    """Ask Meta which WABA the onboarding's token is for. Then store, in one transaction, the proof,
+    the connection's owner, its token and the next follow-up.
 
-    A token that proves nothing is dropped, and the onboarding says why.
+    A token that proves nothing is deleted, and its onboarding gets the reason.
     """
     async with transaction(context.pool) as conn:
-        onboarding = await onboardings.find(conn, one.subject, organization_id=None)
-        held = await codes.read_token(conn, context.ring, onboarding) if onboarding else None
-        if onboarding is None or held is None:
-            await follow_ups.fence(conn, one)
-            await follow_ups.end(conn, one)
+        onboarding = await onboardings.find(conn, follow_up.subject, organization_id=None)
+        unproven = await codes.read_token(conn, context.ring, onboarding) if onboarding else None
+        if onboarding is None or unproven is None:
+            await follow_ups.fence(conn, follow_up)
+            await follow_ups.end(conn, follow_up)
             return StepDone("nothing_to_prove")
         connected = await proofs.wabas_of(conn, onboarding.organization_id)
-    token, expires_at = held
+    token, expires_at = unproven
     report = await context.graph.debug_token(token)
     try:
         waba = await _read_waba(context, report, token, onboarding, connected)
-    except ProofRefused as unproven:
-        reason = unproven.reason
+    except ProofRefused as refusal:
+        reason = refusal.reason
         if reason == "session_needed":
             if onboarding.flow == "popup":
                 return Blocked(reason)
-            reason = "waba_ambiguous"  # a redirect brings no message
+            reason = "waba_ambiguous"  # a redirect brings no message from the browser
         async with transaction(context.pool) as conn:
-            await _refuse(conn, one, onboarding, reason)
+            await _refuse_proof(conn, follow_up, onboarding, reason)
         return StepDone(reason)
     crash_point("onboarding.proving")
     async with transaction(context.pool) as conn:
-        refused = await _attribute(conn, onboarding, waba)
-        if refused == ENDED:
-            await follow_ups.fence(conn, one)
-            await follow_ups.end(conn, one)
-            return StepDone(refused)
-        if refused is not None:
-            await _refuse(conn, one, onboarding, refused)
-            return StepDone(refused)
+        refusal_reason = await _take_ownership(conn, onboarding, waba)
+        if refusal_reason == ENDED:
+            await follow_ups.fence(conn, follow_up)
+            await follow_ups.end(conn, follow_up)
+            return StepDone(refusal_reason)
+        if refusal_reason is not None:
+            await _refuse_proof(conn, follow_up, onboarding, refusal_reason)
+            return StepDone(refusal_reason)
         await tokens.save(
             conn,
             context.ring,
@@ -69,8 +69,8 @@ async def prove(context: FollowUpContext, one: FollowUp) -> StepOutcome:
         await events.add_for_onboarding(
             conn, "completed", onboarding, waba_id=waba.waba_id, reason=None
         )
-        await follow_ups.fence(conn, one)
-        await follow_ups.end(conn, one)
+        await follow_ups.fence(conn, follow_up)
+        await follow_ups.end(conn, follow_up)
         await follow_ups.add(conn, "provision", [waba.waba_id])
     crash_point("onboarding.proven")
     return StepDone("proven")
@@ -83,7 +83,7 @@ async def _read_waba(
     onboarding: Onboarding,
     connected: Collection[str],
 ) -> Waba:
-    """The WABA as the token reads it. Raises Unproven."""
+    """Read the WABA that the token proves, with the token. Raise ProofRefused."""
     waba_id = proven_waba(
         report,
         app_id=context.graph.app_id,
@@ -98,55 +98,64 @@ async def _read_waba(
         raise ProofRefused(error.reason) from None
 
 
-async def _attribute(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
-    """None, or why it cannot be: another organization was here first, or its link was closed."""
+async def _take_ownership(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
+    """Make the onboarding's organization the owner of the WABA, and prepare a new setup.
+
+    Return None, or the reason of the refusal: another organization has proven it before, or the
+    onboarding's link was closed.
+    """
     await connections.ensure(conn, [waba.waba_id])
-    [held] = await connections.lock(conn, [waba.waba_id])
-    ours = onboarding.organization_id
-    standing = (await proofs.valid(conn, [waba.waba_id])).get(waba.waba_id, [])
-    before = held.owner
-    is_another = before is not None and before.organization_id != ours
-    if before and is_another and before.is_proven and before.organization_id in standing:
+    [row] = await connections.lock(conn, [waba.waba_id])
+    organization_id = onboarding.organization_id
+    proven_by = (await proofs.valid(conn, [waba.waba_id])).get(waba.waba_id, [])
+    before = row.owner
+    is_another = before is not None and before.organization_id != organization_id
+    if before and is_another and before.is_proven and before.organization_id in proven_by:
         return "owned_by_another"
-    is_proven = await connection_state.record_proof(
+    proving_organization = await connection_state.record_proof(
         conn,
         onboarding.tracking_code,
         waba.waba_id,
         waba.owner_business_id,
         datetime.now(UTC),
     )
-    if is_proven is None:
+    if proving_organization is None:
         return ENDED
     if before and is_another:
         await audit.add(
             conn,
             actor="onboarding",
             action="connection.taken_over",
-            subject=f"{waba.waba_id} from {before.organization_id} for {ours}",
+            subject=f"{waba.waba_id} from {before.organization_id} for {organization_id}",
             reason="a token proved it",
         )
-    # Asked afresh: the browser's message may have come meanwhile; without one, what was asked for.
-    now = await onboardings.find(conn, onboarding.tracking_code, organization_id=ours)
-    event = now.session_event if now and now.session_event in FINISHES else None
+    # Read the onboarding again: the browser's message may have come meanwhile. Without a message,
+    # what the organization requested counts.
+    latest = await onboardings.find(conn, onboarding.tracking_code, organization_id=organization_id)
+    event = latest.session_event if latest and latest.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
     await connections.start_over(conn, waba.waba_id, is_coexistence=is_coexistence)
-    # And what the old token's setup waits for, a limit of 72 hours for one, is not for this one.
+    # Close the old token's setup: what it waits for, such as a limit of 72 hours, must not delay
+    # the new setup.
     await follow_ups.close(conn, ["disconnect", "provision"], waba.waba_id)
     return None
 
 
-async def _refuse(conn: Conn, one: FollowUp, onboarding: Onboarding, reason: str) -> None:
-    """The onboarding stays open: the customer may try again."""
+async def _refuse_proof(
+    conn: Conn, follow_up: FollowUp, onboarding: Onboarding, reason: str
+) -> None:
+    """Delete the token and record the reason. The onboarding stays open: the customer may try
+    again."""
     await codes.delete_token(conn, onboarding, reason=reason)
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
-    await follow_ups.fence(conn, one)
-    await follow_ups.end(conn, one)
+    await follow_ups.fence(conn, follow_up)
+    await follow_ups.end(conn, follow_up)
 
 
-async def request_proof(conn: Conn, one: Onboarding) -> None:
-    """Have a token that is held asked about once more: why it was stuck is no more."""
-    await onboardings.set_reason(conn, one, None)
-    await follow_ups.add(conn, "prove", [one.tracking_code])
+async def request_proof(conn: Conn, onboarding: Onboarding) -> None:
+    """Request a new proof with the stored token. Clear the reason why the onboarding was stuck."""
+    await onboardings.set_reason(conn, onboarding, None)
+    await follow_ups.add(conn, "prove", [onboarding.tracking_code])
 
 
 async def record_blocked_proof(conn: Conn, tracking_code: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Claiming an orphan for an organization: an operator's word stands for the token's proof."""
+"""Claim an orphan for an organization. The claim takes the place of a token's proof."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -16,17 +16,16 @@ ClaimRefusal = Literal["no_such_waba", "owned_by_another"]
 async def claim(
     conn: Conn, waba_id: str, organization_id: str, *, actor: str, reason: str
 ) -> ClaimRefusal | None:
-    """A WABA that no organization has proven is this one's from now on, with all that came
-    meanwhile; audited.
+    """Make the organization the owner of a WABA that no organization has proven, and of its changes
+    received until now. Write an audit record. Return None, or why it is refused. Idempotent.
 
-    Its token is fetched from Meta if that is possible; else the organization must reconnect.
-    Idempotent. None: claimed.
+    Its token is fetched from Meta if possible; otherwise the organization must reconnect.
     """
-    held = next(iter(await connections.lock(conn, [waba_id])), None)
-    if held is None:
+    row = next(iter(await connections.lock(conn, [waba_id])), None)
+    if row is None:
         return "no_such_waba"
-    if held.owner is not None and held.owner.is_proven:
-        return None if held.owner.organization_id == organization_id else "owned_by_another"
+    if row.owner is not None and row.owner.is_proven:
+        return None if row.owner.organization_id == organization_id else "owned_by_another"
     now = datetime.now(UTC)
     tracking_code = f"claim-{secrets.token_urlsafe(18)}"
     await organizations.add(conn, organization_id)

@@ -1,4 +1,4 @@
-"""Provisioning: from a proven WABA to a working connection, a step at a time."""
+"""Provision a proven WABA until its connection works, one step at a time."""
 
 import hmac
 import secrets
@@ -23,104 +23,115 @@ from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
 
-#: Meta's first webhook wakes what waits for it; beside that it is looked for ever less often.
+#: Meta's first webhook wakes a follow-up that waits for it. In addition the follow-up checks for a
+#: webhook itself, at growing intervals between these bounds.
 AWAITING = "awaiting_webhook"
 MIN_AWAIT_SECONDS = 5.0
 MAX_AWAIT_SECONDS = 600.0
-#: Blocks that say nothing against a setup that was complete.
-_OUR_TROUBLES = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
+#: Reasons that do not mean that a completed setup is broken.
+_NOT_THE_SETUP = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
 
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningState:
     """What the next step depends on."""
 
-    held: ConnectionRow
+    connection: ConnectionRow
     token: tokens.StoredToken | None
     next: Step | AwaitWebhook | None
     proven_at: datetime
 
 
-async def provision(context: FollowUpContext, one: FollowUp) -> StepOutcome:
-    """Take the next step; each is recorded before it is tried, and done at most once more after a
-    crash, which Meta bears."""
+async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
+    """Take the next step of a `provision` follow-up.
+
+    Each step is recorded before it is attempted. After a crash it is done at most once more, which
+    Meta tolerates.
+    """
     async with transaction(context.pool) as conn:
-        known = await _know(conn, context, one)
-        if known is None or known.held.status.state not in LIVE:
-            await follow_ups.fence(conn, one)
-            await follow_ups.end(conn, one)
+        state = await _load_state(conn, context, follow_up)
+        if state is None or state.connection.status.state not in LIVE:
+            await follow_ups.fence(conn, follow_up)
+            await follow_ups.end(conn, follow_up)
             return StepDone("nothing_to_provision")
-    if known.token is None:
-        return await _fetch_token(context, one, known.held, "no_token")
-    step = known.next
+    if state.token is None:
+        return await _fetch_token(context, follow_up, state.connection, "no_token")
+    step = state.next
     if isinstance(step, AwaitWebhook):
-        seconds = (datetime.now(UTC) - known.proven_at).total_seconds() / 4
+        seconds = (datetime.now(UTC) - state.proven_at).total_seconds() / 4
         after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
-        return PutOff(after, AWAITING, is_try=False)
+        return PutOff(after, AWAITING, is_counted=False)
     if step is None:
-        return await _complete(context, one, known.token)
-    pin = await _begin(context, one, step)
+        return await _complete(context, follow_up, state.token)
+    pin = await _begin_step(context, follow_up, step)
     crash_point("provision.begun")
     try:
-        found = await _take(context, one.subject, step, known, pin)
+        phone_numbers = await _make_call(context, follow_up.subject, step, state, pin)
     except GraphError as error:
         if not error.is_token_dead:
             raise
-        return await _token_died(context, one, known, error)
+        return await _replace_dead_token(context, follow_up, state, error)
     crash_point("provision.done")
     async with transaction(context.pool) as conn:
-        await connections.lock(conn, [one.subject])
-        await follow_ups.fence(conn, one)
-        if found is not None:
-            await numbers.save(conn, one.subject, found)
+        await connections.lock(conn, [follow_up.subject])
+        await follow_ups.fence(conn, follow_up)
+        if phone_numbers is not None:
+            await numbers.save(conn, follow_up.subject, phone_numbers)
         if step.name == "register":
             await numbers.mark_registered(
-                conn, one.subject, step.phone_number_id, is_registered=True
+                conn, follow_up.subject, step.phone_number_id, is_registered=True
             )
-        await follow_ups.end_step(conn, one, step)
-        await follow_ups.advance(conn, one)
+        await follow_ups.end_step(conn, follow_up, step)
+        await follow_ups.advance(conn, follow_up)
     return StepDone(step.name)
 
 
-async def _know(conn: Conn, context: FollowUpContext, one: FollowUp) -> ProvisioningState | None:
-    """None where there is nothing to provision: nobody's, or about to be disconnected."""
-    waba_id = one.subject
-    held = next(iter(await connections.lock(conn, [waba_id])), None)
+async def _load_state(
+    conn: Conn, context: FollowUpContext, follow_up: FollowUp
+) -> ProvisioningState | None:
+    """Return None if there is nothing to provision: the connection has no proven owner, or it is
+    about to be disconnected."""
+    waba_id = follow_up.subject
+    row = next(iter(await connections.lock(conn, [waba_id])), None)
     proven_at = await proofs.latest(conn, waba_id)
-    if held is None or held.owner is None or not held.owner.is_proven or proven_at is None:
+    if row is None or row.owner is None or not row.owner.is_proven or proven_at is None:
         return None
     if await follow_ups.is_open(conn, "disconnect", waba_id):
         return None
     token = await tokens.read(conn, context.ring, waba_id)
     if token is None:
-        return ProvisioningState(held, None, None, proven_at)
-    found = await numbers.current(conn, waba_id)
+        return ProvisioningState(row, None, None, proven_at)
+    all_numbers = await numbers.current(conn, waba_id)
     if await connections.is_coexistence(conn, waba_id):
-        # The dialog said so: never register, whatever Meta says of a number by now.
-        found = [replace(number, is_coexistence=True) for number in found]
-    heard = (await facts.current(conn, [waba_id]))[waba_id].get("webhook_received")
-    arrive = webhooks_arrive(heard.at if heard else None, proven_at, datetime.now(UTC))
-    done = await follow_ups.done_steps(conn, one, proven_at=proven_at)
-    return ProvisioningState(held, token, next_step(found, done, webhooks_arrive=arrive), proven_at)
+        # The dialog reported coexistence: never register, whatever Meta now says of a number.
+        all_numbers = [replace(number, is_coexistence=True) for number in all_numbers]
+    received = (await facts.current(conn, [waba_id]))[waba_id].get("webhook_received")
+    arrive = webhooks_arrive(received.at if received else None, proven_at, datetime.now(UTC))
+    done = await follow_ups.done_steps(conn, follow_up, proven_at=proven_at)
+    step = next_step(all_numbers, done, webhooks_arrive=arrive)
+    return ProvisioningState(row, token, step, proven_at)
 
 
-async def _begin(context: FollowUpContext, one: FollowUp, step: Step) -> str:
-    """Record the step, and the PIN it may set: once Meta knows it, so must we."""
+async def _begin_step(context: FollowUpContext, follow_up: FollowUp, step: Step) -> str:
+    """Record the step. Return the PIN it sets, stored before Meta gets it; "" if it sets none."""
     async with transaction(context.pool) as conn:
-        await connections.lock(conn, [one.subject])
-        await follow_ups.fence(conn, one)
-        await follow_ups.begin_step(conn, one, step)
+        await connections.lock(conn, [follow_up.subject])
+        await follow_ups.fence(conn, follow_up)
+        await follow_ups.begin_step(conn, follow_up, step)
         if step.name != "register":
             return ""
         new = f"{secrets.randbelow(10**6):06}"
-        return await tokens.ensure_pin(conn, context.ring, one.subject, step.phone_number_id, new)
+        return await tokens.ensure_pin(
+            conn, context.ring, follow_up.subject, step.phone_number_id, new
+        )
 
 
-async def _take(
-    context: FollowUpContext, waba_id: str, step: Step, known: ProvisioningState, pin: str
+async def _make_call(
+    context: FollowUpContext, waba_id: str, step: Step, state: ProvisioningState, pin: str
 ) -> list[PhoneNumber] | None:
-    assert known.token is not None  # noqa: S101 - for the type checker
-    graph, token = context.graph, known.token.text
+    """Make the step's call to Meta. Return the WABA's numbers if the step reads them."""
+    assert state.token is not None  # noqa: S101 - for the type checker
+    graph, token = context.graph, state.token.text
     match step.name:
         case "read_numbers":
             return await graph.read_numbers(waba_id, token)
@@ -133,80 +144,87 @@ async def _take(
             try:
                 await graph.sync(waba_id, step.phone_number_id, step.name, token)
             except MetaRefused as error:
-                if error.reason == "bad_request":  # as of a number that is not on the app
+                if error.reason == "bad_request":  # Meta's answer for a number not on the app
                     raise MetaRefused("not_on_app", error.code, error.subcode) from None
-                # Taken before, by a try whose answer never came; or there is nothing to take.
+                # An earlier attempt without an answer used the sync, or there is nothing to sync.
                 if error.reason not in ("sync_used", "history_declined"):
                     raise
     return None
 
 
 async def _complete(
-    context: FollowUpContext, one: FollowUp, token: tokens.StoredToken
+    context: FollowUpContext, follow_up: FollowUp, token: tokens.StoredToken
 ) -> StepOutcome:
     async with transaction(context.pool) as conn:
-        [held] = await connections.lock(conn, [one.subject])
-        if held.status.state in LIVE:  # and not taken down since its last step
-            await record_facts(conn, one.subject, [Fact("setup", COMPLETE, datetime.now(UTC))])
-            await tokens.set_state(conn, one.subject, "valid", token)
-        await follow_ups.fence(conn, one)
-        await follow_ups.end(conn, one)
+        [row] = await connections.lock(conn, [follow_up.subject])
+        if row.status.state in LIVE:  # not taken down since its last step
+            await record_facts(
+                conn, follow_up.subject, [Fact("setup", COMPLETE, datetime.now(UTC))]
+            )
+            await tokens.set_state(conn, follow_up.subject, "valid", token)
+        await follow_ups.fence(conn, follow_up)
+        await follow_ups.end(conn, follow_up)
     return StepDone(COMPLETE)
 
 
-async def _token_died(
-    context: FollowUpContext, one: FollowUp, known: ProvisioningState, error: GraphError
+async def _replace_dead_token(
+    context: FollowUpContext, follow_up: FollowUp, state: ProvisioningState, error: GraphError
 ) -> StepOutcome:
-    assert known.token is not None  # noqa: S101 - for the type checker
-    state: tokens.TokenState = "expired" if error.subcode == 463 else "revoked"
+    assert state.token is not None  # noqa: S101 - for the type checker
+    token_state: tokens.TokenState = "expired" if error.subcode == 463 else "revoked"
     async with transaction(context.pool) as conn:
-        await connections.lock(conn, [one.subject])
-        await tokens.set_state(conn, one.subject, state, known.token)
-    return await _fetch_token(context, one, known.held, error.reason, dead=known.token.text)
+        await connections.lock(conn, [follow_up.subject])
+        await tokens.set_state(conn, follow_up.subject, token_state, state.token)
+    return await _fetch_token(
+        context, follow_up, state.connection, error.reason, dead=state.token.text
+    )
 
 
 async def _fetch_token(
     context: FollowUpContext,
-    one: FollowUp,
-    held: ConnectionRow,
+    follow_up: FollowUp,
+    connection: ConnectionRow,
     reason: str,
     *,
     dead: str | None = None,
 ) -> StepOutcome:
-    """Ask Meta for the token the customer's business granted before; else they must reconnect.
+    """Fetch from Meta the token that the customer's business granted before, and store it.
 
-    One that Meta takes for valid and yet refuses is no help, and each fetch counts as a try.
+    If that is impossible, block the follow-up: the customer must reconnect. `dead` is the token
+    that Meta refused: to get it again is no help, even if Meta reports it as valid. Each fetch
+    counts as an attempt.
     """
-    if held.owner_business_id is None:
+    if connection.owner_business_id is None:
         return Blocked(reason)
     try:
-        token = await context.graph.fetch_token(held.owner_business_id)
+        token = await context.graph.fetch_token(connection.owner_business_id)
         report = await context.graph.debug_token(token.text)
     except (MetaRefused, CustomerMustAct):
         return Blocked(reason)
-    reaches = report.wabas is None or one.subject in report.wabas
+    is_granted = report.wabas is None or follow_up.subject in report.wabas
     is_ours = report.is_valid and report.app_id == context.graph.app_id
     is_dead = dead is not None and hmac.compare_digest(token.text.encode(), dead.encode())
-    if not is_ours or not reaches or is_dead:
+    if not is_ours or not is_granted or is_dead:
         return Blocked(reason)
     async with transaction(context.pool) as conn:
-        await connections.lock(conn, [one.subject])
-        await follow_ups.fence(conn, one)
+        await connections.lock(conn, [follow_up.subject])
+        await follow_ups.fence(conn, follow_up)
         await tokens.save(
             conn,
             context.ring,
-            one.subject,
+            follow_up.subject,
             token.text,
             expires_at=report.expires_at or token.expires_at,
             user_id=report.user_id,
         )
-        await follow_ups.put_off(conn, one, follow_ups.AT_ONCE, "token_fetched", is_try=True)
+        await follow_ups.put_off(conn, follow_up, follow_ups.AT_ONCE, "token_fetched", is_try=True)
     return StepDone("token_fetched")
 
 
 async def record_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
-    """The connection shows why it is not active; one that was is not doubted for our troubles."""
-    held = next(iter(await connections.lock(conn, [waba_id])), None)
-    is_active = held is not None and held.status.state == "active"
-    if not (is_active and reason in _OUR_TROUBLES):
+    """Record on the connection why its setup is stuck. An active connection stays active if the
+    reason does not mean that its setup is broken."""
+    row = next(iter(await connections.lock(conn, [waba_id])), None)
+    is_active = row is not None and row.status.state == "active"
+    if not (is_active and reason in _NOT_THE_SETUP):
         await record_facts(conn, waba_id, [Fact("setup", reason, datetime.now(UTC))])

@@ -1,4 +1,7 @@
-"""A group of webhooks becomes rows in one transaction; what fails for its content fails alone."""
+"""Store a group of webhooks and their changes in one transaction.
+
+A webhook whose content fails does not stop the others: it fails alone.
+"""
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,24 +26,26 @@ from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
 
-#: Bodies that are split together: parsed they take some ten times as much.
+#: How many bytes of bodies are split together at most. Parsed, they need some ten times as much
+#: memory.
 MAX_GROUP_BYTES = 8_000_000
-#: How long rows that others wait behind wait for a lock; what it holds up is handed back.
+#: How long leased rows wait for another transaction's lock while other rows wait behind them. Rows
+#: that cannot get the lock are released.
 SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '200ms'"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChanges:
-    """What became of a group's changes, and of the webhooks that could not be split."""
+    """How many changes of a group were new and how many were stored before, and what failed."""
 
     failures: Sequence[Failure]
     new: int = 0
-    known: int = 0
+    already_stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SplitWebhook:
-    """A webhook and what it holds; `error` is why it could not be split at the `attempt`-th try."""
+    """A webhook and its changes. `error` is why attempt number `attempt` could not split it."""
 
     webhook: Webhook
     lane: Lane
@@ -54,16 +59,19 @@ class SplitWebhook:
 
 
 def split_webhook(webhook: Webhook, lane: Lane, attempt: int = 1) -> SplitWebhook:
-    """Total: a body that cannot be split, for whatever reason, is a result too."""
+    """Split a webhook. Never raise: an error becomes part of the result."""
     try:
-        found = split(webhook.body, is_test=webhook.kind == "test")
-        return SplitWebhook(webhook, lane, found, attempt=attempt)
+        parts = split(webhook.body, is_test=webhook.kind == "test")
+        return SplitWebhook(webhook, lane, parts, attempt=attempt)
     except Exception as error:
         return SplitWebhook(webhook, lane, error=error, attempt=attempt)
 
 
 def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list[Lease]]:
-    """In their order, each of at most MAX_GROUP_BYTES of bodies, or of one webhook."""
+    """Yield the leases in their order, in groups.
+
+    The bodies of a group have at most MAX_GROUP_BYTES, or the group has a single webhook.
+    """
     group: list[Lease] = []
     room = MAX_GROUP_BYTES
     for lease in leases:
@@ -77,13 +85,13 @@ def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list
         yield group
 
 
-async def _in_turn(tries: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
-    """One after the other; at last raises for one that was held up, if any was."""
+async def _run_in_turn(attempts: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
+    """Await the attempts in turn. A lock timeout does not stop the others: it is raised last."""
     nudges: list[Nudge] = []
     timed_out: Exception | None = None
-    for one in tries:
+    for attempt in attempts:
         try:
-            nudges += await one
+            nudges += await attempt
         except Exception as error:
             if not is_lock_timeout(error):
                 raise
@@ -96,7 +104,7 @@ async def _in_turn(tries: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
 class WebhookGroups:
     """Stores groups of webhooks. Every method is idempotent and may raise infrastructure errors.
 
-    The nudges a method returns are to be sent, if anybody can.
+    The caller should send the nudges that a method returns, but nothing is lost if it cannot.
     """
 
     def __init__(
@@ -107,38 +115,39 @@ class WebhookGroups:
         self._recorder = recorder
         self._metrics = metrics
 
-    async def store(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
-        """First deliveries from the broker: rows, bodies and changes at once."""
-        splits = [split_webhook(*one) for one in arrived]
+    async def store(self, received: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """Store webhooks of first deliveries: their rows, bodies and changes in one transaction."""
+        splits = [split_webhook(webhook, lane) for webhook, lane in received]
         try:
             return await self._store(splits)
         except Exception as error:
             if is_infrastructure(error):
                 raise
             log.warning("group.failed", count=len(splits), exc_info=error)
-            return [nudge for one in splits for nudge in await self._store_alone(one)]
+            return [nudge for s in splits for nudge in await self._store_alone(s)]
 
-    async def store_unsplit(self, arrived: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
-        """Redelivered: somebody may have died of them, so they are only kept, to be tried later."""
+    async def store_unsplit(self, received: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+        """Store redelivered webhooks unsplit. A process may have crashed on one, so they are split
+        later, from their rows."""
         async with transaction(self._pool) as conn:
             await webhooks.insert(
                 conn,
                 self._ring,
-                [WebhookRow(w, lane, "broker", "unsplit") for w, lane in arrived],
+                [WebhookRow(w, lane, "broker", "unsplit") for w, lane in received],
             )
             crash_point("group.storing_unsplit")
         return []
 
     async def split_stored(self, leases: Sequence[Lease]) -> list[Nudge]:
-        """Split webhooks that are claimed: together, as many as memory bears, or, if that fails,
-        each alone.
+        """Split leased webhooks: in groups of at most MAX_GROUP_BYTES or, if a group fails, each
+        webhook alone.
 
-        Raises a lock timeout (see `is_lock_timeout`) if a lock of somebody's stopped some of them;
-        the others are split by then.
+        Raise a lock timeout (see `is_lock_timeout`) if another transaction's lock stopped some of
+        them. The others are split before it is raised.
         """
         async with transaction(self._pool) as conn:
             sizes = await webhooks.sizes(conn, [lease.id for lease in leases])
-        return await _in_turn(map(self._split_group, _groups(leases, sizes)))
+        return await _run_in_turn(map(self._split_group, _groups(leases, sizes)))
 
     async def _split_group(self, leases: Sequence[Lease]) -> list[Nudge]:
         try:
@@ -147,27 +156,27 @@ class WebhookGroups:
             if is_infrastructure(error) and not (is_lock_timeout(error) and len(leases) > 1):
                 raise
             log.warning("group.failed", count=len(leases), exc_info=error)
-            return await _in_turn(map(self._split_alone, leases))
+            return await _run_in_turn(map(self._split_alone, leases))
 
     async def _store(self, splits: Sequence[SplitWebhook]) -> list[Nudge]:
-        arrivals = [
+        rows = [
             WebhookRow(s.webhook, s.lane, "broker", "unsplit" if s.error else "split")
             for s in splits
         ]
         async with transaction(self._pool) as conn:
-            new = await webhooks.insert(conn, self._ring, arrivals)
+            new = await webhooks.insert(conn, self._ring, rows)
             splits = [s for s in splits if s.webhook.id in new]
-            kept = await self._insert_changes(conn, splits)
+            stored = await self._insert_changes(conn, splits)
             crash_point("group.storing")
-        return self._count(splits, kept)
+        return self._report(splits, stored)
 
-    async def _store_alone(self, one: SplitWebhook) -> list[Nudge]:
+    async def _store_alone(self, result: SplitWebhook) -> list[Nudge]:
         try:
-            return await self._store([one])
+            return await self._store([result])
         except Exception as error:
             if is_infrastructure(error):
                 raise
-            return await self._store([SplitWebhook(one.webhook, one.lane, error=error)])
+            return await self._store([SplitWebhook(result.webhook, result.lane, error=error)])
 
     async def _split_stored(self, leases: Sequence[Lease]) -> list[Nudge]:
         attempts = {lease.id: lease.attempts for lease in leases}
@@ -176,9 +185,9 @@ class WebhookGroups:
             loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
             await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
-            kept = await self._insert_changes(conn, splits)
+            stored = await self._insert_changes(conn, splits)
             crash_point("group.splitting")
-        return self._count(splits, kept)
+        return self._report(splits, stored)
 
     async def _split_alone(self, lease: Lease) -> list[Nudge]:
         try:
@@ -191,7 +200,8 @@ class WebhookGroups:
             return self._recorder.report(failures)
 
     async def _insert_changes(self, conn: Conn, splits: Sequence[SplitWebhook]) -> StoredChanges:
-        """The changes of what was split, their effects and events; a failure of what was not."""
+        """Insert the changes of split webhooks, apply their effects and add their events. Record a
+        failure of each webhook that could not be split."""
         failures = [
             failure
             for s in splits
@@ -203,19 +213,19 @@ class WebhookGroups:
             return StoredChanges(failures)
         new = await changes.insert(conn, self._ring, rows)
         failures += (failed := await apply_new_changes(conn, new, self._recorder))
-        failed_ids = {one.id for one in failed}
-        owned = [n.id for n in new if n.organization_id and n.id not in failed_ids]
+        failed_ids = {failure.id for failure in failed}
+        owned = [row.id for row in new if row.organization_id and row.id not in failed_ids]
         if owned:
             await events.add_for_changes(conn, owned)
-        return StoredChanges(failures, new=len(new), known=len(rows) - len(new))
+        return StoredChanges(failures, new=len(new), already_stored=len(rows) - len(new))
 
-    def _count(self, splits: Sequence[SplitWebhook], kept: StoredChanges) -> list[Nudge]:
-        """After the commit."""
+    def _report(self, splits: Sequence[SplitWebhook], stored: StoredChanges) -> list[Nudge]:
+        """Count and log what is stored. Call it after the commit. Return the nudges to send."""
         now = datetime.now(UTC)
-        self._metrics.changes.labels("new").inc(kept.new)
-        self._metrics.changes.labels("known").inc(kept.known)
+        self._metrics.changes.labels("new").inc(stored.new)
+        self._metrics.changes.labels("known").inc(stored.already_stored)
         self._metrics.group_webhooks.observe(len(splits))
-        self._metrics.webhooks.inc(sum(1 for one in splits if not one.error))
-        for one in splits:
-            self._metrics.stored_seconds.observe((now - one.webhook.received_at).total_seconds())
-        return self._recorder.report(kept.failures)
+        self._metrics.webhooks.inc(sum(1 for s in splits if not s.error))
+        for s in splits:
+            self._metrics.stored_seconds.observe((now - s.webhook.received_at).total_seconds())
+        return self._recorder.report(stored.failures)

@@ -1,4 +1,4 @@
-"""A connection to RabbitMQ that is opened again whenever it is lost."""
+"""Connect to RabbitMQ, and connect again whenever the connection is lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,17 +15,20 @@ from shared.process.health import Dependency
 
 CONNECT_SECONDS = 5
 RECONNECT_SECONDS = 1
-#: A silent link is given up after about three of these.
+#: The client gives up a silent RabbitMQ connection after about three of these.
 HEARTBEAT_SECONDS = 5
 
 
 class BrokerLost(Exception):
-    """The broker is away, or the link to it died; what was under way has an unknown outcome."""
+    """RabbitMQ is unreachable or its connection was lost. What the operation did is unknown."""
 
 
 @contextmanager
 def cancellation_as_broker_lost() -> Iterator[None]:
-    """aiormq cancels whoever waits on a link it gives up; nobody asked *this task* to stop."""
+    """Raise BrokerLost when aiormq cancels a wait on a lost connection.
+
+    A cancellation of the current task itself is raised unchanged.
+    """
     try:
         yield
     except asyncio.CancelledError:
@@ -37,13 +40,16 @@ def cancellation_as_broker_lost() -> Iterator[None]:
 
 @contextmanager
 def ignoring_broker_loss() -> Iterator[None]:
-    """Settle a delivery here: if its channel is gone it comes again, and changes nothing."""
+    """Ack or reject a delivery in this block, and ignore a lost channel.
+
+    The broker then delivers the message again, and handling it again changes nothing.
+    """
     with suppress(AMQPError, BrokerLost, OSError, RuntimeError), cancellation_as_broker_lost():
         yield
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
-    """One plain connection; whoever opens it closes it."""
+    """Open one plain RabbitMQ connection. The caller must close it."""
     address = URL(url).update_query(heartbeat=HEARTBEAT_SECONDS)
     with cancellation_as_broker_lost():
         return await aio_pika.connect(
@@ -59,10 +65,10 @@ async def keep_connected(
     needs: Sequence[str],
     dependency: Dependency,
 ) -> None:
-    """For ever: connect, check the queues in `needs`, `serve` until the link is lost, begin again.
+    """Repeat for ever: connect, check the queues in `needs`, `serve` until the connection is lost.
 
-    `serve` opens what it needs, marks `dependency` up, and returns or raises when that is gone.
-    Raises Refusal when the broker answers but its topology is wrong.
+    `serve` opens its channels, marks `dependency` up, and returns or raises when they are lost.
+    Raise StartupRefused if the broker answers but its topology is wrong.
     """
     while True:
         try:
@@ -77,6 +83,6 @@ async def keep_connected(
             dependency.mark(up=False)
         except StartupRefused:
             raise
-        except Exception as error:  # refused, reset, unresolvable, late: the broker is not usable
+        except Exception as error:  # refused, reset, unresolvable, too late: the broker is down
             dependency.mark(up=False, error=error)
         await asyncio.sleep(RECONNECT_SECONDS)

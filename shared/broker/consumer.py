@@ -1,4 +1,4 @@
-"""Consuming a queue one message at a time: handled, then acknowledged."""
+"""Consume queues: handle each message, then ack it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,10 +13,10 @@ from shared.process.health import Dependency
 log = structlog.get_logger()
 
 PREFETCH = 16
-#: Between two tries of one message.
+#: Seconds between two calls of the handler for one message.
 PAUSE_SECONDS = 2.0
-#: How long a message is held while it cannot be handled; then all of them go back to the broker,
-#: whose own limit is 30 minutes (rabbitmq.com/docs/consumers#acknowledgement-timeout).
+#: How long a message stays unacked while its handler fails; then all unacked messages return to the
+#: broker. RabbitMQ's own limit is 30 minutes (rabbitmq.com/docs/consumers#acknowledgement-timeout).
 MAX_UNACKED_SECONDS = 20 * 60
 
 
@@ -24,47 +24,49 @@ MessageHandler = Callable[[AbstractIncomingMessage], Awaitable[None]]
 
 
 class Consumer:
-    """What handles each queue must be idempotent: it is tried until it succeeds, and a message may
-    come again."""
+    """Call a handler for each message of its queue until the handler succeeds.
 
-    def __init__(self, handles: Mapping[str, MessageHandler], dependency: Dependency) -> None:
-        self._handles = handles
+    Handlers must be idempotent: the broker may deliver a message again.
+    """
+
+    def __init__(self, handlers: Mapping[str, MessageHandler], dependency: Dependency) -> None:
+        self._handlers = handlers
         self._dependency = dependency
-        self._lost = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def serve(self, amqp: AbstractConnection) -> None:
-        """Consume until a channel is lost; made for `keep_connected`."""
-        self._lost.clear()
+        """Consume until a channel is lost. Pass this to `keep_connected`."""
+        self._ended.clear()
         async with asyncio.TaskGroup() as group:
-            watching = [
+            watchers = [
                 group.create_task(self._watch(await self._consume(amqp, queue)))
-                for queue in self._handles
+                for queue in self._handlers
             ]
             self._dependency.mark(up=True)
-            await self._lost.wait()
-            for one in watching:
-                one.cancel()
+            await self._ended.wait()
+            for watcher in watchers:
+                watcher.cancel()
 
     async def _consume(self, amqp: AbstractConnection, name: str) -> AbstractChannel:
         channel = await amqp.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await channel.get_queue(name, ensure=False)
-        # A broker that cancels the consumer (its queue was deleted) says so once, and never again.
+        # If the queue is deleted, the broker cancels the consumer and reports that only once.
         underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lost.set())
+        underlay.on_consumer_cancel_callbacks.add(lambda *_: self._ended.set())
         await queue.consume(partial(self._deliver, name))
         return channel
 
     async def _watch(self, channel: AbstractChannel) -> None:
         await channel.closed()
-        self._lost.set()
+        self._ended.set()
 
     async def _deliver(self, queue: str, message: AbstractIncomingMessage) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + MAX_UNACKED_SECONDS
-        while loop.time() < until:
+        deadline = loop.time() + MAX_UNACKED_SECONDS
+        while loop.time() < deadline:
             try:
-                await self._handles[queue](message)
+                await self._handlers[queue](message)
             except Exception as error:
                 log.warning("message.not_handled", queue=queue, exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -72,4 +74,4 @@ class Consumer:
                 with ignoring_broker_loss():
                     await message.ack()
                 return
-        self._lost.set()
+        self._ended.set()

@@ -1,4 +1,4 @@
-"""Publishing that is only done when the broker says it is kept."""
+"""Publish messages and wait until RabbitMQ confirms them."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,18 @@ from shared.process.health import Dependency
 
 
 class NotPublished(Exception):
-    """The broker refused, returned or did not confirm in time; the message may still arrive."""
+    """The broker refused the message, returned it or did not confirm it in time.
+
+    The message may still arrive.
+    """
 
 
 class Unrouted(NotPublished):
-    """No queue is bound for it."""
+    """No queue is bound for the message."""
 
 
 class Publisher:
-    """Publishes over one channel with confirms, at most once a call."""
+    """Publish over one channel with confirms. Each call publishes at most once."""
 
     def __init__(self, dependency: Dependency) -> None:
         self._dependency = dependency
@@ -31,7 +34,7 @@ class Publisher:
         return self._channel is not None
 
     async def serve(self, amqp: AbstractConnection) -> None:
-        """Hold the channel open until it is lost; made for `keep_connected`."""
+        """Keep a channel open until it is lost. Pass this to `keep_connected`."""
         async with amqp.channel(on_return_raises=True) as channel:
             self._channel = channel
             self._dependency.mark(up=True)
@@ -50,10 +53,11 @@ class Publisher:
         message_id: str | None = None,
         headers: Mapping[str, int] | None = None,
     ) -> None:
-        """Return once the broker has confirmed it keeps `body`.
+        """Return once the broker has confirmed `body`.
 
-        Raises Unrouted if no queue is bound for it, NotPublished for every other end. Headers are
-        always built anew: a copied x-death would make the broker drop what goes in circles.
+        Raise Unrouted if no queue is bound for it, NotPublished for every other failure. Never pass
+        the headers of a received message: with a copied x-death header the broker would drop a
+        message that goes round in a cycle.
         """
         if self._channel is None:
             raise NotPublished
@@ -66,8 +70,8 @@ class Publisher:
         )
         try:
             with cancellation_as_broker_lost():
-                to = await self._channel.get_exchange(exchange, ensure=False)
-                await to.publish(message, key, mandatory=True, timeout=timeout)
+                target = await self._channel.get_exchange(exchange, ensure=False)
+                await target.publish(message, key, mandatory=True, timeout=timeout)
         except PublishError as error:
             raise Unrouted from error
         except (AMQPError, BrokerLost, OSError, TimeoutError, RuntimeError) as error:

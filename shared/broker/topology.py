@@ -1,4 +1,4 @@
-"""Every exchange and queue, declared in one place: durable quorum queues that never drop."""
+"""Declare and check every exchange and queue: durable quorum queues that never drop messages."""
 
 import re
 from collections.abc import Iterable
@@ -23,27 +23,28 @@ WORK_QUEUES = (RAW, RAW_SLOW, CHANGES, PROVISION, TOKEN_CHECKS, V1_RELAY)
 
 Arguments = dict[str, Any]
 
-#: Bounds, alarmed at 80 %: past them the broker refuses the publish, and the door takes the other
-#: road.
+#: Limits of a queue, with alarms at 80 %. Above them the broker refuses to publish, and the ingress
+#: uses its other sink.
 MAX_MESSAGES = 1_000_000
 MAX_BYTES = 8 * 1024**3
 
-#: A quorum queue refuses what it cannot hold (`drop-head` would lose it silently, and would turn
-#: at-least-once dead-lettering off too: rabbitmq.com/docs/quorum-queues#dead-lettering).
+#: A full queue refuses new messages. `drop-head` would lose messages silently, and would also turn
+#: off at-least-once dead-lettering (rabbitmq.com/docs/quorum-queues#dead-lettering).
 _SAFE: Arguments = {
     "x-queue-type": "quorum",
     "x-overflow": "reject-publish",
     "x-max-length": MAX_MESSAGES,
     "x-max-length-bytes": MAX_BYTES,
 }
-#: Crash-loop fuses, never a retry policy. `dead` has nowhere to forward to, so its own fuse is out
-#: of reach; left out, 4.x would default to 20 and drop, and -1 loses messages on some version.
+#: These limits stop crash loops; they are not a retry policy. `dead` has no dead-letter exchange,
+#: so its limit is too high to reach. Without a limit RabbitMQ 4.x would use 20 and then drop the
+#: message, and with -1 some versions lose messages.
 _WORK_DELIVERY_LIMIT = 100
 _DEAD_DELIVERY_LIMIT = 1_000_000
 
 
 def retry_name(seconds: int) -> str:
-    """The exchange and the queue in which a message rests for `seconds`."""
+    """Return the name of the exchange and of the queue that delay a message by `seconds`."""
     return f"retry.{seconds}"
 
 
@@ -61,15 +62,15 @@ def queue_arguments(name: str) -> Arguments:
 
 
 async def declare(amqp: AbstractConnection, retry_seconds: Iterable[int]) -> list[str]:
-    """Declare everything and return the queues' names; safe to repeat.
+    """Declare all exchanges, queues and bindings. Return the names of the queues. Idempotent.
 
-    Raises Refusal if something of that name exists with other arguments.
+    Raise StartupRefused if an exchange or queue exists with other arguments.
     """
-    waits = [retry_name(seconds) for seconds in retry_seconds]
-    exchanges = {WORK: "direct", DEAD: "fanout", EVENTS: "topic"} | dict.fromkeys(waits, "fanout")
+    delays = [retry_name(seconds) for seconds in retry_seconds]
+    exchanges = {WORK: "direct", DEAD: "fanout", EVENTS: "topic"} | dict.fromkeys(delays, "fanout")
     for name, kind in exchanges.items():
         await _declare_exchange(amqp, name, kind)
-    bindings = [(name, WORK) for name in WORK_QUEUES] + [(name, name) for name in (DEAD, *waits)]
+    bindings = [(name, WORK) for name in WORK_QUEUES] + [(name, name) for name in (DEAD, *delays)]
     for name, exchange in bindings:
         await _declare_queue(amqp, name)
         async with amqp.channel() as channel:
@@ -79,24 +80,26 @@ async def declare(amqp: AbstractConnection, retry_seconds: Iterable[int]) -> lis
 
 
 async def check(amqp: AbstractConnection, names: Iterable[str]) -> None:
-    """Raise Refusal with a fault for every queue (and EVENTS, an exchange) that is missing or was
-    declared otherwise."""
+    """Raise StartupRefused with a fault for every name that is missing or has other arguments.
+
+    Each name is a queue, except EVENTS, which is an exchange.
+    """
     faults = []
     for name in names:
-        what = "exchange" if name == EVENTS else "queue"
+        kind = "exchange" if name == EVENTS else "queue"
         try:
             async with amqp.channel() as channel:
                 if name == EVENTS:
                     await channel.get_exchange(name)
                 else:
                     await channel.declare_queue(name, passive=True)
-            # Found, so declaring it creates nothing: the broker compares the arguments.
+            # It exists, so this declaration creates nothing: the broker compares the arguments.
             if name == EVENTS:
                 await _declare_exchange(amqp, name, "topic")
             else:
                 await _declare_queue(amqp, name)
         except ChannelNotFoundEntity:
-            faults.append(f"{what} {name} is missing: run `porteiro topology`")
+            faults.append(f"{kind} {name} is missing: run `porteiro topology`")
         except StartupRefused as refusal:
             faults += refusal.faults
     if faults:
@@ -119,9 +122,9 @@ async def _declare_exchange(amqp: AbstractConnection, name: str, kind: str) -> N
         raise StartupRefused([_difference(f"exchange {name}", error)]) from None
 
 
-def _difference(what: str, error: ChannelPreconditionFailed) -> str:
-    found = re.search(r"inequivalent arg '([^']+)'.*received (.*) but current is (.*)", str(error))
-    if found is None:
-        return f"{what} exists with other arguments"
-    argument, wanted, current = found.groups()
-    return f"{what} exists with other arguments: {argument} should be {wanted} but is {current}"
+def _difference(subject: str, error: ChannelPreconditionFailed) -> str:
+    match = re.search(r"inequivalent arg '([^']+)'.*received (.*) but current is (.*)", str(error))
+    if match is None:
+        return f"{subject} exists with other arguments"
+    argument, wanted, current = match.groups()
+    return f"{subject} exists with other arguments: {argument} should be {wanted} but is {current}"

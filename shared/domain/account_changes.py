@@ -1,6 +1,7 @@
-"""What an account webhook tells of a WABA and its numbers, read tolerantly.
+"""Read the effects of account changes on a WABA and its numbers. Unknown shapes are tolerated.
 
-The events are those of Meta's account_update reference (April 2026), the fields its neighbours.
+The events are those of Meta's account_update reference (April 2026). The other fields are those
+that Meta documents beside it.
 """
 
 import re
@@ -13,7 +14,7 @@ from shared.domain.facts import Fact, FactName, live_facts
 from shared.domain.json_object import Json
 from shared.domain.splitting import ID, NAME, as_id
 
-#: Fields whose changes have effects; every other is kept without.
+#: Fields whose changes have effects. All other changes are only stored.
 FIELDS = frozenset(
     "account_update account_review_update account_alerts business_capability_update"
     " phone_number_name_update phone_number_quality_update security"
@@ -26,7 +27,8 @@ _DIGITS = re.compile(r"[0-9]{5,20}", re.ASCII)
 
 
 class UnreadableChange(Exception):
-    """A change that must have an effect and cannot: the text says what is missing, never a value.
+    """The change must have an effect, but a required value is missing. The text names what is
+    missing; it never quotes a value.
 
     Permanent: the same change will never be readable.
     """
@@ -42,10 +44,10 @@ class NumberRef:
 
 @dataclass(frozen=True, slots=True)
 class ChangeEffects:
-    """What one change tells.
+    """The effects of one change.
 
-    `is_waba` is False where the id may be something else's: its facts wait until another change
-    makes a connection of it.
+    `is_waba` is False if `waba_id` may be the id of something else. The facts are then only
+    recorded; they apply once another change makes a connection for that id.
     """
 
     waba_id: str
@@ -56,9 +58,9 @@ class ChangeEffects:
 
 
 def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
-    """What a change (its content, see splitting) tells; None where it has no effect.
+    """Return the effects of a change's content (see splitting); None if it has none.
 
-    Raises Untellable.
+    Raise UnreadableChange.
     """
     field, entry, value = change.get("field"), change.get("entry"), change.get("value")
     if field not in FIELDS or not isinstance(value, dict) or not isinstance(entry, dict):
@@ -67,10 +69,10 @@ def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
     if field == "account_update":
         return _account_update(entry, value, at)
     waba_id = as_id(entry.get("id"))
-    if waba_id is None:  # Meta's page prints a declined history without its envelope
+    if waba_id is None:  # Meta's page shows a declined history without the entry's id
         return None
-    number, facts = _number(field, value, at)
-    facts += [Fact(name, told, at) for name, told in _plain_facts(field, value)]
+    number, facts = _number_and_facts(field, value, at)
+    facts += [Fact(name, text, at) for name, text in _waba_facts(field, value)]
     return ChangeEffects(waba_id, tuple(facts), number, is_waba=False)
 
 
@@ -92,91 +94,97 @@ def _account_update(entry: Json, value: Json, at: datetime) -> ChangeEffects | N
         waba_id,
         tuple(facts),
         tracking_code=code if isinstance(code, str) else None,
-        is_waba=bool(info) or event not in _BY_PARTNER,
+        is_waba=bool(info) or event not in _PARTNER_EVENTS,
     )
 
 
 def _sent_at(time: object, received_at: datetime) -> datetime:
-    """Meta's `time` in seconds, sometimes quoted; capped at receipt, which also stands for none."""
+    """Return Meta's `time` (seconds, sometimes as text), but never later than the receipt.
+
+    Return the time of receipt if there is no valid `time`.
+    """
     text = str(time) if isinstance(time, int | str) and not isinstance(time, bool) else ""
     if not re.fullmatch(r"[0-9]{1,11}", text):
         return received_at
     return min(datetime.fromtimestamp(int(text), UTC), received_at)
 
 
-_Read = Callable[[Json, datetime], list[Fact]]
+_FactReader = Callable[[Json, datetime], list[Fact]]
 
 
-def _always(name: FactName, told: str) -> _Read:
-    return lambda _, at: [Fact(name, told, at)]
+def _fixed_fact(name: FactName, value: str) -> _FactReader:
+    return lambda _, at: [Fact(name, value, at)]
 
 
-def _named(name: FactName, *path: str) -> _Read:
-    """The value at `path`; of a list its first. Nothing is told where it is no plain name."""
+def _fact_at_path(name: FactName, *path: str) -> _FactReader:
+    """Return a reader of the value at `path`; of a list on the way it takes the first item.
+
+    The reader returns no fact if the value is not a safe name or number.
+    """
 
     def read(value: Json, at: datetime) -> list[Fact]:
-        found: Any = value
+        node: Any = value
         for key in path:
-            found = found[0] if isinstance(found, list) and found else found
-            found = found.get(key) if isinstance(found, dict) else None
-        told = _plain(found)
-        return [Fact(name, told, at)] if told else []
+            node = node[0] if isinstance(node, list) and node else node
+            node = node.get(key) if isinstance(node, dict) else None
+        text = _safe_text(node)
+        return [Fact(name, text, at)] if text else []
 
     return read
 
 
-def _removed(value: Json, at: datetime) -> list[Fact]:
-    """A WABA unshared or, in coexistence, one number's link to the app cut."""
+def _removal_facts(value: Json, at: datetime) -> list[Fact]:
+    """The WABA was unshared or, in coexistence, the link of one number to the app was cut."""
     info = value.get("disconnection_info")
     if not isinstance(info, dict) and "phone_number" not in value:
         return [Fact("shared", "unshared", at)]
-    reason = _plain(info.get("reason")) if isinstance(info, dict) else None
+    reason = _safe_text(info.get("reason")) if isinstance(info, dict) else None
     return [Fact("phone_link", reason or "account_disconnected", at)]
 
 
-def _ban(value: Json, at: datetime) -> list[Fact]:
+def _ban_facts(value: Json, at: datetime) -> list[Fact]:
     info = value.get("ban_info")
-    found = info.get("waba_ban_state") if isinstance(info, dict) else None
-    # Older webhooks hold it in a list.
-    found = found[0] if isinstance(found, list) and found else found
-    told = _BANS.get(found) if isinstance(found, str) else None
-    return [Fact("ban", told, at)] if told else []
+    state = info.get("waba_ban_state") if isinstance(info, dict) else None
+    # Older webhooks have it in a list.
+    state = state[0] if isinstance(state, list) and state else state
+    ban = _BAN_VALUES.get(state) if isinstance(state, str) else None
+    return [Fact("ban", ban, at)] if ban else []
 
 
-_BANS = {"SCHEDULE_FOR_DISABLE": "scheduled", "DISABLE": "disabled", "REINSTATE": "none"}
+_BAN_VALUES = {"SCHEDULE_FOR_DISABLE": "scheduled", "DISABLE": "disabled", "REINSTATE": "none"}
 
-_EVENTS: dict[str, _Read] = {
+_EVENTS: dict[str, _FactReader] = {
     "PARTNER_ADDED": lambda _, at: live_facts(at),
     "PARTNER_APP_INSTALLED": lambda _, at: live_facts(at),
-    "PARTNER_REMOVED": _removed,
-    "PARTNER_APP_UNINSTALLED": _always("app", "uninstalled"),
-    "ACCOUNT_OFFBOARDED": _always("phone_link", "offboarded"),
-    "ACCOUNT_RECONNECTED": _always("phone_link", "linked"),
-    "ACCOUNT_DELETED": _always("deleted", "deleted"),
-    "DISABLED_UPDATE": _ban,
-    "ACCOUNT_RESTRICTION": _named("restriction", "restriction_info", "restriction_type"),
-    "ACCOUNT_VIOLATION": _named("violation", "violation_info", "violation_type"),
-    "PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE": _named(
+    "PARTNER_REMOVED": _removal_facts,
+    "PARTNER_APP_UNINSTALLED": _fixed_fact("app", "uninstalled"),
+    "ACCOUNT_OFFBOARDED": _fixed_fact("phone_link", "offboarded"),
+    "ACCOUNT_RECONNECTED": _fixed_fact("phone_link", "linked"),
+    "ACCOUNT_DELETED": _fixed_fact("deleted", "deleted"),
+    "DISABLED_UPDATE": _ban_facts,
+    "ACCOUNT_RESTRICTION": _fact_at_path("restriction", "restriction_info", "restriction_type"),
+    "ACCOUNT_VIOLATION": _fact_at_path("violation", "violation_info", "violation_type"),
+    "PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE": _fact_at_path(
         "certification", "partner_client_certification_info", "status"
     ),
-    "PARTNER_CLIENT_CERTIFICATION_NEEDED": _always("certification", "needed"),
-    "BUSINESS_PRIMARY_LOCATION_COUNTRY_UPDATE": _named("country", "country"),
-    "VOLUME_BASED_PRICING_TIER_UPDATE": _named("pricing_tier", "volume_tier_info", "tier"),
-    "AUTH_INTL_PRICE_ELIGIBILITY_UPDATE": _always("international_pricing", "updated"),
-    "AD_ACCOUNT_LINKED": _always("ad_account", "linked"),
-    "MM_LITE_TERMS_SIGNED": _always("marketing_terms", "signed"),
+    "PARTNER_CLIENT_CERTIFICATION_NEEDED": _fixed_fact("certification", "needed"),
+    "BUSINESS_PRIMARY_LOCATION_COUNTRY_UPDATE": _fact_at_path("country", "country"),
+    "VOLUME_BASED_PRICING_TIER_UPDATE": _fact_at_path("pricing_tier", "volume_tier_info", "tier"),
+    "AUTH_INTL_PRICE_ELIGIBILITY_UPDATE": _fixed_fact("international_pricing", "updated"),
+    "AD_ACCOUNT_LINKED": _fixed_fact("ad_account", "linked"),
+    "MM_LITE_TERMS_SIGNED": _fixed_fact("marketing_terms", "signed"),
 }
-#: Without `waba_info` the entry's id of these may be a partner's business: facts wait under it,
-#: no connection is made of it.
-_BY_PARTNER = frozenset(
+#: If one of these has no `waba_info`, the entry's id may be a partner's business. Its facts are
+#: recorded under that id, but no connection is made for it.
+_PARTNER_EVENTS = frozenset(
     "PARTNER_APP_UNINSTALLED PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE"
     " PARTNER_CLIENT_CERTIFICATION_NEEDED AD_ACCOUNT_LINKED MM_LITE_TERMS_SIGNED".split()
 )
 
 
-def _plain_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
+def _waba_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
     info = value.get("alert_info")
-    told: list[tuple[FactName, object]] = {
+    candidates: list[tuple[FactName, object]] = {
         "account_review_update": [("review", value.get("decision"))],
         "account_alerts": [
             ("alert", (info if isinstance(info, dict) else value).get("alert_type"))
@@ -185,29 +193,32 @@ def _plain_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
             ("capability", value.get("max_daily_conversations_per_business"))
         ],
     }.get(field, [])  # type: ignore[assignment]
-    return [(name, plain) for name, found in told if (plain := _plain(found))]
+    return [(name, text) for name, raw in candidates if (text := _safe_text(raw))]
 
 
-def _number(field: str, value: Json, at: datetime) -> tuple[NumberRef | None, list[Fact]]:
-    """Account fields name a number by its digits alone, coexistence fields by its id too."""
+def _number_and_facts(field: str, value: Json, at: datetime) -> tuple[NumberRef | None, list[Fact]]:
+    """Return the number the change is about, and its facts.
+
+    Account fields name a number by its digits only, coexistence fields also by its id.
+    """
     metadata = value.get("metadata")
-    of = metadata if isinstance(metadata, dict) else value
-    digits = "".join(filter(str.isdigit, str(of.get("display_phone_number", ""))))
+    source = metadata if isinstance(metadata, dict) else value
+    digits = "".join(filter(str.isdigit, str(source.get("display_phone_number", ""))))
     if not _DIGITS.fullmatch(digits):
         return None, []
-    told: dict[str, tuple[FactName, object]] = {
+    facts_by_field: dict[str, tuple[FactName, object]] = {
         "phone_number_name_update": ("name", value.get("decision")),
         "phone_number_quality_update": ("quality", value.get("event")),
         "security": ("pin", value.get("event")),
-        "history": ("history", _history(value.get("history"))),
+        "history": ("history", _history_outcome(value.get("history"))),
     }
-    name, found = told.get(field, ("history", None))
-    plain = _plain(found)
-    number = NumberRef(digits, as_id(of.get("phone_number_id")))
-    return number, [Fact(name, plain, at, digits)] if plain else []
+    name, raw = facts_by_field.get(field, ("history", None))
+    text = _safe_text(raw)
+    number = NumberRef(digits, as_id(source.get("phone_number_id")))
+    return number, [Fact(name, text, at, digits)] if text else []
 
 
-def _history(chunks: object) -> str | None:
+def _history_outcome(chunks: object) -> str | None:
     chunk = chunks[0] if isinstance(chunks, list) and chunks else None
     if not isinstance(chunk, dict):
         return None
@@ -217,7 +228,8 @@ def _history(chunks: object) -> str | None:
     return "declined" if _HISTORY_DECLINED in codes else "received"
 
 
-def _plain(found: object) -> str | None:
-    """A plain name in lower case, or a number: bytes from outside are never text to us."""
-    text = str(found).replace(" ", "_") if isinstance(found, int | str) else ""
+def _safe_text(raw: object) -> str | None:
+    """Return a name in lower case or a number; None for anything else. We trust no other text from
+    outside."""
+    text = str(raw).replace(" ", "_") if isinstance(raw, int | str) else ""
     return text.lower() if NAME.fullmatch(text) or ID.fullmatch(text) else None

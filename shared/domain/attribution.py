@@ -1,4 +1,4 @@
-"""Whose a WABA is: proof beats business beats nothing, and why."""
+"""Decide who owns a WABA and why. A proof is stronger than a business that owns the WABA."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Why = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """`basis` says how it is known; only a tracking code, joined by a proof, is final."""
+    """`basis` says how we know the owner. Only `tracking_code`, confirmed by a proof, is final."""
 
     organization_id: str
     basis: Basis
@@ -36,19 +36,20 @@ def attribute(
     business_owners: Collection[str],
     onboarding: Collection[str],
 ) -> Attribution:
-    """Decide the owner of a WABA; of two proofs the one that was here first holds.
+    """Decide the owner of a WABA. A proven owner keeps it while its proof is valid.
 
-    `proofs` are the organizations whose onboardings proved this WABA, the first first; one that was
-    withdrawn (its organization disconnected) is not among them, and leaves the WABA to the next.
-    Until there is one, its organization is a provisional owner: what still comes is not its own.
-    `business_owners` are those that own its owner business, `onboarding` those with an open
-    onboarding that may yet name it.
+    `proofs` are the organizations whose onboardings proved this WABA, the earliest proof first.
+    They exclude withdrawn proofs: when an organization disconnects, the WABA passes to the next
+    one. Until there is a next one, the organization that disconnected is its provisional owner:
+    changes received from then on do not belong to it.
+    `business_owners` are the organizations that own the WABA's owner business. `onboarding` are
+    the organizations with an open onboarding that may still name this WABA.
     """
     if proofs and not (current and current.is_proven and current.organization_id in proofs):
         current = Owner(proofs[0], "tracking_code")
     elif current and current.is_proven and not proofs:
         current = Owner(current.organization_id, "withdrawn")
-    if current:  # changes by nothing but a proof
+    if current:  # only a proof can change an owner
         return Attribution(current, current.basis)
     owners = set(business_owners)
     if len(owners) != 1:

@@ -1,4 +1,4 @@
-"""What is known of a connection, and the state that follows, in whatever order it was told."""
+"""The facts of a connection and the state that follows from them, whatever order they came in."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,22 +34,27 @@ FactName = Literal[
 ]
 State = Literal["orphan", "provisioning", "active", "offboarded", "disconnected", "disabled"]
 
-#: States in which a connection may come to work, or works.
+#: States in which a connection works or is being set up.
 LIVE: tuple[State, ...] = ("provisioning", "active")
-#: The values of a connection that lives; of two told for the same second, the other one holds: a
-#: takedown that was missed costs more than one too many, which Meta can be asked about.
-_LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none"}
-#: Facts whose takedown ends a connection's setup: what was set up before must be set up again.
-_ENDING = frozenset((*_LIVE, "deleted"))
-#: A ban that is announced has ended nothing yet.
-_HARMLESS = frozenset({"scheduled"})
-#: The value of `setup` when every step of provisioning is done; else the reason why it is stuck.
+#: The values these facts have while a connection is live. If a live value and a takedown have the
+#: same second, the takedown holds: to miss one costs more than a false one, which a read at Meta
+#: corrects.
+_LIVE_VALUES = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none"}
+#: Facts whose takedown ends a connection's setup: it must be set up again afterwards.
+_SETUP_ENDING = frozenset((*_LIVE_VALUES, "deleted"))
+#: A ban that is only announced has ended nothing yet.
+_ANNOUNCED = frozenset({"scheduled"})
+#: The value of `setup` when every provisioning step is done; otherwise it is the reason why the
+#: setup is stuck.
 COMPLETE = "complete"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`at` is when Meta sent it, never later than we received it. `digits`: of which number."""
+    """One named value of a connection, or of its number `digits` if that is not empty.
+
+    `at` is when Meta sent it, never later than we received it.
+    """
 
     name: FactName
     value: str
@@ -58,56 +63,66 @@ class Fact:
 
     @property
     def is_takedown(self) -> bool:
-        return self.value != _LIVE.get(self.name)
+        return self.value != _LIVE_VALUES.get(self.name)
 
     @property
     def rank(self) -> tuple[datetime, bool, str]:
-        """Of two facts of one name the one with the higher rank holds."""
+        """Of two facts with the same name and digits, the one with the higher rank holds."""
         return self.at, self.is_takedown, self.value
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """A state, and the fact that decided it (None: nothing is amiss)."""
+    """A state, and the reason for it (None: nothing is wrong)."""
 
     state: State
     reason: str | None = None
 
 
 def live_facts(at: datetime) -> list[Fact]:
-    """A share, an installation or a proof: whichever of them Meta sends, all of it holds."""
+    """Return the facts of a live connection.
+
+    A share, an app installation or a proof each implies all of them.
+    """
     return [Fact("shared", "shared", at), Fact("app", "installed", at),
             Fact("phone_link", "linked", at)]  # fmt: skip
 
 
 def with_takedown(facts: Iterable[Fact]) -> list[Fact]:
-    """The facts, and of each that ends something a `takedown`, which a later share leaves standing:
-    so it is known whether the setup is older, in whatever order they came."""
-    told = list(facts)
-    ends = (f for f in told if f.name in _ENDING and f.is_takedown and f.value not in _HARMLESS)
-    return told + [Fact("takedown", fact.value, fact.at) for fact in ends]
+    """Return the facts, with an added `takedown` fact for each one that ends the setup.
+
+    A later share does not overwrite `takedown`. So we can tell whether the setup is older than the
+    last takedown, whatever order the facts came in.
+    """
+    listed = list(facts)
+    ending = (
+        fact
+        for fact in listed
+        if fact.name in _SETUP_ENDING and fact.is_takedown and fact.value not in _ANNOUNCED
+    )
+    return listed + [Fact("takedown", fact.value, fact.at) for fact in ending]
 
 
-def merge(*told: Iterable[Fact]) -> dict[tuple[FactName, str], Fact]:
-    """By name and digits the fact that holds: commutative, associative and idempotent."""
-    holding: dict[tuple[FactName, str], Fact] = {}
-    for fact in chain(*told):
-        known = holding.setdefault((fact.name, fact.digits), fact)
-        if fact.rank > known.rank:
-            holding[fact.name, fact.digits] = fact
-    return holding
+def merge(*groups: Iterable[Fact]) -> dict[tuple[FactName, str], Fact]:
+    """Return the fact that holds, by name and digits. Commutative, associative and idempotent."""
+    current: dict[tuple[FactName, str], Fact] = {}
+    for fact in chain(*groups):
+        other = current.setdefault((fact.name, fact.digits), fact)
+        if fact.rank > other.rank:
+            current[fact.name, fact.digits] = fact
+    return current
 
 
 def status_of(facts: Mapping[FactName, Fact], *, is_owned: bool) -> ConnectionStatus:
-    """The state that follows from the facts that hold of the connection itself.
+    """Return the status that follows from the connection's current facts (not its numbers').
 
-    A takedown comes before the question whose it is: what is gone cannot be claimed. Active is what
-    was set up after the last takedown.
+    A takedown is checked before ownership: a WABA that is gone cannot be claimed, so it is no
+    orphan. A connection is active if its setup was completed after its last takedown.
     """
-    told = {name: fact.value for name, fact in facts.items()}
-    if (down := _down(told)) is not None:
-        return down
-    reason = "ban_scheduled" if told.get("ban") == "scheduled" else None
+    values = {name: fact.value for name, fact in facts.items()}
+    if (ended := _ended_status(values)) is not None:
+        return ended
+    reason = "ban_scheduled" if values.get("ban") == "scheduled" else None
     if not is_owned:
         return ConnectionStatus("orphan", reason)
     setup, takedown = facts.get("setup"), facts.get("takedown")
@@ -118,15 +133,15 @@ def status_of(facts: Mapping[FactName, Fact], *, is_owned: bool) -> ConnectionSt
     return ConnectionStatus("provisioning", setup.value)
 
 
-def _down(told: Mapping[FactName, str]) -> ConnectionStatus | None:
-    if "deleted" in told:
+def _ended_status(values: Mapping[FactName, str]) -> ConnectionStatus | None:
+    if "deleted" in values:
         return ConnectionStatus("disconnected", "deleted")
-    if told.get("ban") == "disabled":
+    if values.get("ban") == "disabled":
         return ConnectionStatus("disabled", "banned")
     for name in _LINKS:
-        if (found := told.get(name, _LIVE[name])) != _LIVE[name]:
-            is_offboarded = found == "offboarded"
-            return ConnectionStatus("offboarded" if is_offboarded else "disconnected", found)
+        if (value := values.get(name, _LIVE_VALUES[name])) != _LIVE_VALUES[name]:
+            is_offboarded = value == "offboarded"
+            return ConnectionStatus("offboarded" if is_offboarded else "disconnected", value)
     return None
 
 

@@ -1,22 +1,22 @@
-"""Meta's errors, each with its policy: try again, wait, ask the customer, or never again.
+"""Meta's errors. Each has a policy: retry, wait, ask the customer, or never call again.
 
-The codes are those of Meta's error pages (Cloud API error codes; Graph API error handling, 2026).
+The codes come from Meta's error pages (Cloud API error codes; Graph API error handling, 2026).
 """
 
 from typing import ClassVar, Literal
 
 Policy = Literal["retry", "wait", "customer", "never"]
-#: What is wrong in one word; shared/domain/remedies.py says what to do about it.
+#: What is wrong, in one word; shared/domain/remedies.py says what to do about it.
 Reason = str
 
-#: The register call's limit is 10 a number in 72 hours (Registration page).
+#: Meta allows 10 register calls per number in 72 hours (Registration page).
 REGISTER_LIMIT_SECONDS = 72 * 3600
-#: When Meta does not say how long a limit lasts: its windows are of an hour.
+#: How long we wait if Meta does not say how long a limit lasts; its windows last an hour.
 LIMIT_SECONDS = 900
 
 
 class GraphError(Exception):
-    """Meta refused a call. `code` and `subcode` are Meta's numbers (None: it gave none)."""
+    """A call to Meta failed. `code` and `subcode` are Meta's numbers; None: it gave none."""
 
     policy: ClassVar[Policy]
 
@@ -28,23 +28,23 @@ class GraphError(Exception):
 
     @property
     def is_token_dead(self) -> bool:
-        """The token itself will never work again."""
+        """Whether the token itself will never work again."""
         return self.code in (190, 452) and self.reason == "reconnect"
 
 
 class MetaUnavailable(GraphError):
-    """Try again with back-off; whether the call had its effect is unknown."""
+    """Retry with back-off. We do not know whether the call had its effect."""
 
     policy = "retry"
 
 
 class RegisterUnanswered(MetaUnavailable):
-    """A register call, which counts in Meta's limit, answered or not: a few tries, not days of
-    them."""
+    """A register call got no answer. It counts against Meta's limit all the same, so it is retried
+    only a few times, not for days."""
 
 
 class MetaThrottled(GraphError):
-    """Do not call before `seconds` are over: calls meanwhile prolong the limit."""
+    """Do not call again for `seconds`: an earlier call would prolong the limit."""
 
     policy = "wait"
 
@@ -54,13 +54,13 @@ class MetaThrottled(GraphError):
 
 
 class CustomerMustAct(GraphError):
-    """Nothing helps until the customer has done something."""
+    """The customer must act before the call can succeed."""
 
     policy = "customer"
 
 
 class MetaRefused(GraphError):
-    """The same call will be refused for ever."""
+    """Meta will always refuse this call."""
 
     policy = "never"
 
@@ -80,7 +80,7 @@ _CUSTOMER: dict[int, Reason] = {
     133006: "not_verified",
     2593108: "sync_late",
 }
-#: Limits of one number, not of its WABA: of registrations, and of wrong PINs.
+#: Limits on one number, not on its WABA: on registrations and on wrong PINs.
 NUMBER_LIMITS = {133008, 133009, 133016}
 _NEVER: dict[int, Reason] = {
     0: "permission_missing",
@@ -105,10 +105,10 @@ def graph_error(
     is_transient: bool = False,
     wait_seconds: float | None = None,
 ) -> GraphError:
-    """The error that `code` means, total over whatever Meta sends; unknown ones are tried again.
+    """Return the error that `code` means. Never raise: an unknown code gives MetaUnavailable.
 
-    `status` is HTTP's, which tells little: limits come as 400. `wait_seconds` is what the usage
-    headers say.
+    `status` is the HTTP status. It says little: Meta also answers a limit with 400. `wait_seconds`
+    comes from Meta's usage headers.
     """
     if code in _LIMITS or (code is None and status == 429):
         return MetaThrottled(wait_seconds or LIMIT_SECONDS, code, subcode)
@@ -118,10 +118,10 @@ def graph_error(
         return MetaThrottled(LIMIT_SECONDS, code, subcode)
     if is_transient or code is None or code in _RETRY:
         return MetaUnavailable("meta_unavailable", code, subcode)
-    return _lasting(code, subcode)
+    return _lasting_error(code, subcode)
 
 
-def _lasting(code: int, subcode: int | None) -> GraphError:
+def _lasting_error(code: int, subcode: int | None) -> GraphError:
     if code == 190 and subcode in _CHECKPOINTS:
         return CustomerMustAct("checkpoint", code, subcode)
     if code in _CUSTOMER:

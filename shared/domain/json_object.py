@@ -1,4 +1,4 @@
-"""What a JSON object is to the type checker."""
+"""The type of a JSON object."""
 
 from typing import Any
 

@@ -1,14 +1,15 @@
-"""Whether a customer's token proves what the browser claimed: pure."""
+"""Check whether a customer's token proves the WABA that the browser named. Pure functions."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-#: Without it neither a WABA can be read nor our app subscribed.
+#: Without this permission we can neither read a WABA nor subscribe our app to it.
 SCOPE = "whatsapp_business_management"
 
 
-#: The dialog's ends that are none of a closed window (Embedded Signup, Implementation, Mar 2026).
+#: The events of a finished dialog (Embedded Signup, Implementation, Mar 2026). A window that the
+#: customer closed sends none of them.
 COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
 FINISHES = frozenset(
     {
@@ -22,7 +23,7 @@ FINISHES = frozenset(
 
 
 class ProofRefused(Exception):
-    """The token proves nothing yet; `reason` is a word of shared/domain/remedies.py."""
+    """The token proves nothing yet. `reason` is a key of shared/domain/remedies.py."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -31,9 +32,10 @@ class ProofRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenReport:
-    """What Meta says of a token. `wabas` None means all there are and will be.
+    """What Meta reports about a token.
 
-    `expires_at` None: never. `user_id` is who granted it (for Meta's deauthorise callback).
+    `wabas` are the WABAs it grants; None: all WABAs, present and future. `user_id` is the person
+    who granted it (needed for Meta's deauthorise callback). `expires_at` None: it never expires.
     """
 
     is_valid: bool
@@ -47,11 +49,12 @@ class TokenReport:
 def proven_waba(
     report: TokenReport, *, app_id: str, claimed: str | None, connected: Collection[str] = ()
 ) -> str:
-    """The WABA this token is for, still to be read with it. Raises Unproven.
+    """Return the WABA that the token is for. The caller must still read it with the token.
 
-    `claimed` came from the browser: it is believed only where the token grants it. Without a claim
-    the token must name exactly one WABA, or one beside those the organization has `connected`; else
-    the browser's message is needed to tell which.
+    `claimed` is the WABA the browser named. It is accepted only if the token grants it. If it is
+    None, the token must grant exactly one WABA, or exactly one beside the WABAs that the
+    organization has `connected`. Otherwise the browser's message is needed.
+    Raise ProofRefused.
     """
     if report.app_id != app_id:
         raise ProofRefused("wrong_app")

@@ -1,6 +1,7 @@
-"""From a proven WABA to a working connection: which step comes next, and what a failed one means.
+"""Decide the next step from a proven WABA to a working connection, and what follows a failure.
 
-The order is Meta's (Onboarding customers as a Tech Provider; Onboarding business app users, 2026).
+The order of the steps is Meta's (Onboarding customers as a Tech Provider; Onboarding business app
+users, 2026).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -19,20 +20,23 @@ StepName = Literal[
     "read_numbers", "subscribe", "register", "sync_contacts", "sync_history",
     "deregister", "unsubscribe",
 ]  # fmt: skip
-#: Meta takes each of them once for each onboarding, within 24 hours of it.
+#: Meta accepts each sync once per onboarding, within 24 hours of it.
 SYNCS: tuple[StepName, ...] = ("sync_contacts", "sync_history")
 
-#: Contacts and history are sent at once when asked for, so first a webhook must have come; past
-#: this they are asked for anyway, for Meta repeats a webhook for 7 days but a sync never.
+#: Meta sends contacts and history as soon as we request them, so we first wait until a webhook has
+#: arrived. After this time we request them anyway: Meta repeats a webhook for 7 days, but it never
+#: repeats a sync.
 SYNC_ANYWAY = timedelta(hours=20)
-#: A webhook of the share itself may be some hours older than the proof.
+#: The webhook about the share itself may be some hours older than the proof.
 WEBHOOK_BEFORE_PROOF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class PhoneNumber:
-    """A number as Meta tells it; one that is also on the WhatsApp Business app is never registered
-    by us."""
+    """A number as Meta reports it.
+
+    `is_coexistence`: it is also on the WhatsApp Business app. We never register such a number.
+    """
 
     phone_number_id: str
     digits: str
@@ -42,7 +46,7 @@ class PhoneNumber:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call; `phone_number_id` is empty where it is about the whole WABA."""
+    """One call to Meta. `phone_number_id` is empty if the call is about the whole WABA."""
 
     name: StepName
     phone_number_id: str = ""
@@ -50,13 +54,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class AwaitWebhook:
-    """The next step must not be taken before a webhook of this WABA has come."""
+    """The next step must wait until a webhook of this WABA has arrived."""
 
 
 def next_step(
     numbers: Sequence[PhoneNumber], done: Collection[Step], *, webhooks_arrive: bool
 ) -> Step | AwaitWebhook | None:
-    """The first step that is not done; None when all are. `numbers` count once they were read."""
+    """Return the first step that is not done; None if all are done.
+
+    `numbers` may be empty until the step `read_numbers` is done.
+    """
     for step in _plan(numbers):
         if step not in done:
             is_early = step.name in SYNCS and not webhooks_arrive
@@ -76,8 +83,11 @@ def _plan(numbers: Sequence[PhoneNumber]) -> Iterator[Step]:
 
 
 def webhooks_arrive(webhook_at: datetime | None, proven_at: datetime, now: datetime) -> bool:
-    """Whether a webhook of this WABA came since about the time of its proof, or cannot be awaited
-    any longer."""
+    """Return whether the syncs need not wait any longer.
+
+    True if the WABA's last webhook is at most WEBHOOK_BEFORE_PROOF older than its proof, or if
+    SYNC_ANYWAY has passed since the proof.
+    """
     if webhook_at is not None and webhook_at > proven_at - WEBHOOK_BEFORE_PROOF:
         return True
     return now > proven_at + SYNC_ANYWAY
@@ -85,7 +95,7 @@ def webhooks_arrive(webhook_at: datetime | None, proven_at: datetime, now: datet
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Try again after so many seconds; `is_try` says whether this one counts."""
+    """Retry after this many seconds. `is_try` says whether the failed attempt counts."""
 
     after_seconds: float
     is_try: bool
@@ -93,20 +103,23 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Somebody must do something first; `reason` is a word of shared/domain/remedies.py."""
+    """A person must act first. `reason` is a key of shared/domain/remedies.py."""
 
     reason: str
 
 
-#: How long a Meta that does not answer is asked again, at last at the longest delay.
+#: How long we retry a call that Meta does not answer. When all `delays` are used, the last one is
+#: repeated.
 PATIENCE = timedelta(days=2)
 
 
 def after_failure(
     error: Exception, attempt: int, delays: Sequence[int], *, age: timedelta
 ) -> RetryLater | Blocked:
-    """What becomes of a follow-up whose `attempt`-th try (from 1) failed, `age` after it was asked
-    for."""
+    """Decide what follows when attempt number `attempt` (from 1) of a follow-up failed.
+
+    `delays` are the seconds before each retry. `age` is the time since the follow-up was requested.
+    """
     if isinstance(error, MetaThrottled):
         return RetryLater(error.seconds, is_try=False)
     if isinstance(error, GraphError) and not isinstance(error, MetaUnavailable):

@@ -1,4 +1,4 @@
-"""What is wrong with an onboarding or a connection, and what to do about it, in words."""
+"""Say in words what is wrong with an onboarding or a connection, and what to do about it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Actor = Literal["customer", "operator", "nobody"]
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """`who` acts; `text` may be shown to the customer as it is."""
+    """`who` must act. `text` may be shown to the customer unchanged."""
 
     who: Actor
     text: str
@@ -38,7 +38,7 @@ _CUSTOMER = {
     "token_invalid": "The login is no longer valid: start again.",
     "permission_missing": "Start again, and leave all permissions that Meta asks for switched on.",
     "waba_not_granted": "Start again, and choose the WhatsApp Business account to connect.",
-    "session_needed": "We did not hear which account you chose: try again.",
+    "session_needed": "Your browser did not report which account you chose: try again.",
     "waba_ambiguous": "We could not tell which account you chose: start again, and share only the"
     " one you want to connect.",
     "code_refused": "The login expired or was used before: start again.",
@@ -61,36 +61,38 @@ _CUSTOMER = {
 _OPERATOR = {
     "app_token_refused": "Meta refused our app's own token: check META_APP_ACCESS_TOKEN.",
     "never_registered": "The number was never registered: provision again.",
-    "bad_request": "Meta refused our request as wrong: see the last error.",
+    "bad_request": "Meta rejected our request as invalid: see the last error.",
     "not_found": "Meta does not know the account, or the token may not see it.",
     "number_deleted": "The number was deleted at Meta: provision again without it.",
     "history_declined": "The customer declined to share the chats.",
-    "failed": "The last try failed for a reason of ours: see the logs, then provision again.",
-    "meta_unavailable": "Meta gave no answer that we know, again and again: see its status page,"
-    " then ask for it again.",
+    "failed": "The last attempt failed by a fault of ours: see the logs, then provision again.",
+    "meta_unavailable": "Meta repeatedly gave no answer that we understand: see its status page,"
+    " then request the blocked work again.",
     "undecryptable": "The token cannot be decrypted: check TOKEN_ENCRYPTION_KEYS_PREVIOUS, or have"
     " the customer connect again.",
-    "never_finished": "Each try ended the process that tried it: see the logs.",
-    "orphan": "Nobody's: claim it for an organization, or send a reconnect link.",
+    "never_finished": "Each attempt stopped before it finished: see the logs.",
+    "orphan": "No organization owns it: claim it for one, or send a reconnect link.",
     "no_token": "There is no token: send the organization a link to connect again.",
 }
 _NOBODY = {
     "exchanging": "The login is being exchanged with Meta.",
     "proving": "Meta is being asked what the login is for.",
     "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
-    "throttled": "Meta limits our calls: it goes on by itself.",
+    "throttled": "Meta limits our calls: the work continues by itself.",
     "token_fetched": "Our access was renewed, and the setup goes on.",
 }
 
 
 def remedy(reason: str | None, *, goes_on: bool = False) -> Remedy | None:
-    """None where nothing is amiss; `goes_on`: what failed is tried again by itself. Total: a reason
-    of Meta's that we have no words for (a phone's disconnection, for one) is mended by connecting
-    again."""
+    """Return the remedy for a reason; None if nothing is wrong.
+
+    `goes_on` says that the failed work is retried without anyone's help. For a reason of Meta's
+    that we do not know (for example, of a phone's disconnection) the remedy is to connect again.
+    """
     if reason is None:
         return None
     if goes_on and reason not in _NOBODY:
-        return Remedy("nobody", "It takes longer than usual: it is tried again by itself.")
+        return Remedy("nobody", "This takes longer than usual. We try again automatically.")
     for who, texts in (("customer", _CUSTOMER), ("operator", _OPERATOR), ("nobody", _NOBODY)):
         if reason in texts:
             return Remedy(who, texts[reason])  # type: ignore[arg-type]

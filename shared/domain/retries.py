@@ -1,4 +1,4 @@
-"""Whether something that failed is tried again, and when: pure."""
+"""Decide whether and when a failed attempt is retried. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Literal
 from shared.domain.account_changes import UnreadableChange
 from shared.domain.splitting import Unparsable
 
-#: Whose it is to mend: a fault of ours, something the customer must do, what Meta sent, or a
-#: webhook that kills whoever tries it.
+#: Who can mend the cause: we, the customer or Meta (its content is wrong). `poison`: a webhook or
+#: change that ends every process that attempts it.
 Blame = Literal["ours", "customer", "meta", "poison"]
 
-#: What will fail the same way for ever, and whose fault it is.
+#: Errors that every further attempt would repeat, and who can mend their cause.
 _PERMANENT: dict[type[BaseException], Blame] = {Unparsable: "meta", UnreadableChange: "meta"}
 
 
@@ -26,9 +26,9 @@ class GiveUp:
 
 
 def decide(error: BaseException, attempt: int, delays: Sequence[int]) -> Retry | GiveUp:
-    """What becomes of a row whose `attempt`-th try (from 1) failed for its own sake.
+    """Decide what follows when attempt number `attempt` (from 1) failed because of the row itself.
 
-    `delays` are the seconds before each retry; there is one try more than delays.
+    `delays` are the seconds before each retry; a row has one attempt more than delays.
     """
     for permanent, blame in _PERMANENT.items():
         if isinstance(error, permanent):
@@ -39,10 +39,11 @@ def decide(error: BaseException, attempt: int, delays: Sequence[int]) -> Retry |
 
 
 def describe(error: BaseException) -> str:
-    """What failed, as a code that stays the same when the code that failed is moved or renamed.
+    """Return a code for the error. It does not change when the failing code is moved or renamed.
 
-    Letters are grouped by it. Our own errors have a `code`, the servers' an SQLSTATE; of all others
-    the type's name. Only a permanent error's text follows: any other may quote content.
+    Dead letters are grouped by it. It is `code` for our own errors, the SQLSTATE for PostgreSQL's
+    errors and the type's name for all others. The error's text follows only if the error is
+    permanent: any other text may quote content.
     """
     sqlstate = getattr(error, "sqlstate", None)
     code = getattr(error, "code", None) if sqlstate is None else f"database_{sqlstate}"

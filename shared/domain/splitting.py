@@ -1,4 +1,7 @@
-"""From one raw webhook to its changes: total over whatever Meta, or anybody, may send."""
+"""Split a raw webhook into its changes.
+
+Any bytes give either changes or Unparsable, whoever sent them.
+"""
 
 import math
 import re
@@ -14,24 +17,24 @@ ID = re.compile(r"[0-9]{1,20}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 PERSON = re.compile(r"[A-Za-z0-9.:_-]{1,128}")
 
-#: Where an item names its person, and where a contact does.
+#: The keys under which an item and a contact name a person.
 _PERSON_KEYS = ("from", "recipient_id", "wa_id", "from_user_id", "user_id")
 _CONTACT_KEYS = ("wa_id", "user_id")
 _ITEM_LISTS = ("messages", "statuses")
 
 
 class Unparsable(Exception):
-    """The bytes are not JSON we can hold exactly; the text says why, never what."""
+    """The bytes are not JSON that we can store exactly. The text says why and quotes no content."""
 
     code = "unparsable"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry x change, or one message or status of it.
+    """One change of one entry, or one message or status inside it.
 
-    Texts are ids and names that matched a narrow pattern, else None: bytes from outside are never
-    text to us. `content` is the canonical JSON of the piece, enough to handle it alone.
+    Its texts are ids and names that matched a narrow pattern, else None: we trust no other text
+    from outside. `content` is the canonical JSON of this piece: enough to handle it alone.
     """
 
     key: bytes
@@ -44,24 +47,25 @@ class Change:
 
 
 def split(body: bytes, *, is_test: bool = False) -> list[Change]:
-    """Every change of a webhook, in its order. Raises Unparsable.
+    """Return every change of a webhook, in the webhook's order. Raise Unparsable.
 
-    The same change gives the same key wherever it stands and however its JSON is written, and two
-    changes that differ anywhere differ in their key. Only a test webhook's `trackingCode` is read:
-    in an object of Meta's it would be somebody else's claim.
+    The same change gets the same key in any webhook, at any place and in any JSON notation. Two
+    changes that differ anywhere get different keys. `trackingCode` is read from a test webhook
+    only: in a webhook from Meta it would be an unproven statement of a third party.
     """
     try:
-        # Exact where orjson is not: an integer past 64 bits stays one, and has no canonical form.
+        # from_json is exact where orjson is not: an integer of more than 64 bits stays an integer.
+        # _canonical then refuses it.
         parsed = from_json(body, allow_inf_nan=False, cache_strings="keys")
-        around = _tracking_code(parsed) if is_test else {}
-        return [_change(entry | around, *rest) for entry, *rest in _pieces(parsed)]
+        extra = _tracking_code(parsed) if is_test else {}
+        return [_change(entry | extra, *rest) for entry, *rest in _pieces(parsed)]
     except (ValueError, TypeError, RecursionError) as error:
         raise Unparsable(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    for told, reason in (
+    for fragment, reason in (
         ("recursion limit", "nested too deeply"),
         ("Recursion limit", "nested too deeply"),
         ("64-bit", "a number too large to hold exactly"),
@@ -71,18 +75,19 @@ def _reason(error: Exception) -> str:
         ("surrogate", "a lone surrogate"),
         ("control character", "a raw control character"),
     ):
-        if told in text:
+        if fragment in text:
             return reason
     return "not valid JSON"
 
 
-#: entry, field, the change's value, the item in it that makes the change its own (or None)
+#: The list that holds a message or status, and the item itself.
 _Item = tuple[str, Any]
+#: entry, field, the change's value, the item in the value (None: the change is the whole value)
 _Piece = tuple[dict[str, Any], object, Any, _Item | None]
 
 
 def _pieces(parsed: Any) -> Iterator[_Piece]:
-    """Unknown shapes are one piece each, with nothing known about them: stored, never an error."""
+    """Yield the webhook's pieces. An unknown shape is one piece: it is stored, never an error."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("entry"), list):
         yield _envelope_of(parsed), _field_of(parsed), parsed, None
         return
@@ -112,19 +117,19 @@ def _field_of(place: Any) -> object:
 
 
 def _items(field: object, value: Any) -> Iterator[tuple[Any, _Item | None]]:
-    """A `messages` value holds many: each goes alone, with what describes it."""
+    """Yield each message and status of a `messages` value alone, with its metadata and contact."""
     lists = [name for name in _ITEM_LISTS if isinstance(value, dict) and value.get(name)]
     if field != "messages" or not lists or not all(isinstance(value[n], list) for n in lists):
         yield value, None
         return
-    around = {k: value[k] for k in ("messaging_product", "metadata") if k in value}
+    shared = {k: value[k] for k in ("messaging_product", "metadata") if k in value}
     contacts = _contacts_by_id(value.get("contacts"))
     for name in lists:
         for item in value[name]:
-            yield around | _contact_of(item, contacts) | {name: [item]}, (name, item)
-    apart = (*around, *_ITEM_LISTS, "contacts")
-    if rest := {k: v for k, v in value.items() if k not in apart}:
-        yield around | rest, None
+            yield shared | _contact_of(item, contacts) | {name: [item]}, (name, item)
+    handled = (*shared, *_ITEM_LISTS, "contacts")
+    if rest := {k: v for k, v in value.items() if k not in handled}:
+        yield shared | rest, None
 
 
 def _contacts_by_id(contacts: Any) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def _contacts_by_id(contacts: Any) -> dict[str, Any]:
 
 
 def _contact_of(item: Any, contacts: dict[str, Any]) -> dict[str, Any]:
-    """Only the item's own contact: all of them with each would square a batch's size."""
+    """Return only the item's own contact. All contacts with each item would square the size."""
     people = [item.get(key) for key in _PERSON_KEYS] if isinstance(item, dict) else []
     for person in people:
         if isinstance(person, str) and person in contacts:
@@ -151,19 +156,19 @@ def _contact_of(item: Any, contacts: dict[str, Any]) -> dict[str, Any]:
 def _change(entry: dict[str, Any], field: object, value: Any, part: _Item | None) -> Change:
     name, item = part or (None, None)
     canonical = _canonical(value if part is None else item)
-    of = value if isinstance(value, dict) else {}
-    metadata = of.get("metadata")
+    value_fields = value if isinstance(value, dict) else {}
+    metadata = value_fields.get("metadata")
     number = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
     has_timestamp = isinstance(item, dict) and item.get("timestamp") is not None
     time = None if has_timestamp else entry.get("time")
-    told_by = item if isinstance(item, dict) else of
+    source = item if isinstance(item, dict) else value_fields
     return Change(
         key=_key(_canonical([entry.get("id"), field, number, time, name]), canonical),
         field=_match(NAME, field),
-        event=_event(told_by),
-        waba_id=_waba_id(entry, of),
+        event=_event(source),
+        waba_id=_waba_id(entry, value_fields),
         phone_number_id=as_id(number),
-        subject=_subject(told_by),
+        subject=_subject(source),
         content=_canonical({"entry": entry, "field": field, "value": value}),
     )
 
@@ -173,45 +178,45 @@ def _key(place: bytes, item: bytes) -> bytes:
 
 
 def _canonical(value: Any) -> bytes:
-    written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    if b"null" in written and _holds_infinity(value):  # `1e999`, which orjson writes as null
+    encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    if b"null" in encoded and _contains_infinity(value):  # orjson writes `1e999` as null
         raise ValueError("number out of range")
-    return written
+    return encoded
 
 
-def _holds_infinity(value: Any) -> bool:
+def _contains_infinity(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(map(_holds_infinity, value.values()))
+        return any(map(_contains_infinity, value.values()))
     if isinstance(value, list):
-        return any(map(_holds_infinity, value))
+        return any(map(_contains_infinity, value))
     return isinstance(value, float) and math.isinf(value)
 
 
-def _event(of: dict[str, Any]) -> str | None:
+def _event(source: dict[str, Any]) -> str | None:
     for name in ("event", "status", "type", "decision"):
-        if (event := _match(NAME, of.get(name))) is not None:
+        if (event := _match(NAME, source.get(name))) is not None:
             return event
     return None
 
 
 def _waba_id(entry: dict[str, Any], value: dict[str, Any]) -> str | None:
-    """Where `waba_info` names a WABA the entry's id is a business (`account_update`, Apr 2026)."""
+    """If there is a `waba_info`, the entry's id is a business (`account_update`, Apr 2026)."""
     info = value.get("waba_info")
     if isinstance(info, dict):
         return as_id(info.get("waba_id"))
     return as_id(entry.get("id"))
 
 
-def _subject(item: dict[str, Any]) -> str | None:
-    """The person the item is about: who wrote, or who was written to."""
+def _subject(source: dict[str, Any]) -> str | None:
+    """Return the person the change is about: the sender or the recipient."""
     for name in _PERSON_KEYS:
-        if (person := _match(PERSON, item.get(name))) is not None:
+        if (person := _match(PERSON, source.get(name))) is not None:
             return person
     return None
 
 
 def as_id(value: object) -> str | None:
-    """One of Meta's ids, whether it came as text or as a number; None if it is not one."""
+    """Return the id of Meta's in `value`, given as text or number; None if it is not an id."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return _match(ID, value)

@@ -1,4 +1,4 @@
-"""What Meta's answers say, read tolerantly: a shape we do not know is no answer."""
+"""Parse Meta's answers. Ignore what we do not know; an answer without what we need is an error."""
 
 import time
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from shared.domain.proof import SCOPE, TokenReport
 from shared.domain.provisioning import PhoneNumber
 from shared.domain.splitting import as_id
 
-#: Of a number on the Cloud API; the others are not usable before a registration.
+#: Statuses of a registered number on the Cloud API. Any other must be registered first.
 _REGISTERED = frozenset({"CONNECTED", "FLAGGED", "RESTRICTED", "RATE_LIMITED", "BANNED"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Token:
-    """A customer's token; `expires_at` None: never, or Meta did not say. Never shown."""
+    """A customer's token. `expires_at` is None if it never expires or Meta did not say.
+
+    Its repr is off, so that it is never logged.
+    """
 
     text: str
     expires_at: datetime | None
@@ -52,10 +55,13 @@ def parse_report(data: Json) -> TokenReport:
 
 
 def _granted(granular: object) -> frozenset[str] | None:
-    """Absent `target_ids` mean all, an empty list none (seen in the field; unconfirmed by Meta)."""
-    for one in granular if isinstance(granular, list) else ():
-        if isinstance(one, dict) and one.get("scope") == SCOPE:
-            targets = one.get("target_ids")
+    """Return the WABAs that a token grants; None means all.
+
+    No `target_ids` means all, an empty list none (observed; not confirmed by Meta).
+    """
+    for grant in granular if isinstance(granular, list) else ():
+        if isinstance(grant, dict) and grant.get("scope") == SCOPE:
+            targets = grant.get("target_ids")
             if targets is None:
                 return None
             ids = map(as_id, targets) if isinstance(targets, list) else ()
@@ -64,22 +70,22 @@ def _granted(granular: object) -> frozenset[str] | None:
 
 
 def _time(seconds: object) -> datetime | None:
-    """0 is Meta's never."""
+    """Return the time; None for 0, which means never to Meta, and for what is no time."""
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds < 10**11:
         return None
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def parse_number(told: object) -> PhoneNumber | None:
-    if not isinstance(told, dict) or (id_ := as_id(told.get("id"))) is None:
+def parse_number(row: object) -> PhoneNumber | None:
+    if not isinstance(row, dict) or (id_ := as_id(row.get("id"))) is None:
         return None
-    digits = "".join(filter(str.isdecimal, str(told.get("display_phone_number", ""))))
-    is_on_cloud = told.get("platform_type") == "CLOUD_API"
+    digits = "".join(filter(str.isdecimal, str(row.get("display_phone_number", ""))))
+    is_on_cloud = row.get("platform_type") == "CLOUD_API"
     return PhoneNumber(
         phone_number_id=id_,
         digits=digits if digits.isascii() else "",
-        is_coexistence=told.get("is_on_biz_app") is True,
-        is_registered=is_on_cloud and told.get("status") in _REGISTERED,
+        is_coexistence=row.get("is_on_biz_app") is True,
+        is_registered=is_on_cloud and row.get("status") in _REGISTERED,
     )
 
 

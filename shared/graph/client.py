@@ -1,4 +1,4 @@
-"""The Graph API calls we use, typed; the only caller of Meta."""
+"""The Graph API calls that we use. Nothing else calls Meta."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,8 +25,10 @@ from shared.settings.groups import GraphSettings
 
 _NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
 _PAGE_SIZE = "100"
-#: Of a WABA's numbers; Meta's own limit is far below (Business phone numbers page, 2026).
+#: Pages of a WABA's numbers that are read. Meta's own limit of numbers is far lower (Business phone
+#: numbers page, 2026).
 MAX_PAGES = 20
+#: Deadline for all pages together.
 LIST_SECONDS = 20.0
 _SYNC_TYPES: dict[StepName, str] = {
     "sync_contacts": "smb_app_state_sync",
@@ -35,8 +37,8 @@ _SYNC_TYPES: dict[StepName, str] = {
 
 
 class Graph:
-    """Every method may raise GraphError; those that change something are safe to repeat, except
-    as said. `token` is the customer's."""
+    """Calls to Meta. Each may raise GraphError. A call that changes something is safe to repeat
+    unless its docstring says otherwise. `token` is the customer's."""
 
     def __init__(
         self,
@@ -54,9 +56,10 @@ class Graph:
         self._system_token = system_token
 
     async def exchange_code(self, code: str, redirect_uri: str | None) -> Token:
-        """A code lives 30 s and is spent by the first exchange (Embedded Signup, Implementation).
+        """Exchange a code for a token.
 
-        `redirect_uri` exactly as the dialog had it; None for the popup.
+        A code lives 30 s, and the first exchange spends it (Embedded Signup, Implementation).
+        `redirect_uri` must be exactly what the dialog was given; None for the popup.
         """
         query = {"client_id": self.app_id, "client_secret": self._app_secret, "code": code}
         if redirect_uri is not None:
@@ -67,14 +70,14 @@ class Graph:
         return answers.parse_token(answer)
 
     async def debug_token(self, token: str) -> TokenReport:
-        """A dead token is a report too, not an error: Meta answers 200."""
+        """Ask Meta about a token. A dead token gives a report too, no error: Meta answers 200."""
         try:
             answer = await self._transport.call(
                 GraphCall(
                     "debug_token", "GET", "debug_token", self._app_token, {"input_token": token}
                 )
             )
-        except CustomerMustAct as error:  # of our own token: no customer can mend it
+        except CustomerMustAct as error:  # about our app token: no customer can mend it
             raise MetaRefused("app_token_refused", error.code, error.subcode) from None
         data = answer.get("data")
         if not isinstance(data, dict):
@@ -96,7 +99,7 @@ class Graph:
         return Waba(waba_id, as_id(business.get("id")) if isinstance(business, dict) else None)
 
     async def read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
-        """All of them, the newest first, within LIST_SECONDS."""
+        """Return the WABA's numbers, the newest first. Take at most LIST_SECONDS."""
         try:
             async with asyncio.timeout(LIST_SECONDS):
                 return await self._read_numbers(waba_id, token)
@@ -113,7 +116,7 @@ class Graph:
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
-            numbers += [number for one in data if (number := answers.parse_number(one)) is not None]
+            numbers += [number for row in data if (number := answers.parse_number(row)) is not None]
             after = answers.parse_next_page(answer)
             if after is None:
                 break
@@ -121,31 +124,35 @@ class Graph:
         return numbers
 
     async def is_subscribed(self, waba_id: str, token: str) -> bool:
-        """Whether the WABA's webhooks are sent to our app."""
+        """Return whether Meta sends the WABA's webhooks to our app."""
         answer = await self._as_customer(
             "read_subscriptions", "GET", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
         data = answer.get("data")
-        apps = [one.get("whatsapp_business_api_data") for one in data if isinstance(one, dict)] if (
-            isinstance(data, list)
-        ) else []  # fmt: skip
+        rows = data if isinstance(data, list) else []
+        apps = [row.get("whatsapp_business_api_data") for row in rows if isinstance(row, dict)]
         return any(isinstance(app, dict) and as_id(app.get("id")) == self.app_id for app in apps)
 
     async def subscribe(self, waba_id: str, token: str) -> None:
-        """Clears a callback override of the WABA, if it has one: ask `is_subscribed` first."""
+        """Subscribe our app to the WABA's webhooks.
+
+        This clears the WABA's callback override, if it has one: ask `is_subscribed` first.
+        """
         await self._as_customer(
             "subscribe", "POST", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
 
     async def unsubscribe(self, waba_id: str, token: str) -> None:
-        """Its callback override goes with the subscription."""
+        """Unsubscribe our app. This also removes the WABA's callback override."""
         await self._as_customer(
             "unsubscribe", "DELETE", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
         )
 
     async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
-        """At most 10 times a number in 72 hours; never for a number in coexistence. Raises
-        RegisterUnanswered for MetaUnavailable."""
+        """Register a number: at most 10 times in 72 hours, and never a number in coexistence.
+
+        Raise RegisterUnanswered where another call would raise MetaUnavailable.
+        """
         body = {"messaging_product": "whatsapp", "pin": pin}
         path = f"{phone_number_id}/register"
         try:
@@ -153,25 +160,31 @@ class Graph:
         except MetaUnavailable as error:
             raise RegisterUnanswered(error.reason, error.code, error.subcode) from None
         except CustomerMustAct as error:
-            if error.code == LOCKED:  # here it can also mean a wrong PIN (Registration page)
+            if error.code == LOCKED:  # in this call also a wrong PIN (Registration page)
                 raise CustomerMustAct("pin_or_lock", error.code, error.subcode) from None
             raise
 
     async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
-        """Not allowed for a number in coexistence."""
+        """Deregister a number. Meta does not allow it for a number in coexistence."""
         body = {"messaging_product": "whatsapp"}
         path = f"{phone_number_id}/deregister"
         await self._as_customer("deregister", "POST", path, token, {}, body, limited_by=waba_id)
 
     async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
-        """Taken once, within 24 hours of the onboarding; a second time raises `sync_used`."""
+        """Request contacts or history. Meta accepts each once, within 24 hours of the onboarding.
+
+        Raise MetaRefused `sync_used` the second time.
+        """
         body = {"messaging_product": "whatsapp", "sync_type": _SYNC_TYPES[step]}
         path = f"{phone_number_id}/smb_app_data"
         await self._as_customer("sync", "POST", path, token, {}, body, limited_by=waba_id)
 
     async def fetch_token(self, business_id: str) -> Token:
-        """The token a customer's business granted us before, without the customer (Access tokens
-        page, `fetch_only`). Raises MetaRefused where we have no system token to ask with."""
+        """Fetch the token that a customer's business granted us before, without the customer
+        (Access tokens page, `fetch_only`).
+
+        Raise MetaRefused if we have no system user token.
+        """
         if self._system_token is None:
             raise MetaRefused("no_token")
         answer = await self._transport.call(
@@ -206,7 +219,7 @@ class Graph:
 
 @asynccontextmanager
 async def open_graph(settings: GraphSettings, registry: CollectorRegistry) -> AsyncIterator[Graph]:
-    """A client; it connects when first used."""
+    """Return a client. It connects when it is first used."""
     secret = settings.meta_app_secret.get_secret_value()
     system = settings.meta_system_user_token
     async with open_session() as session:

@@ -1,4 +1,4 @@
-"""What is counted of calls to Meta."""
+"""Metrics of calls to Meta."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -7,7 +7,7 @@ class GraphMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
             "porteiro_graph_calls",
-            "Calls to Meta: ok, held back before a limit, or by the error's policy",
+            "Calls to Meta: ok, held (not sent: a limit is near), or the policy of the error",
             ["call", "outcome"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""One call to Meta: a deadline, no redirects, a bounded answer, and an error for every failure."""
+"""One call to Meta: a deadline, no redirects, a bounded answer; each failure is a GraphError."""
 
 import asyncio
 import hmac
@@ -22,10 +22,10 @@ from shared.domain.json_object import Json
 from shared.graph.metrics import GraphMetrics
 from shared.graph.usage import APP, Usage
 
-#: Well under a follow-up's lease.
+#: Well below the time of a follow-up's lease.
 CALL_SECONDS = 10.0
 MAX_ANSWER_BYTES = 1_000_000
-#: Meta's code for the limit of the whole app.
+#: Meta's error code for the limit of the whole app.
 APP_LIMIT = 4
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -33,9 +33,10 @@ Method = Literal["GET", "POST", "DELETE"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphCall:
-    """`name` is for the metric, `limited_by` the WABA or business whose limit the call counts in.
+    """A call. `name` labels the metrics. `limited_by` is the WABA or business whose limit it uses.
 
-    `path` consists of our own words and of ids that are digits. Never shown: it holds tokens.
+    `path` holds only our own words and ids of digits. An `is_urgent` call would be useless later:
+    it is sent even if a limit is near. A call holds tokens, so its repr is off.
     """
 
     name: str
@@ -49,7 +50,7 @@ class GraphCall:
 
 
 class Transport:
-    """Calls go to one base URL from the configuration; nothing from outside chooses a host."""
+    """Send calls to the base URL of the configuration. Nothing from outside can choose the host."""
 
     def __init__(
         self, session: aiohttp.ClientSession, base_url: str, secret: bytes, metrics: GraphMetrics
@@ -61,13 +62,15 @@ class Transport:
         self._usage = Usage()
 
     def proof(self, token: str) -> dict[str, str]:
-        """Shows that whoever has the token also has the app's secret (Graph API, Securing
-        requests)."""
+        """Return the parameter that proves that the sender of the token also has the app secret
+        (Graph API, Securing requests)."""
         return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
 
     async def call(self, call: GraphCall) -> Json:
-        """The answer's object. Raises GraphError; MetaThrottled also where a limit is near, without
-        calling, unless the call would be worth nothing later."""
+        """Send the call and return the answer's JSON object. Raise GraphError on any failure.
+
+        Raise MetaThrottled without sending if a limit is near, unless the call is urgent.
+        """
         now = asyncio.get_running_loop().time()
         if (left := self._usage.seconds_left(call.limited_by, now)) and not call.is_urgent:
             self._metrics.calls.labels(call.name, "held").inc()
@@ -99,7 +102,7 @@ class Transport:
                 wait = self._usage.note(response.headers, call.limited_by, now)
                 answer = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
-            # Nothing of the exception goes on: it may quote the URL, which may hold a token.
+            # Drop the exception: it may quote the URL, which may hold a token.
             raise MetaUnavailable("meta_unavailable") from None
         if response.status == 200 and isinstance(answer, dict) and "error" not in answer:
             return answer
@@ -108,12 +111,12 @@ class Transport:
 
 def _error(answer: object, status: int, wait_seconds: float | None) -> GraphError:
     error = answer.get("error") if isinstance(answer, dict) else None
-    told = error if isinstance(error, dict) else {}
+    fields = error if isinstance(error, dict) else {}
     return graph_error(
-        _code(told.get("code")),
-        _code(told.get("error_subcode")),
+        _code(fields.get("code")),
+        _code(fields.get("error_subcode")),
         status=status,
-        is_transient=told.get("is_transient") is True,
+        is_transient=fields.get("is_transient") is True,
         wait_seconds=wait_seconds,
     )
 
@@ -123,7 +126,7 @@ def _code(value: object) -> int | None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> object:
-    """The parsed answer; None where it is too large or no JSON."""
+    """Return the parsed answer, or None if it is too large or not JSON."""
     content = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         content += chunk
@@ -136,11 +139,15 @@ async def _read(response: aiohttp.ClientResponse) -> object:
         return None
 
 
-async def _once(
+async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Else aiohttp sends a GET whose answer was cut a second time, unseen: the refusal of a code
-    that was spent by the first hides that it was (aiohttp 3.14, `ClientSession._request`)."""
+    """Keep aiohttp from repeating a GET whose answer was cut (aiohttp 3.14,
+    `ClientSession._request`).
+
+    The first GET may have spent a code. The repeated GET would then be refused, and the refusal
+    would hide that the code was spent by us.
+    """
     try:
         return await handler(request)
     except (aiohttp.ClientError, OSError):
@@ -149,15 +156,15 @@ async def _once(
 
 @asynccontextmanager
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Neither cookies nor the environment's proxies: a call goes where the configuration says.
+    """Open a session without cookies and without the environment's proxies.
 
-    Each call has a connection of its own: on a kept one that Meta has closed by now a POST would
-    fail for nothing, and a register call is not to be tried for nothing.
+    Each call opens a new connection. On a reused one, which Meta may have closed already, a POST
+    would fail for no reason, and attempts of the register call are limited.
     """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        middlewares=(_once,),
+        middlewares=(_send_once,),
     ) as session:
         yield session

@@ -1,37 +1,38 @@
-"""Places where a process can be told to die or to freeze, to prove that nothing is lost there."""
+"""Places where a test can crash or freeze the process, to prove that nothing is lost there."""
 
 import os
 import re
 import signal
 import sys
 
-#: `name`, `name:n` or `name:n:SIGNAL`: at the n-th passing (the first) the process sends itself the
-#: signal (KILL; STOP freezes it).
+#: `name[:n[:SIGNAL]]`: the n-th time (default 1) that the process passes the point, it sends itself
+#: the signal: KILL (the default), or STOP, which freezes it.
 FORM = re.compile(r"([a-z_.]+)(?::([1-9][0-9]*))?(?::(KILL|STOP))?")
 _EVENT = "porteiro.crash_point"
 
 
 def crash_point(name: str) -> None:
-    """Mark a place by a name of its own; next to free unless armed."""
+    """Mark a place with a unique name. Costs almost nothing unless armed."""
     sys.audit(_EVENT, name)
 
 
 def arm(crash_at: str) -> None:
-    """Crash once, where `crash_at` says; for the rest of the process's life, so never in its tests.
+    """Make this process crash once, at the point that `crash_at` names.
 
-    Raises ValueError unless it has the FORM.
+    It cannot be disarmed, so tests arm a process of their own. Raise ValueError unless `crash_at`
+    has the FORM.
     """
-    found = FORM.fullmatch(crash_at)
-    if found is None:
+    match = FORM.fullmatch(crash_at)
+    if match is None:
         raise ValueError("no crash point: expected name[:n[:KILL|STOP]]")
-    name, passings, what = found.groups()
-    left = int(passings or 1)
+    name, n, signal_name = match.groups()
+    left = int(n or 1)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal left
         if event == _EVENT and arguments == (name,):
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.Signals[f"SIG{what or 'KILL'}"])
+                os.kill(os.getpid(), signal.Signals[f"SIG{signal_name or 'KILL'}"])
 
     sys.addaudithook(hook)

@@ -1,4 +1,4 @@
-"""What a process depends on and whether that is up: /healthz, /readyz and /metrics."""
+"""The servers a process depends on, whether each is up, and /healthz, /readyz and /metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,13 +12,13 @@ from shared.errors import StartupRefused
 
 log = structlog.get_logger()
 
-#: Seconds between two looks at a dependency, and the deadline of each.
+#: The pause between two checks of a dependency, and the deadline of each check.
 CHECK_EVERY_SECONDS = 2.0
 CHECK_DEADLINE_SECONDS = 2.0
 
 
 class Dependency:
-    """A server this process uses; `seen` is set once the first look at it has ended, either way."""
+    """A server that this process uses. `seen` is set when the first check ends, up or down."""
 
     def __init__(self, name: str, gauge: Gauge) -> None:
         self.name = name
@@ -27,7 +27,7 @@ class Dependency:
         self._gauge = gauge.labels(name)
 
     def mark(self, *, up: bool, error: BaseException | None = None) -> None:
-        """Note what was seen; only a change is logged."""
+        """Record whether the server is up. Log only a change."""
         if up and not self.up:
             log.info("dependency.up", dependency=self.name)
         elif not up and (self.up or not self.seen.is_set()):
@@ -37,16 +37,16 @@ class Dependency:
         self.seen.set()
 
     async def watch(
-        self, look: Callable[[], Awaitable[object]], *, every_seconds: float = CHECK_EVERY_SECONDS
+        self, check: Callable[[], Awaitable[object]], *, every_seconds: float = CHECK_EVERY_SECONDS
     ) -> None:
-        """Look again and again, for ever; a Refusal is raised, any other failure means down."""
+        """Run `check` for ever. Re-raise StartupRefused; any other exception means down."""
         while True:
             try:
                 async with asyncio.timeout(CHECK_DEADLINE_SECONDS):
-                    await look()
+                    await check()
             except StartupRefused:
                 raise
-            except Exception as error:  # whatever a driver raises, the server is not usable
+            except Exception as error:  # a driver may raise anything: the server is not usable
                 self.mark(up=False, error=error)
             else:
                 self.mark(up=True)
@@ -54,7 +54,7 @@ class Dependency:
 
 
 class Health:
-    """Ready means: not stopping, and at least one dependency of every group in `needs` is up."""
+    """Ready means: not stopping, and at least one dependency of each group in `needs` is up."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.stopping = False
@@ -84,7 +84,7 @@ class Health:
 async def serve_health(
     health: Health, registry: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
-    """Answer Kubernetes and Prometheus while the block runs; `stopping` is set as it is left."""
+    """Answer Kubernetes and Prometheus while the block runs. Set `stopping` when the block ends."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="alive")

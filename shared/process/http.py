@@ -1,11 +1,11 @@
-"""Serving an application over HTTP while a block runs."""
+"""Serve an application over HTTP while a block runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-#: How long requests under way may take to finish after a stop signal.
+#: How long requests in progress may take to finish after the stop signal.
 FINISH_SECONDS = 10
 
 
@@ -13,10 +13,10 @@ FINISH_SECONDS = 10
 async def serve(
     app: web.Application, *, host: str, port: int, auto_decompress: bool = True
 ) -> AsyncIterator[None]:
-    """Listen while the block runs; then take no more, and finish what is under way."""
+    """Serve while the block runs. Then accept no new request and finish those in progress."""
     runner = web.AppRunner(
         app,
-        access_log=None,  # a line a webhook costs 44 % of the throughput; outcomes are metrics
+        access_log=None,  # a line per webhook costs 44 % of the throughput; metrics count outcomes
         keepalive_timeout=75,
         shutdown_timeout=FINISH_SECONDS,
         auto_decompress=auto_decompress,

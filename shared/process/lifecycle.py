@@ -1,4 +1,4 @@
-"""A process's life: started in order, stopped in reverse, never hanging."""
+"""Start a process in order, stop it in reverse order, and never hang."""
 
 import asyncio
 import faulthandler
@@ -18,22 +18,22 @@ from shared.process import telemetry
 
 log = structlog.get_logger()
 
-#: Seconds from the stop signal to a hard exit; shorter than the pods' terminationGracePeriodSeconds
-#: (30): in-flight requests (10 s), then publishers and consumers (5 s), then connections (5 s).
+#: Seconds from the stop signal to a hard exit. Shorter than the pods' terminationGracePeriodSeconds
+#: (30). In order: requests in progress (10 s), publishers and consumers (5 s), connections (5 s).
 STOP_SECONDS = 25
-#: How long all work that can finish what it holds may take to do so.
+#: How long background work may take to finish after a stop; one limit for all of it together.
 FINISH_SECONDS = 5
-#: How long a starting process waits to learn which of its servers are up before it serves anyway.
+#: How long a starting process waits for the first check of its servers before it serves anyway.
 FIRST_CHECK_SECONDS = 8
-#: A webhook makes some hundred short-lived objects and no cycles; at Python's own 700 the collector
-#: took a twentieth of the door's time (measured).
+#: A webhook creates about a hundred short-lived objects and no cycles. With Python's default of 700
+#: the collector took a twentieth of the ingress's time (measured).
 GC_THRESHOLD = (20_000, 20, 50)
-#: What `sysexits.h` calls EX_CONFIG: the process found something wrong and will not start.
+#: EX_CONFIG of `sysexits.h`: the process found a fault and refuses to start.
 EXIT_REFUSED = 78
 
 
 class Stop:
-    """Set by a signal, or by the failure of a background task, which `wait` then raises."""
+    """Set by a signal, or by the failure of a background task. `wait` raises that failure."""
 
     def __init__(self, on_set: Callable[[], None] = lambda: None) -> None:
         self._on_set = on_set
@@ -55,24 +55,24 @@ class Stop:
         return self._event.is_set()
 
     def ask(self, finish: Callable[[], None]) -> None:
-        """Call `finish` at once when this is set: all that can finish do so side by side."""
+        """Call `finish` when this is set. All are called at once, to finish in parallel."""
         self._finishes.append(finish)
 
     @property
     def finish_seconds(self) -> float:
-        """What is left of FINISH_SECONDS."""
+        """How much is left of FINISH_SECONDS."""
         if self._finish_until is None:
             return FINISH_SECONDS
         return max(0, self._finish_until - time.monotonic())
 
     async def wait(self) -> None:
-        """Return when the process shall stop in good order; raise what a background task raised."""
+        """Return when the process must stop in good order. Raise what a background task raised."""
         await self._event.wait()
         if self._failure is not None:
             raise self._failure
 
     async def wait_for(self, *events: asyncio.Event, seconds: float) -> None:
-        """Wait until all `events` are set, at most `seconds`; raise like `wait` if told to stop."""
+        """Wait until all `events` or this are set, at most `seconds`. Raise like `wait`."""
         stopped = asyncio.ensure_future(self.wait())
         ready = asyncio.ensure_future(_all_set(events))
         try:
@@ -94,10 +94,11 @@ async def _all_set(events: Iterable[asyncio.Event]) -> None:
 async def running(
     work: Coroutine[Any, Any, None], stop: Stop, *, finish: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
-    """`work` runs beside the block; if it fails, the process stops with its failure.
+    """Run `work` while the block runs. If it fails, the process stops with its failure.
 
-    After the block it is cancelled; if it can be asked to `finish`, which it must stand to be asked
-    twice, only after FINISH_SECONDS from the stop.
+    When the block ends, `work` is cancelled. With `finish`, which asks `work` to end by itself, it
+    is cancelled only if it still runs FINISH_SECONDS after the stop. `finish` must be safe to call
+    twice.
     """
     if finish is not None:
         stop.ask(finish)
@@ -114,15 +115,15 @@ async def running(
         if finish is not None:
             finish()
             await asyncio.wait({task}, timeout=stop.finish_seconds)
-        while not task.done():  # a driver may take the cancellation for its own and swallow it
+        while not task.done():  # a driver may swallow a cancellation as its own
             task.cancel()
             await asyncio.wait({task}, timeout=1)
 
 
 def run(service: str, main: Callable[[Stop], Awaitable[None]]) -> None:
-    """Run `main` until SIGTERM or SIGINT; exits 78 on a Refusal, 1 on any other failure."""
+    """Run `main` until SIGTERM or SIGINT. Exit with 78 on StartupRefused, 1 on another failure."""
     telemetry.configure(service)
-    gc.freeze()  # what the imports made stays for good: never look at it again
+    gc.freeze()  # imported objects stay for good: the collector skips them
     gc.set_threshold(*GC_THRESHOLD)
     uvloop.run(_until_signalled(main))
 

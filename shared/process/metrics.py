@@ -1,4 +1,4 @@
-"""Where a process's metrics are kept, and which code it is."""
+"""The registry of a process's metrics, with the version of its code."""
 
 from importlib.metadata import version
 
@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
 
 def open_registry() -> CollectorRegistry:
-    """A registry with `porteiro_build_info`.
+    """Return a registry that has `porteiro_build_info`.
 
-    No `_created` series beside each counter: they double what is stored and nobody reads them.
+    Switch off the counters' `_created` series: they double what is stored, and nothing reads them.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Structured logs that can hold no secret: only known keys pass, and only plain short values."""
+"""Structured logs without secrets: only known keys pass, and only plain short values."""
 
 import logging
 import sys
@@ -9,8 +9,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-#: The only keys whose values reach a log. Ids, numbers and words of ours; never a body, a token, a
-#: signature or the text of somebody else's exception.
+#: The only keys whose values are logged. They hold ids, numbers and our own words; never a body, a
+#: token, a signature or the text of a library's exception.
 ALLOWED_KEYS = frozenset(
     """
     event level timestamp logger service error where sqlstate fault
@@ -26,8 +26,10 @@ REDACTED = "[redacted]"
 
 
 def configure(service: str) -> None:
-    """Send every log line, our own and the libraries', to stdout as one JSON object; to a person at
-    a terminal, as text."""
+    """Write every log line, ours and the libraries', to stdout.
+
+    A line is one JSON object, or text if stdout is a terminal.
+    """
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -46,36 +48,38 @@ def configure(service: str) -> None:
             pass_foreign_args=True,
             processors=[
                 _describe_exception,
-                _quote_template,
+                _drop_arguments,
                 _add_service(service),
                 redact,
                 structlog.dev.ConsoleRenderer() if sys.stdout.isatty() else _render,
             ],
         )
     )
-    logging.raiseExceptions = False  # else a line that cannot be written is shown, secrets and all
+    logging.raiseExceptions = False  # else a failed write prints the line to stderr unredacted
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for chatty in ("aio_pika", "aiormq"):  # a lost broker is logged by us, once, as a transition
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    for library in ("aio_pika", "aiormq"):  # we log a lost broker ourselves, once per change
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def redact(_: Any, __: str, event: EventDict) -> EventDict:
-    """Let known keys with plain values pass; everything else becomes `[redacted]`."""
-    return {key: _plain(value) if key in ALLOWED_KEYS else REDACTED for key, value in event.items()}
+    """Keep known keys, with plain values. Replace the value of any other key by `[redacted]`."""
+    return {
+        key: _to_plain(value) if key in ALLOWED_KEYS else REDACTED for key, value in event.items()
+    }
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     return str(value)[:MAX_VALUE_CHARS]
 
 
 def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
-    """An exception's type and where it was raised; its text may quote what must stay secret."""
+    """Log an exception's type and where it was raised, not its text, which may quote a secret."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()
@@ -87,22 +91,25 @@ def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _frames(traceback: TracebackType | None, most: int = 12) -> list[str]:
+def _frames(traceback: TracebackType | None, limit: int = 12) -> list[str]:
     frames = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
         frames.append(f"{code.co_filename}:{traceback.tb_lineno} {code.co_name}")
         traceback = traceback.tb_next
-    return frames[-most:]
+    return frames[-limit:]
 
 
-def _quote_template(_: Any, __: str, event: EventDict) -> EventDict:
-    """A library's line keeps its format string, if it has one, and loses what filled it."""
+def _drop_arguments(_: Any, __: str, event: EventDict) -> EventDict:
+    """Keep only the format string of a library's line, not its arguments.
+
+    A line without arguments may already be formatted, so its text is dropped whole.
+    """
     record: logging.LogRecord = event.pop("_record")
     from_structlog = event.pop("_from_structlog")
-    filled = event.pop("positional_args", None)
+    arguments = event.pop("positional_args", None)
     if not from_structlog:
-        event["event"] = str(record.msg) if filled else "library.logged"
+        event["event"] = str(record.msg) if arguments else "library.logged"
         event.setdefault("where", f"{record.pathname}:{record.lineno}")
     return event
 

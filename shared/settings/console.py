@@ -1,4 +1,4 @@
-"""What the console needs."""
+"""The settings of the console."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from shared.settings.validators import COMMA_SEPARATED, same_id
 
 
 def _origin(value: str) -> str:
-    """https, or http on this machine; no path."""
+    """Return an origin: https, or http on this machine; without a path. Else raise ValueError."""
     url = urlsplit(value)
     is_local = url.scheme == "http" and url.hostname in ("127.0.0.1", "localhost", "::1")
     if not url.hostname or not (url.scheme == "https" or is_local) or url.path not in ("", "/"):
@@ -28,7 +28,7 @@ def _origin(value: str) -> str:
 
 
 def _script(value: str) -> str:
-    """A URL on an origin as above."""
+    """Return a URL with an origin as above; any path. Else raise ValueError."""
     url = urlsplit(value)
     _origin(f"{url.scheme}://{url.netloc}")
     return value
@@ -48,25 +48,26 @@ class ConsoleSettings(
     port: Port = Field(8081, description="a port for the API and the pages")
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], *COMMA_SEPARATED] = Field(
         (),
-        description="comma-separated networks of the proxies in front, whose X-Forwarded-For is"
-        " believed",
+        description="comma-separated networks of the proxies in front of the console; their"
+        " X-Forwarded-For is trusted",
     )
     console_url: Origin = Field(
-        description="https://host, where customers' browsers reach the console"
+        description="https://host where customers' browsers reach the console"
     )
-    next_public_meta_config_id: str = Field("", description="unset, or the same as META_CONFIG_ID")
+    next_public_meta_config_id: str = Field("", description="unset or the same as META_CONFIG_ID")
     meta_config_id: str = Field(
         "",
         validate_default=True,
-        description="the Login for Business configuration's id, digits; NEXT_PUBLIC_META_CONFIG_ID"
-        " must be unset or the same",
+        description="the id of the Login for Business configuration, digits;"
+        " NEXT_PUBLIC_META_CONFIG_ID must be unset or the same",
     )
     meta_dialog_url: Origin = Field(
-        "https://www.facebook.com", description="https://host of Meta's login dialog"
+        "https://www.facebook.com",
+        description="https://host of Meta's login dialog; in production only the default",
     )
     meta_sdk_url: Annotated[str, AfterValidator(_script)] = Field(
         "https://connect.facebook.net/en_US/sdk.js",
-        description="where Meta's JavaScript SDK is; in production nowhere else",
+        description="the URL of Meta's JavaScript SDK; in production only the default",
     )
 
     @field_validator("meta_config_id")
@@ -76,8 +77,8 @@ class ConsoleSettings(
 
     @field_validator("meta_dialog_url", "meta_sdk_url")
     @classmethod
-    def _metas_own_pages(cls, value: str, info: ValidationInfo) -> str:
-        """Customers log in there: in production only at Meta's."""
+    def _only_metas_pages(cls, value: str, info: ValidationInfo) -> str:
+        """Raise ValueError in production unless it is Meta's own page: customers log in there."""
         is_default = value == cls.model_fields[str(info.field_name)].default
         if info.data.get("environment") is Environment.PRODUCTION and not is_default:
             raise ValueError

@@ -1,4 +1,4 @@
-"""What a process may ask of its environment: a field a variable, its name in lower case."""
+"""Groups of settings: each field is an environment variable, its name in lower case."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -16,15 +16,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.settings.validators import (
     COMMA_SEPARATED,
-    crash_place,
     rising,
     same_id,
     secret,
     strong_key,
     url,
+    valid_crash_at,
 )
 
-#: Where the Graph API lives.
+#: The Graph API.
 META_GRAPH_URL = "https://graph.facebook.com"
 
 
@@ -40,7 +40,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseSettings):
-    """What every process reads; the groups below are mixed in by the services that use them."""
+    """The settings of every process. A service adds the groups below that it uses."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
@@ -49,13 +49,13 @@ class Settings(BaseSettings):
     environment: Environment = Field(
         Environment.PRODUCTION, description="production, staging or local"
     )
-    crash_at: Annotated[str, AfterValidator(crash_place)] | None = Field(
-        None, description="name[:n[:KILL|STOP]], to prove what a crash costs; never in production"
+    crash_at: Annotated[str, AfterValidator(valid_crash_at)] | None = Field(
+        None, description="name[:n[:KILL|STOP]], to test a crash; never in production"
     )
 
 
 class ProcessSettings(Settings):
-    """Every long-running process answers its probes on a port of its own."""
+    """The settings of every long-running process, which answers probes on a port of its own."""
 
     host: str = Field("0.0.0.0", description="the address to listen on")
     health_port: Port = Field(9090, description="a port for /healthz, /readyz and /metrics")
@@ -94,7 +94,7 @@ class BodyKeySettings(Settings):
         description="64 hex characters from a random source: openssl rand -hex 32"
     )
     body_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
-        (), description="comma-separated keys of 64 hex characters that may still be read"
+        (), description="comma-separated older keys of 64 hex characters, only to decrypt"
     )
 
 
@@ -103,7 +103,7 @@ class TokenKeySettings(Settings):
         description="64 hex characters from a random source: openssl rand -hex 32"
     )
     token_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
-        (), description="comma-separated keys of 64 hex characters that may still be read"
+        (), description="comma-separated older keys of 64 hex characters, only to decrypt"
     )
 
 
@@ -114,9 +114,9 @@ class AppSecretSettings(Settings):
 
 
 class GraphSettings(AppSecretSettings):
-    """What is needed to call Meta. The public alias must not contradict."""
+    """The settings for calls to Meta. NEXT_PUBLIC_META_APP_ID must not contradict META_APP_ID."""
 
-    next_public_meta_app_id: str = Field("", description="unset, or the same as META_APP_ID")
+    next_public_meta_app_id: str = Field("", description="unset or the same as META_APP_ID")
     meta_app_id: str = Field(
         "",
         validate_default=True,
@@ -124,17 +124,18 @@ class GraphSettings(AppSecretSettings):
         " unset or the same",
     )
     meta_app_access_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,512}")] = Field(
-        description="the app's own token: the app's id, a bar, and its secret"
+        description="the app's own token: the app's id, `|`, the app secret"
     )
     meta_system_user_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,1024}")] | None = Field(
-        None, description="your system user's token, to fetch customers' tokens again without them"
+        None,
+        description="your system user's token, to fetch a customer's token without the customer",
     )
     meta_graph_url: str = Field(
         META_GRAPH_URL,
-        description=f"{META_GRAPH_URL}, and nothing else in production",
+        description=f"{META_GRAPH_URL}; in production no other URL",
     )
     meta_graph_version: Annotated[str, StringConstraints(pattern=r"^v[0-9]{2}\.0$")] = Field(
-        "v25.0", description="a version of the Graph API, as v25.0"
+        "v25.0", description="a version of the Graph API, such as v25.0"
     )
 
     @field_validator("meta_app_id")
@@ -144,8 +145,8 @@ class GraphSettings(AppSecretSettings):
 
     @field_validator("meta_graph_url")
     @classmethod
-    def _metas_own(cls, value: str, info: ValidationInfo) -> str:
-        """Nothing but the configuration chooses the host, and in production not even that."""
+    def _only_metas_graph_url(cls, value: str, info: ValidationInfo) -> str:
+        """Raise ValueError unless it is Meta's or, outside production, an https or local URL."""
         parts = urlsplit(value)
         is_local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
         is_production = info.data.get("environment") is Environment.PRODUCTION
@@ -159,5 +160,5 @@ class MetaAppSettings(AppSecretSettings):
         (), description="comma-separated app secrets that are still accepted"
     )
     meta_webhook_verify_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,256}")] = Field(
-        description="the verify token typed into Meta's dashboard: 8 to 256 printable characters"
+        description="the verify token entered in Meta's dashboard: 8 to 256 printable characters"
     )

@@ -1,4 +1,4 @@
-"""What the ingress needs; facing the internet, it never holds TOKEN_ENCRYPTION_KEY."""
+"""The settings of the ingress. It faces the internet, so it never has TOKEN_ENCRYPTION_KEY."""
 
 from pydantic import Field
 

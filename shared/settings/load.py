@@ -14,7 +14,7 @@ PLACEHOLDER = re.compile(
 
 
 def hex_bytes(*keys: SecretStr) -> list[bytes]:
-    """Keys as the bytes their hex stands for."""
+    """Return keys as bytes, decoded from hex."""
     return [bytes.fromhex(key.get_secret_value()) for key in keys]
 
 
@@ -24,8 +24,8 @@ S = TypeVar("S", bound=Settings)
 def load(settings: type[S]) -> S:
     """Read `settings` from the environment.
 
-    Raises Refusal with one fault for every missing, malformed or placeholder variable: its name
-    and what is expected, never its value.
+    Raise StartupRefused with one fault for each variable that is missing, malformed or a
+    placeholder (production only). A fault says the name and what is expected, never the value.
     """
     try:
         loaded = settings()
@@ -40,8 +40,8 @@ def load(settings: type[S]) -> S:
 
 def _fault(settings: type[Settings], loc: tuple[int | str, ...], kind: str) -> str:
     field = str(loc[0])
-    found = "is missing" if kind == "missing" else "is malformed"
-    return f"{field.upper()} {found}: expected {settings.model_fields[field].description}"
+    problem = "is missing" if kind == "missing" else "is malformed"
+    return f"{field.upper()} {problem}: expected {settings.model_fields[field].description}"
 
 
 def _refuse_in_production(settings: Settings) -> None:

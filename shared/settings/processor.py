@@ -1,4 +1,4 @@
-"""What the processor needs."""
+"""The settings of the processor."""
 
 from shared.settings.groups import (
     BodyKeySettings,

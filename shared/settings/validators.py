@@ -1,4 +1,4 @@
-"""What a variable of the environment must look like: each raises ValueError where it does not."""
+"""Validators of environment variables. Each raises ValueError if the value is malformed."""
 
 import re
 from itertools import pairwise
@@ -15,7 +15,7 @@ def url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         parts = urlsplit(value.get_secret_value())
         if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
-            raise ValueError  # as `parts.port` does where the port is no number
+            raise ValueError  # `parts.port` raises it too, if the port is no number
         return value
 
     return AfterValidator(check)
@@ -31,7 +31,7 @@ def secret(pattern: str) -> AfterValidator:
 
 
 def strong_key(value: SecretStr) -> SecretStr:
-    """64 hex characters that look random: few different bytes, or a plain run, are no key."""
+    """Return 64 hex characters that look random. Refuse few different bytes or a plain sequence."""
     raw = bytes.fromhex(value.get_secret_value())
     steps = {(b - a) % 256 for a, b in pairwise(raw)}
     if len(raw) != 32 or len(set(raw)) < 12 or len(steps) < 6:
@@ -43,20 +43,20 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-#: A list in one variable: pydantic-settings would read it as JSON, people write commas.
+#: A list in one variable, separated by commas; pydantic-settings alone would read JSON.
 COMMA_SEPARATED = (NoDecode, BeforeValidator(_split))
 
 
 def same_id(value: str, alias: object) -> str:
-    """The id under either name. Raises ValueError where it is no id, or the two differ."""
-    found = value or alias
-    if not found:
-        raise PydanticCustomError("missing", "under neither name")
-    if not isinstance(found, str) or not re.fullmatch(r"[0-9]{1,20}", found):
+    """Return the id that either variable holds. Raise ValueError if it is no id or they differ."""
+    id_ = value or alias
+    if not id_:
+        raise PydanticCustomError("missing", "both variables are unset")
+    if not isinstance(id_, str) or not re.fullmatch(r"[0-9]{1,20}", id_):
         raise ValueError
-    if alias and alias != found:
+    if alias and alias != id_:
         raise ValueError
-    return found
+    return id_
 
 
 def rising(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ def rising(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
-def crash_place(value: str) -> str:
+def valid_crash_at(value: str) -> str:
     if not crash_points.FORM.fullmatch(value):
         raise ValueError
     return value

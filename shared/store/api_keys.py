@@ -1,4 +1,4 @@
-"""API keys: kept as hashes, shown once, revocable."""
+"""API keys: stored as hashes, shown once, revocable."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,13 +11,16 @@ from uuid_utils.compat import uuid7
 
 from shared.store.pool import Conn
 
-#: So that a key is recognised wherever it was left lying.
+#: Makes a leaked key easy to recognise, for example by a secret scanner.
 PREFIX = "porteiro_"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`organization_id` None: the company's, whose requests name the organization."""
+    """An API key, without its text.
+
+    `organization_id` is None for a key of the company: its requests name the organization.
+    """
 
     id: UUID
     name: str
@@ -27,7 +30,8 @@ class ApiKey:
 
 
 async def create(conn: Conn, name: str, organization_id: str | None) -> str:
-    """A new key's text, which is kept nowhere: 256 random bits, so a plain hash of it is safe."""
+    """Create a key and return its text, which is never stored. A key has 256 random bits, so its
+    plain SHA-256 hash is safe to store."""
     key = PREFIX + secrets.token_urlsafe(32)
     await conn.execute(
         "INSERT INTO api_keys (id, name, organization_id, hash) VALUES ($1, $2, $3, $4)",
@@ -40,7 +44,7 @@ async def create(conn: Conn, name: str, organization_id: str | None) -> str:
 
 
 async def find(conn: Conn, key: str) -> ApiKey | None:
-    """Whose key it is; None where there is none, or it was revoked."""
+    """Return the API key with this text; None if there is none or it was revoked."""
     record = await conn.fetchrow(f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key))
     return None if record is None else ApiKey(*record)
 
@@ -50,7 +54,7 @@ async def listed(conn: Conn) -> Sequence[ApiKey]:
 
 
 async def revoke(conn: Conn, key_id: UUID) -> bool:
-    """False where there is no such key that still works."""
+    """Revoke a key. Return False if there is no such key or it was revoked before."""
     status = await conn.execute(
         "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
     )

@@ -1,4 +1,4 @@
-"""Whatever is due is found here, and claimed: every try is counted before it begins."""
+"""Lease the rows that are due. Each attempt is counted on its row before it begins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,23 +8,25 @@ from uuid import UUID
 
 from shared.store.pool import Conn
 
-#: How long a claim holds; a claimer that has not finished by then is taken for dead.
+#: How long a lease is valid. After it, the process that took the lease is presumed dead.
 LEASE_TIME = timedelta(seconds=60)
-#: How long what was handed back rests: what the servers fail again and again blocks nobody else.
-REST = timedelta(seconds=3)
-#: Webhooks that are split together.
+#: How long a released row waits until it can be leased again. So a row that meets infrastructure
+#: errors again and again does not block other rows.
+RELEASE_DELAY = timedelta(seconds=3)
+#: How many webhooks are split together at most.
 MAX_TOGETHER = 100
 
-#: Webhooks nobody tried yet, together; a webhook, or a change, that was tried before, alone:
-#: whoever tried it may have died of it.
+#: `fresh` webhooks have no attempts yet and are leased together. A `tried` webhook or a change is
+#: leased alone: an earlier attempt may have crashed its process.
 LeaseKind = Literal["fresh", "tried", "change", "follow_up"]
-#: What needs nobody but PostgreSQL; follow-ups call Meta.
+#: Work that needs only PostgreSQL; follow-ups call Meta.
 WEBHOOK_KINDS: tuple[LeaseKind, ...] = ("fresh", "tried", "change")
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to one try: the `attempts`-th. It is void once somebody claims the row again."""
+    """The right to one attempt, number `attempts` of the row. It is void once the row is leased
+    again."""
 
     id: UUID
     attempts: int
@@ -32,7 +34,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeasedRows:
-    """What one claimer took at once; `lease_until` marks the rows as its own."""
+    """Rows that were leased together. `lease_until` identifies the lease on each of them."""
 
     kind: LeaseKind
     leases: Sequence[Lease]
@@ -63,7 +65,7 @@ _DUE: dict[LeaseKind, str] = {
     """,
     "follow_up": """
         state = 'pending' AND lease_until < now() AND due_at <= now() - $2::interval
-            AND (  -- of one WABA one thing at a time
+            AND (  -- one follow-up of a subject at a time
                 SELECT max(other.lease_until) FROM follow_ups AS other
                 WHERE other.subject = follow_ups.subject
             ) < now()
@@ -73,19 +75,20 @@ _DUE: dict[LeaseKind, str] = {
 
 
 async def lease(conn: Conn, kind: LeaseKind, *, overdue: timedelta = timedelta(0)) -> LeasedRows:
-    """Claim what is due since `overdue` or longer: attempts + 1, a lease; to be committed at once.
+    """Lease rows that have been due for `overdue` or longer, and add 1 to their attempts.
 
-    What was claimed for its last try and never finished is claimed once more: to be buried.
+    Commit at once. A row whose last attempt never finished is leased once more, so that the caller
+    gives it up.
     """
-    if kind == "follow_up":  # by turns, to see each other's leases: one at a time of each WABA
+    if kind == "follow_up":  # one process at a time, so that each sees the others' leases
         await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
     records = await conn.fetch(
         f"""
         UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
-        WHERE id = ANY (ARRAY(  -- evaluated once; of IN the planner may make a loop without a limit
+        WHERE id = ANY (ARRAY(  -- evaluated once; with IN, the planner may loop without the limit
             SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED))
         RETURNING id, attempts, lease_until
-        """,  # noqa: S608 - our own words
+        """,  # noqa: S608 - constant SQL
         LEASE_TIME,
         overdue,
     )
@@ -94,24 +97,27 @@ async def lease(conn: Conn, kind: LeaseKind, *, overdue: timedelta = timedelta(0
 
 
 async def release(conn: Conn, leased: LeasedRows) -> None:
-    """Undo those claims whose tries never came to their end, and which nobody claimed since. They
-    rest a moment, and are due behind what is due by then."""
+    """Release the rows whose attempts did not end and which were not leased again.
+
+    Take 1 from their attempts. They become due again after RELEASE_DELAY, behind the rows that are
+    due before.
+    """
     table = _TABLES[leased.kind]
     await conn.execute(
         f"""
         UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
-            {_BEHIND.get(table, "")}
-        WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN[table]}
-        """,  # noqa: S608 - our own words
-        [one.id for one in leased.leases],
+            {_POSTPONE.get(table, "")}
+        WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN_STATES[table]}
+        """,  # noqa: S608 - constant SQL
+        [lease.id for lease in leased.leases],
         leased.lease_until,
-        REST,
+        RELEASE_DELAY,
     )
 
 
-#: A change is due by another column than its lease.
-_BEHIND = {"webhook_changes": ", next_attempt_at = now() + $3"}
-_OPEN = {
+#: A change becomes due by `next_attempt_at`, not by its lease.
+_POSTPONE = {"webhook_changes": ", next_attempt_at = now() + $3"}
+_OPEN_STATES = {
     "webhook_log": "('unsplit')",
     "webhook_changes": "('pending', 'failed')",
     "follow_ups": "('pending')",

@@ -1,4 +1,4 @@
-"""Events: what the company's backend is told, each kept until the broker has it."""
+"""Events: what the company's backend receives. Each is stored until RabbitMQ confirms it."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,24 +15,25 @@ from shared.store.connections.onboardings import Onboarding
 from shared.store.intake import changes
 from shared.store.pool import Conn
 
-#: How long a claim holds; far past what publishing a batch may take.
+#: How long a lease is valid: much longer than publishing a batch may take.
 LEASE = timedelta(seconds=30)
-#: A claim's bounds; the last event may go past the second, by the 3 MB Meta sends at most.
+#: How much is leased together. The last event may exceed MAX_BYTES, by at most the 3 MB that a
+#: webhook of Meta has at most.
 MAX_LEASED = 200
 MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A connection got here; `organization_id` is the one that may know."""
+    """A connection reached a new state. `organization_id` is the organization the event is for."""
 
     type: str
     organization_id: str
-    held: ConnectionRow
+    row: ConnectionRow
 
 
 async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
-    """In the transaction that decides them."""
+    """Add an event for each transition. Call it in the transaction that decides them."""
     await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id, revision, data)
@@ -40,33 +41,33 @@ async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
                              $6::jsonb[])
         """,
         [uuid7() for _ in transitions],
-        [one.type for one in transitions],
-        [one.organization_id for one in transitions],
-        [one.held.waba_id for one in transitions],
-        [one.held.revision for one in transitions],
-        [json.dumps(_data(one.held)) for one in transitions],
+        [transition.type for transition in transitions],
+        [transition.organization_id for transition in transitions],
+        [transition.row.waba_id for transition in transitions],
+        [transition.row.revision for transition in transitions],
+        [json.dumps(_data(transition.row)) for transition in transitions],
     )
 
 
-def _data(held: ConnectionRow) -> dict[str, str | None]:
+def _data(row: ConnectionRow) -> dict[str, str | None]:
     return {
-        "state": held.status.state,
-        "reason": held.status.reason,
-        "attribution": held.why,
-        "owner_business_id": held.owner_business_id,
+        "state": row.status.state,
+        "reason": row.status.reason,
+        "attribution": row.why,
+        "owner_business_id": row.owner_business_id,
     }
 
 
 async def add_for_onboarding(
     conn: Conn,
     outcome: str,
-    one: Onboarding,
+    onboarding: Onboarding,
     *,
     waba_id: str | None,
     reason: str | None,
 ) -> None:
-    """`onboarding.OUTCOME`, in the transaction that decides it."""
-    data = {"tracking_code": one.tracking_code, "reason": reason}
+    """Add the event `onboarding.OUTCOME`. Call it in the transaction that decides the outcome."""
+    data = {"tracking_code": onboarding.tracking_code, "reason": reason}
     await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id, data)
@@ -74,14 +75,15 @@ async def add_for_onboarding(
         """,
         uuid7(),
         f"onboarding.{outcome}",
-        one.organization_id,
+        onboarding.organization_id,
         waba_id,
         json.dumps(data),
     )
 
 
 async def add_for_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
-    """One for each of these changes, which are processed and owned, under the change's own id."""
+    """Add an event for each of these changes. They must be processed and have an owner. The event's
+    id is the change's id."""
     await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id)
@@ -94,7 +96,7 @@ async def add_for_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LeasedEvent:
-    """An event to be published, its change's content still sealed."""
+    """A leased event. `content` is the content of its change, if it has one; still sealed."""
 
     id: UUID
     type: str
@@ -108,10 +110,7 @@ class LeasedEvent:
 
 
 async def lease(conn: Conn) -> list[LeasedEvent]:
-    """Events that are due and nobody published, leased to the caller; to be committed at once.
-
-    The longest due come first.
-    """
+    """Lease unpublished events that are due, the longest due first. Commit at once."""
     records = await conn.fetch(
         """
         WITH locked AS (
@@ -122,18 +121,18 @@ async def lease(conn: Conn) -> list[LeasedEvent]:
                 ORDER BY due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS bytes_before
             FROM locked LEFT JOIN webhook_changes USING (id)
-        ), claimed AS (
+        ), leased AS (
             UPDATE events SET due_at = now() + $1 FROM sized
             WHERE events.id = sized.id AND coalesce(bytes_before, 0) < $3
             RETURNING events.*
         )
-        SELECT claimed.id, claimed.type,
-               coalesce(webhook_changes.received_at, claimed.created_at) AS occurred_at,
-               claimed.organization_id, claimed.waba_id, claimed.revision,
-               webhook_changes.webhook_id, claimed.data, webhook_changes.content
-        FROM claimed LEFT JOIN webhook_changes
-            ON webhook_changes.id = claimed.id AND claimed.data IS NULL
-        ORDER BY claimed.created_at, claimed.id
+        SELECT leased.id, leased.type,
+               coalesce(webhook_changes.received_at, leased.created_at) AS occurred_at,
+               leased.organization_id, leased.waba_id, leased.revision,
+               webhook_changes.webhook_id, leased.data, webhook_changes.content
+        FROM leased LEFT JOIN webhook_changes
+            ON webhook_changes.id = leased.id AND leased.data IS NULL
+        ORDER BY leased.created_at, leased.id
         """,
         LEASE,
         MAX_LEASED,
@@ -142,25 +141,25 @@ async def lease(conn: Conn) -> list[LeasedEvent]:
     return [LeasedEvent(*record) for record in records]
 
 
-def unseal(due: LeasedEvent, ring: KeyRing) -> Event:
-    """Raises Undecryptable."""
-    data = None if due.data is None else due.data.encode()
-    if due.content is not None:
-        data = changes.open_content(ring, due.id, due.content)
+def unseal(event: LeasedEvent, ring: KeyRing) -> Event:
+    """Return the event with its data opened. May raise Undecryptable."""
+    data = None if event.data is None else event.data.encode()
+    if event.content is not None:
+        data = changes.open_content(ring, event.id, event.content)
     return Event(
-        id=due.id,
-        type=due.type,
-        occurred_at=due.occurred_at,
-        organization_id=due.organization_id,
-        waba_id=due.waba_id,
-        revision=due.revision,
-        webhook_id=due.webhook_id,
+        id=event.id,
+        type=event.type,
+        occurred_at=event.occurred_at,
+        organization_id=event.organization_id,
+        waba_id=event.waba_id,
+        revision=event.revision,
+        webhook_id=event.webhook_id,
         data=data,
     )
 
 
 async def mark_published(conn: Conn, ids: Collection[UUID], *, unrouted: Collection[UUID]) -> None:
-    """The broker has these; of them it had nobody to give `unrouted` to."""
+    """Mark events as published: RabbitMQ confirmed them, but had no queue for `unrouted`."""
     await conn.execute(
         """
         UPDATE events SET published_at = now(), is_unrouted = id = ANY($2) WHERE id = ANY($1)
@@ -171,7 +170,7 @@ async def mark_published(conn: Conn, ids: Collection[UUID], *, unrouted: Collect
 
 
 async def put_off(conn: Conn, ids: Collection[UUID], by: timedelta) -> None:
-    """Not published after all: due again after that, behind what is due by then."""
+    """Make unpublished events due again after `by`, ordered after events that are due before."""
     await conn.execute(
         "UPDATE events SET due_at = now() + $2 WHERE id = ANY($1) AND published_at IS NULL",
         list(ids),
@@ -181,7 +180,10 @@ async def put_off(conn: Conn, ids: Collection[UUID], by: timedelta) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventReplay:
-    """Published events of a time, or those of them nobody was bound for, `rate` a second."""
+    """A replay of the events created from `since` to before `until`, at `rate` events a second.
+
+    `only_unrouted` limits it to events that RabbitMQ had no queue for.
+    """
 
     since: datetime
     until: datetime
@@ -190,11 +192,11 @@ class EventReplay:
 
 
 async def replay(
-    conn: Conn, again: EventReplay, *, done: int, after: UUID, limit: int
+    conn: Conn, selection: EventReplay, *, done: int, after: UUID, limit: int
 ) -> list[UUID]:
-    """Have the next events behind `after`, `done` before them, published under their old ids.
+    """Make the next published events after `after` due again, under their old ids. Return the ids.
 
-    Which these are; each falls due when the rate has come to it.
+    `done` counts the events of this replay before them. Each event becomes due as `rate` allows.
     """
     records = await conn.fetch(
         """
@@ -205,19 +207,19 @@ async def replay(
             ORDER BY id LIMIT $5 FOR UPDATE
         ), numbered AS (
             SELECT id, $6::bigint + row_number() OVER (ORDER BY id) AS number FROM chosen
-        ), again AS (
+        ), replayed AS (
             UPDATE events SET published_at = NULL,
                 due_at = now() + numbered.number * interval '1 second' / $7::integer
             FROM numbered WHERE events.id = numbered.id
         )
         SELECT id FROM numbered ORDER BY id
         """,
-        again.since,
-        again.until,
-        again.only_unrouted,
+        selection.since,
+        selection.until,
+        selection.only_unrouted,
         after,
         limit,
         done,
-        again.rate,
+        selection.rate,
     )
     return [record["id"] for record in records]

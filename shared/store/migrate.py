@@ -1,4 +1,4 @@
-"""Bring the schema to a revision, up or down."""
+"""Migrate the schema to a revision, up or down."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-#: A migration waits no longer than this for a lock that running services hold, and gives up instead
-#: of queueing every other query behind itself.
+#: A migration waits at most this long for a lock of a running service. Then it fails, so that other
+#: queries do not queue behind it.
 _TIMEOUTS = {"lock_timeout": "4s", "statement_timeout": "10min"}
 
 
@@ -29,7 +29,10 @@ def newest_revision() -> str:
 
 
 async def migrate(database_url: str, revision: str = "head") -> None:
-    """Idempotent; two at once take turns. A lower `revision` goes down, `base` to nothing."""
+    """Migrate to `revision`. Idempotent. Only one process migrates at a time, others wait.
+
+    A lower revision migrates down; `base` removes everything.
+    """
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
     engine = create_async_engine(
         url, poolclass=NullPool, connect_args={"server_settings": _TIMEOUTS}
@@ -56,5 +59,5 @@ def _is_down(conn: Connection, revision: str) -> bool:
         return True
     exists = conn.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
     current = exists and conn.exec_driver_sql("SELECT * FROM alembic_version").scalar()
-    conn.rollback()  # else Alembic would find a transaction begun and not commit its own
+    conn.rollback()  # else Alembic finds an open transaction and does not commit its own
     return bool(current and revision != "head" and revision < current)

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: bounded waits, and never to a schema older than the code."""
+"""Handles to PostgreSQL. Every wait has a limit. A schema older than the code is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,8 @@ else:
     Pool = asyncpg.Pool
     Conn = asyncpg.Connection
 
-#: The migration this code needs; a newer schema is fine (migrations suit the code before them).
+#: The migration this code needs. A newer schema is fine: each migration also works with the code
+#: of the release before it.
 REQUIRED_REVISION = "0006"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
@@ -28,16 +29,16 @@ SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
-    "jit": "off",  # our statements are short; compiling them costs more than running them
+    "jit": "off",  # our statements are short: compiling one costs more than running it
     "timezone": "UTC",
 }
 
 
 @asynccontextmanager
 async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
-    """A pool that connects when first used, so an absent server does not stop a process starting.
+    """Open a pool that connects on first use, so a process starts even if PostgreSQL is down.
 
-    Every new connection raises Refusal if the schema is older than REQUIRED_REVISION.
+    Each new handle raises StartupRefused if the schema is older than REQUIRED_REVISION.
     """
     pool = await asyncpg.create_pool(
         url,
@@ -59,25 +60,25 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIterator[Conn]:
-    """One transaction. Raises TimeoutError if no connection is free within `wait` seconds.
+    """Run one transaction. Raise TimeoutError if no handle is free within `wait` seconds.
 
-    A connection that was given up half-way is closed, not rolled back: with the server stopped,
-    the rollback, and the orderly way back into the pool, would hang as long as it does.
+    After a cancellation, a timeout or a network error, close the handle instead of rolling
+    back: if the server does not answer, the rollback and the release to the pool would hang too.
     """
     conn = await pool.acquire(timeout=wait)
     try:
-        under_way = conn.transaction()
-        await under_way.start()
+        running = conn.transaction()
+        await running.start()
         try:
             yield conn
         except (asyncio.CancelledError, TimeoutError, OSError):
             raise
         except BaseException:
-            # A connection that was lost under the statement has nothing to roll back.
+            # If the handle broke during the statement, there is nothing to roll back.
             with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-                await under_way.rollback()
+                await running.rollback()
             raise
-        await under_way.commit()
+        await running.commit()
     except (asyncio.CancelledError, TimeoutError, OSError):
         conn.terminate()
         raise

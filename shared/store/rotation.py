@@ -1,4 +1,4 @@
-"""Every sealed column there is, and bringing its rows under the newest key."""
+"""List all sealed columns, and reseal their rows under the newest key."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,15 @@ from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.store.connections.tokens import pin_binding, token_binding
 from shared.store.pool import Conn
 
-#: A batch's bounds; its last row may go past the second.
+#: The limits of a batch; its last row may exceed MAX_BATCH_BYTES.
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of envelopes. `key` are its table's primary key columns with their types; `binding`
-    makes what binds an envelope to its row."""
+    """A column of envelopes. `key` lists the table's primary key columns with their types.
+    `binding` makes the associated data that binds an envelope to its row, from the row's key."""
 
     table: str
     column: str
@@ -55,8 +55,8 @@ COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
 
 @dataclass(frozen=True, slots=True)
 class RotationBatch:
-    """What one batch came to: `reached` is its last row's key (None: there was none), `resealed`
-    how many were brought under the newest key, `rest` how many are under which key besides."""
+    """The result of one batch. `reached` is the key of its last row; None if there were no rows.
+    `resealed` counts the rows that were resealed. `rest` counts the other rows by their key id."""
 
     reached: Sequence[Any] | None
     resealed: int
@@ -71,43 +71,45 @@ async def reseal(
     after: Sequence[Any] | None,
     dry_run: bool = False,
 ) -> RotationBatch:
-    """Look at the next rows behind `after`, and bring them under the newest key.
+    """Read the next rows after `after`, and reseal those that are not under the newest key.
 
-    Each is compared and swapped: one that somebody writes meanwhile is left as they wrote it, which
-    is under the newest key too. What no key opens is left as it is.
+    Each envelope is compared and swapped. If another process has written a row meanwhile, its value
+    stays: it is under the newest key too. An envelope that no key of the ring opens stays as it is.
     """
     names = [name for name, _ in sealed.key]
-    listed = ", ".join(names)
-    behind = f"AND ({listed}) > ({_places(sealed)})" if after is not None else ""
+    columns = ", ".join(names)
+    after_key = f"AND ({columns}) > ({_placeholders(sealed)})" if after is not None else ""
     records = await conn.fetch(
         f"""
         SELECT * FROM (
-            SELECT {listed}, {sealed.column} AS envelope, sum(octet_length({sealed.column})) OVER (
-                ORDER BY {listed} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            SELECT {columns}, {sealed.column} AS envelope, sum(octet_length({sealed.column})) OVER (
+                ORDER BY {columns} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS bytes_before
-            FROM {sealed.table} WHERE {sealed.column} IS NOT NULL {behind}
-            ORDER BY {listed} LIMIT {MAX_BATCH}
-        ) AS next WHERE coalesce(bytes_before, 0) < {MAX_BATCH_BYTES} ORDER BY {listed}
-        """,  # noqa: S608 - our own words
+            FROM {sealed.table} WHERE {sealed.column} IS NOT NULL {after_key}
+            ORDER BY {columns} LIMIT {MAX_BATCH}
+        ) AS next WHERE coalesce(bytes_before, 0) < {MAX_BATCH_BYTES} ORDER BY {columns}
+        """,  # noqa: S608 - constant SQL
         *(after or ()),
     )
-    rest: Counter[str] = Counter()
+    not_resealed: Counter[str] = Counter()
     swaps = []
     for record in records:
         key = [record[name] for name in names]
-        fresh = None if dry_run else _resealed(ring, record["envelope"], sealed.binding(*key))
-        if fresh is None:
-            rest[record["envelope"][1:5].hex()] += 1
+        resealed = (
+            None if dry_run else _reseal_envelope(ring, record["envelope"], sealed.binding(*key))
+        )
+        if resealed is None:
+            not_resealed[record["envelope"][1:5].hex()] += 1
         else:
-            swaps.append((*key, record["envelope"], fresh))
+            swaps.append((*key, record["envelope"], resealed))
     if swaps:
         await _swap(conn, sealed, swaps)
     reached = [records[-1][name] for name in names] if records else None
-    return RotationBatch(reached, len(swaps), rest)
+    return RotationBatch(reached, len(swaps), not_resealed)
 
 
-def _resealed(ring: KeyRing, envelope: bytes, binding: bytes) -> bytes | None:
-    """None where it is under the newest key, or under none of the ring."""
+def _reseal_envelope(ring: KeyRing, envelope: bytes, binding: bytes) -> bytes | None:
+    """Return None if it is under the newest key already, or if no key of the ring opens it."""
     if envelope[1:5] == ring.write_id:
         return None
     try:
@@ -120,16 +122,16 @@ async def _swap(conn: Conn, sealed: SealedColumn, swaps: Sequence[tuple[Any, ...
     types = [*(kind for _, kind in sealed.key), "bytea", "bytea"]
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, start=1))
     names = [name for name, _ in sealed.key]
-    matched = " AND ".join(f"held.{name} = swap.{name}" for name in names)
+    matched = " AND ".join(f"stored.{name} = swap.{name}" for name in names)
     await conn.execute(
         f"""
-        UPDATE {sealed.table} AS held SET {sealed.column} = swap.fresh
+        UPDATE {sealed.table} AS stored SET {sealed.column} = swap.fresh
         FROM unnest({arrays}) AS swap ({", ".join(names)}, envelope, fresh)
-        WHERE {matched} AND held.{sealed.column} = swap.envelope
-        """,  # noqa: S608 - our own words
+        WHERE {matched} AND stored.{sealed.column} = swap.envelope
+        """,  # noqa: S608 - constant SQL
         *(list(column) for column in zip(*swaps, strict=True)),
     )
 
 
-def _places(sealed: SealedColumn) -> str:
+def _placeholders(sealed: SealedColumn) -> str:
     return ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(sealed.key, start=1))

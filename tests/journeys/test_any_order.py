@@ -1,4 +1,4 @@
-"""The same webhooks, in any order, bundled anyhow and any number of times: the same rows."""
+"""The same webhooks make the same rows in any order, in any bundles and when repeated."""
 
 import random
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ _GOOD: list[dict[str, Any]] = [
     account_update("ACCOUNT_VIOLATION", violation_info={"violation_type": "ADULT"}),
     account_update("PARTNER_ADDED", waba_info={"waba_id": "none"}),
 ]
-#: Before all of the above.
+#: Earlier than every webhook above.
 _PROVEN = datetime(2026, 1, 1, tzinfo=UTC)
 _TABLES = (
     "SELECT key, field, event, waba_id, organization_id, state, attempts, last_error"
@@ -43,10 +43,10 @@ _TABLES = (
 )
 
 
-async def test_order_repetition_and_bundling_cannot_matter(
+async def test_order_repetition_and_bundling_do_not_change_the_rows(
     environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool
 ) -> None:
-    ends = []
+    results = []
     async with running.processor(environment):
         for seed in range(ROUNDS):
             await conn.execute(
@@ -54,21 +54,23 @@ async def test_order_repetition_and_bundling_cannot_matter(
                 " webhook_log, webhook_bodies, dead_letters CASCADE"
             )
             await _send(broker, pool, random.Random(seed))
-            await eventually(lambda: _at_rest(conn))
-            ends.append([await conn.fetch(query) for query in _TABLES])
-    assert len(ends[0][0]) == len(_GOOD)
-    for end in ends[1:]:
-        assert end == ends[0]
+            await eventually(lambda: _is_all_processed(conn))
+            results.append([await conn.fetch(query) for query in _TABLES])
+    assert len(results[0][0]) == len(_GOOD)
+    for result in results[1:]:
+        assert result == results[0]
 
 
-async def _send(broker: Broker, pool: Pool, pick: random.Random) -> None:
-    """Everything once, some of it twice or thrice, in batches of Meta's and bundles of ours; the
-    owner is proven somewhere in between."""
-    good = _GOOD + pick.choices(_GOOD, k=10)
-    pick.shuffle(good)
-    posts = [write(body) for body in batched(good, pick.randrange(1, 4))] + [*BROKEN.values()]
-    pick.shuffle(posts)
-    proven_after = pick.randrange(len(posts))
+async def _send(broker: Broker, pool: Pool, rng: random.Random) -> None:
+    """Send every webhook once and some repeatedly, in random batches and bundles.
+
+    Prove the owner at a random moment in between.
+    """
+    good = _GOOD + rng.choices(_GOOD, k=10)
+    rng.shuffle(good)
+    posts = [write(body) for body in batched(good, rng.randrange(1, 4))] + [*BROKEN.values()]
+    rng.shuffle(posts)
+    proven_after = rng.randrange(len(posts))
     for number in range(0, len(posts), 3):
         await broker.put(RAW, bundle(*posts[number : number + 3]))
         if number <= proven_after < number + 3:
@@ -78,7 +80,7 @@ async def _send(broker: Broker, pool: Pool, pick: random.Random) -> None:
                 assert await connection_state.record_proof(conn, "code-1", WABA, None, _PROVEN)
 
 
-async def _at_rest(conn: Conn) -> bool:
+async def _is_all_processed(conn: Conn) -> bool:
     return bool(
         await conn.fetchval(
             """

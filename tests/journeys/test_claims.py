@@ -1,4 +1,4 @@
-"""What the browser, and whoever forges it, can and cannot do: a token decides, once."""
+"""Only a token proves a WABA, and only once. A forged message from the browser proves nothing."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from shared.store import api_keys
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, House
+from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, Installation
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
 
@@ -24,117 +24,130 @@ async def nothing_is_stored(conn: Conn) -> bool:
     return row is not None and tuple(row) == (0, 0, 0)
 
 
-async def test_a_code_is_exchanged_once_and_a_repeated_post_reads_the_status(house: House) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.say(code, signed["message"])
-    answers = await asyncio.gather(*(house.hand_in(code, signed["code"]) for _ in range(5)))
-    assert {one["tracking_code"] for one in answers} == {code}
-    now = await house.until_active(code)
-    assert await house.hand_in(code, signed["code"]) == now | {"connection": now["connection"]}
-    assert len(await house.calls("exchange_code")) == 1
-
-
-async def test_a_code_given_to_two_onboardings_counts_for_the_first(
-    house: House, conn: Conn
+async def test_a_code_is_exchanged_once_and_a_repeated_post_returns_the_status(
+    installation: Installation,
 ) -> None:
-    await house.meta.put_waba(number())
-    first, second = await house.start(), await house.start("pharmacy")
-    signed = await house.meta.sign_up()
-    await house.hand_in(first, signed["code"])
-    refused = await house.hand_in(second, signed["code"], status=409)
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(webhooks=True)
+    await installation.post_session(code, signup["message"])
+    answers = await asyncio.gather(
+        *(installation.post_code(code, signup["code"]) for _ in range(5))
+    )
+    assert {answer["tracking_code"] for answer in answers} == {code}
+    now = await installation.until_active(code)
+    assert await installation.post_code(code, signup["code"]) == now
+    assert len(await installation.calls("exchange_code")) == 1
+
+
+async def test_a_code_posted_to_two_onboardings_counts_for_the_first(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    first = await installation.start_onboarding()
+    second = await installation.start_onboarding("pharmacy")
+    signup = await installation.meta.sign_up()
+    await installation.post_code(first, signup["code"])
+    refused = await installation.post_code(second, signup["code"], status=409)
     assert refused["code"] == "code_not_wanted"
-    assert len(await house.calls("exchange_code")) == 1
+    assert len(await installation.calls("exchange_code")) == 1
 
 
 @pytest.mark.parametrize(
-    "signup", [{"code_seconds": -1}, {"app_id": "790000000000009"}], ids=["expired", "wrong app"]
+    "options", [{"code_seconds": -1}, {"app_id": "790000000000009"}], ids=["expired", "wrong app"]
 )
-async def test_a_code_that_meta_refuses_stores_nothing_and_can_be_tried_again(
-    house: House, conn: Conn, signup: dict[str, Any]
+async def test_a_code_that_meta_refuses_stores_nothing_and_a_new_one_can_follow(
+    installation: Installation, conn: Conn, options: dict[str, Any]
 ) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    seconds = signup.get("code_seconds")
-    signed = await house.meta.sign_up(**({} if seconds else signup))
-    house.meta.time += 31 if seconds else 0
-    await house.say(code, signed["message"])
-    now = await house.hand_in(code, signed["code"])
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    seconds = options.get("code_seconds")
+    signup = await installation.meta.sign_up(**({} if seconds else options))
+    installation.meta.time += 31 if seconds else 0
+    await installation.post_session(code, signup["message"])
+    now = await installation.post_code(code, signup["code"])
     assert (now["state"], now["reason"]) == ("open", "code_refused")
     assert now["remedy"]["who"] == "customer"
     assert await nothing_is_stored(conn)
-    again = await house.meta.sign_up(webhooks=True)
-    await house.hand_in(code, again["code"])
-    await house.until_active(code)
+    again = await installation.meta.sign_up(webhooks=True)
+    await installation.post_code(code, again["code"])
+    await installation.until_active(code)
 
 
-async def test_a_message_takes_no_reason_away_that_a_code_or_a_proof_gave(house: House) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up()
-    house.meta.time += 31
-    assert (await house.hand_in(code, signed["code"]))["reason"] == "code_refused"
-    for message in (signed["message"], {"event": "CANCEL", "data": {}}):
-        now = await house.say(code, message)
+async def test_a_message_does_not_replace_the_reason_of_a_refused_code(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up()
+    installation.meta.time += 31
+    assert (await installation.post_code(code, signup["code"]))["reason"] == "code_refused"
+    for message in (signup["message"], {"event": "CANCEL", "data": {}}):
+        now = await installation.post_session(code, message)
         assert (now["reason"], now["session_event"]) == ("code_refused", "FINISH")
-    again = await house.meta.sign_up(webhooks=True)
-    await house.hand_in(code, again["code"])
-    await house.until_active(code)
+    again = await installation.meta.sign_up(webhooks=True)
+    await installation.post_code(code, again["code"])
+    await installation.until_active(code)
 
 
-async def test_who_closes_the_dialog_behind_a_code_has_not_cancelled(
-    house: House, conn: Conn
+async def test_closing_the_dialog_after_a_code_is_no_cancellation(
+    installation: Installation, conn: Conn
 ) -> None:
     """Closing it on the last screen counts as success (Embedded Signup, Implementation)."""
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.hand_in(code, signed["code"])
-    now = await house.say(code, {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}})
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(webhooks=True)
+    await installation.post_code(code, signup["code"])
+    now = await installation.post_session(
+        code, {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}}
+    )
     assert now["reason"] != "cancelled"
-    await house.say(code, signed["message"])
-    await house.until_active(code)
-    told = await conn.fetch("SELECT type FROM events WHERE type LIKE 'onboarding.%' ORDER BY id")
-    assert [record[0] for record in told] == ["onboarding.completed"]
+    await installation.post_session(code, signup["message"])
+    await installation.until_active(code)
+    events = await conn.fetch("SELECT type FROM events WHERE type LIKE 'onboarding.%' ORDER BY id")
+    assert [event["type"] for event in events] == ["onboarding.completed"]
 
 
-async def test_a_closed_dialog_is_told_once(house: House, conn: Conn) -> None:
-    code = await house.start()
+async def test_a_repeated_cancellation_makes_one_event(
+    installation: Installation, conn: Conn
+) -> None:
+    code = await installation.start_onboarding()
     closed = {"event": "CANCEL", "data": {"current_step": "PERMISSIONS"}}
     for _ in range(2):
-        assert (await house.say(code, closed))["reason"] == "cancelled"
+        assert (await installation.post_session(code, closed))["reason"] == "cancelled"
     failed = {"event": "CANCEL", "data": {"error_code": "2655093"}}
-    now = await house.say(code, failed)
+    now = await installation.post_session(code, failed)
     assert (now["reason"], now["session_event"]) == ("error_reported", "ERROR")
-    told = await conn.fetch("SELECT data FROM events ORDER BY id")
-    assert len(told) == 2
+    events = await conn.fetch("SELECT data FROM events ORDER BY id")
+    assert len(events) == 2
 
 
-async def test_a_proof_that_was_stuck_is_not_shown_so_once_it_is_asked_again(house: House) -> None:
-    await house.meta.put_waba(number())
-    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
-    code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.hand_in(code, signed["code"])
-    stuck = await house.until(code, reason="app_token_refused")
-    assert stuck["remedy"]["who"] == "operator"
-    told = await house.say(code, signed["message"])
-    assert told["reason"] != "app_token_refused"
-    await house.until_active(code)
+async def test_a_blocked_proof_loses_its_reason_when_it_is_attempted_again(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    await installation.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(webhooks=True)
+    await installation.post_code(code, signup["code"])
+    blocked = await installation.until(code, reason="app_token_refused")
+    assert blocked["remedy"]["who"] == "operator"
+    now = await installation.post_session(code, signup["message"])
+    assert now["reason"] != "app_token_refused"
+    await installation.until_active(code)
 
 
-async def test_a_closed_link_waits_for_nothing(house: House) -> None:
-    await house.meta.put_waba(number())
-    await house.meta.order("POST", "faults", {"call": "debug_token", "code": 2, "times": 9})
-    code = await house.start()
-    await house.go_through(code)
+async def test_a_closed_link_has_no_next_attempt(installation: Installation) -> None:
+    await installation.meta.put_waba(number())
+    await installation.meta.order("POST", "faults", {"call": "debug_token", "code": 2, "times": 9})
+    code = await installation.start_onboarding()
+    await installation.complete_popup(code)
 
     async def is_put_off() -> bool:
-        return (await house.status(code))["next_attempt_at"] is not None
+        return (await installation.status(code))["next_attempt_at"] is not None
 
     await eventually(is_put_off)
-    now = await house.ask("DELETE", f"{ONBOARDING}/{code}")
+    now = await installation.request("DELETE", f"{ONBOARDING}/{code}")
     assert (now["state"], now["reason"], now["next_attempt_at"]) == (
         "cancelled",
         "link_closed",
@@ -143,105 +156,112 @@ async def test_a_closed_link_waits_for_nothing(house: House) -> None:
     assert now["remedy"]["who"] == "customer"
 
 
-async def test_a_popups_code_is_exchanged_without_a_redirect_uri(house: House) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start(redirect_uri="https://bakery.test/back")
-    await house.go_through(code)
-    await house.until_active(code)
+async def test_a_popups_code_is_exchanged_without_a_redirect_uri(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding(redirect_uri="https://bakery.test/back")
+    await installation.complete_popup(code)
+    await installation.until_active(code)
 
 
 async def test_a_forged_message_cannot_take_another_organizations_waba(
-    house: House, conn: Conn
+    installation: Installation, conn: Conn
 ) -> None:
-    """The browser says OTHER, but the token was granted for WABA alone."""
-    await house.meta.put_waba(number())
-    await house.meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER)
-    code = await house.start("mallory")
-    signed = await house.meta.sign_up()
-    forged = signed["message"] | {"data": {"waba_id": OTHER}}
-    await house.say(code, forged)
-    await house.hand_in(code, signed["code"])
-    now = await house.until(code, reason="waba_not_granted")
+    """The message names OTHER, but the token is granted for WABA only."""
+    await installation.meta.put_waba(number())
+    await installation.meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER)
+    code = await installation.start_onboarding("mallory")
+    signup = await installation.meta.sign_up()
+    forged = signup["message"] | {"data": {"waba_id": OTHER}}
+    await installation.post_session(code, forged)
+    await installation.post_code(code, signup["code"])
+    now = await installation.until(code, reason="waba_not_granted")
     assert now["connection"] is None
     assert await nothing_is_stored(conn)
-    assert (await house.say(code, forged))["reason"] == "waba_not_granted"
+    assert (await installation.post_session(code, forged))["reason"] == "waba_not_granted"
 
 
-async def test_a_token_for_all_accounts_reaches_only_what_it_can_read(
-    house: House, conn: Conn
+async def test_a_token_for_all_accounts_proves_only_what_it_can_read(
+    installation: Installation, conn: Conn
 ) -> None:
-    await house.meta.put_waba(number())
-    await house.meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER, business_id="739")
-    await house.meta.order("POST", f"wabas/{OTHER}/events", {"event": "PARTNER_ADDED"})
-    code = await house.start("mallory")
-    signed = await house.meta.sign_up(grants="all")
-    await house.say(code, signed["message"] | {"data": {"waba_id": OTHER}})
-    await house.hand_in(code, signed["code"])
-    await house.until(code, reason="waba_not_granted")
+    await installation.meta.put_waba(number())
+    await installation.meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER, business_id="739")
+    await installation.meta.order("POST", f"wabas/{OTHER}/events", {"event": "PARTNER_ADDED"})
+    code = await installation.start_onboarding("mallory")
+    signup = await installation.meta.sign_up(grants="all")
+    await installation.post_session(code, signup["message"] | {"data": {"waba_id": OTHER}})
+    await installation.post_code(code, signup["code"])
+    await installation.until(code, reason="waba_not_granted")
     assert await nothing_is_stored(conn)
 
 
 @pytest.mark.parametrize(
-    ("signup", "reason"),
+    ("options", "reason"),
     [
         ({"grants": "none"}, "waba_not_granted"),
         ({"scopes": ["whatsapp_business_messaging"]}, "permission_missing"),
     ],
 )
 async def test_a_token_that_proves_too_little_is_dropped(
-    house: House, conn: Conn, signup: dict[str, Any], reason: str
+    installation: Installation, conn: Conn, options: dict[str, Any], reason: str
 ) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up(**signup)
-    await house.say(code, signed["message"])
-    await house.hand_in(code, signed["code"])
-    now = await house.until(code, reason=reason)
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(**options)
+    await installation.post_session(code, signup["message"])
+    await installation.post_code(code, signup["code"])
+    now = await installation.until(code, reason=reason)
     assert now["remedy"]["who"] == "customer"
     assert await nothing_is_stored(conn)
 
 
-async def test_without_a_message_a_token_for_many_waits_for_it(house: House) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up(grants="all", webhooks=True)
-    await house.hand_in(code, signed["code"])
-    await house.until(code, reason="session_needed")
-    await house.say(code, signed["message"])
-    await house.until_active(code)
-
-
-async def test_of_two_organizations_that_race_for_a_waba_one_wins_and_the_other_is_told(
-    house: House, conn: Conn
+async def test_a_token_for_many_wabas_waits_for_the_session_message(
+    installation: Installation,
 ) -> None:
-    await house.meta.put_waba(number())
-    codes = [await house.start("bakery"), await house.start("pharmacy")]
-    signed = [await house.meta.sign_up(webhooks=True) for _ in codes]
-    for code, one in zip(codes, signed, strict=True):
-        await house.say(code, one["message"])
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(grants="all", webhooks=True)
+    await installation.post_code(code, signup["code"])
+    await installation.until(code, reason="session_needed")
+    await installation.post_session(code, signup["message"])
+    await installation.until_active(code)
+
+
+async def test_when_two_organizations_race_for_a_waba_one_wins_and_the_other_is_refused(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    codes = [
+        await installation.start_onboarding("bakery"),
+        await installation.start_onboarding("pharmacy"),
+    ]
+    signups = [await installation.meta.sign_up(webhooks=True) for _ in codes]
+    for code, signup in zip(codes, signups, strict=True):
+        await installation.post_session(code, signup["message"])
     await asyncio.gather(
-        *(house.hand_in(code, one["code"]) for code, one in zip(codes, signed, strict=True))
+        *(installation.post_code(code, s["code"]) for code, s in zip(codes, signups, strict=True))
     )
-    ends = [await _end(house, code) for code in codes]
-    assert sorted(ends) == ["completed", "owned_by_another"]
-    winner = ["bakery", "pharmacy"][ends.index("completed")]
-    shown = await house.until_connection("active")
+    outcomes = [await _outcome(installation, code) for code in codes]
+    assert sorted(outcomes) == ["completed", "owned_by_another"]
+    winner = ["bakery", "pharmacy"][outcomes.index("completed")]
+    shown = await installation.until_connection("active")
     assert shown["organization_id"] == winner
-    told = await conn.fetch("SELECT type, organization_id FROM events WHERE type ~ '^onboarding'")
-    assert {(row["type"], row["organization_id"]) for row in told} == {
+    events = await conn.fetch("SELECT type, organization_id FROM events WHERE type ~ '^onboarding'")
+    assert {(row["type"], row["organization_id"]) for row in events} == {
         ("onboarding.completed", winner),
         ("onboarding.refused", {"bakery": "pharmacy", "pharmacy": "bakery"}[winner]),
     }
-    assert len(await house.calls("register")) == 1
-    assert NUMBER in {subject for _, subject in await house.calls("register")}
+    assert len(await installation.calls("register")) == 1
+    assert NUMBER in {subject for _, subject in await installation.calls("register")}
     assert shown["owner_business_id"] == BUSINESS
 
 
-async def _end(house: House, code: str) -> str:
+async def _outcome(installation: Installation, code: str) -> str:
     async with asyncio.timeout(20):
         while True:
-            await house.hurry()
-            now = await house.status(code)
+            await installation.make_follow_ups_due()
+            now = await installation.status(code)
             if now["state"] == "completed":
                 return "completed"
             if now["reason"] == "owned_by_another":
@@ -258,74 +278,91 @@ async def _end(house: House, code: str) -> str:
     ],
 )
 async def test_a_dialog_that_was_closed_can_be_opened_again(
-    house: House, message: dict[str, Any], reason: str
+    installation: Installation, message: dict[str, Any], reason: str
 ) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    now = await house.say(code, message)
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    now = await installation.post_session(code, message)
     assert (now["state"], now["reason"]) == ("open", reason)
-    await house.go_through(code)
-    await house.until_active(code)
+    await installation.complete_popup(code)
+    await installation.until_active(code)
 
 
-async def test_a_cancelled_onboarding_takes_nothing_more(house: House, conn: Conn) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    cancelled = await house.ask("DELETE", f"/api/v1/whatsapp/onboarding/{code}")
+async def test_a_cancelled_onboarding_refuses_codes_and_messages(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    cancelled = await installation.request("DELETE", f"/api/v1/whatsapp/onboarding/{code}")
     assert (cancelled["state"], cancelled["reason"]) == ("cancelled", "link_closed")
-    signed = await house.meta.sign_up()
-    assert (await house.hand_in(code, signed["code"], status=409))["code"] == "onboarding_cancelled"
-    await house.say(code, signed["message"], status=409)
-    assert await house.calls("exchange_code") == []
+    signup = await installation.meta.sign_up()
+    refused = await installation.post_code(code, signup["code"], status=409)
+    assert refused["code"] == "onboarding_cancelled"
+    await installation.post_session(code, signup["message"], status=409)
+    assert await installation.calls("exchange_code") == []
     assert await nothing_is_stored(conn)
 
 
-async def test_an_expired_onboarding_takes_nothing_more(house: House, conn: Conn) -> None:
-    code = await house.start()
+async def test_an_expired_onboarding_refuses_codes_and_messages(
+    installation: Installation, conn: Conn
+) -> None:
+    code = await installation.start_onboarding()
     await conn.execute("UPDATE whatsapp_onboarding SET expires_at = now()")
-    assert (await house.status(code))["state"] == "expired"
-    assert (await house.hand_in(code, "anything", status=409))["code"] == "onboarding_expired"
-    await house.say(code, {"event": "FINISH", "data": {}}, status=409)
+    assert (await installation.status(code))["state"] == "expired"
+    refused = await installation.post_code(code, "anything", status=409)
+    assert refused["code"] == "onboarding_expired"
+    await installation.post_session(code, {"event": "FINISH", "data": {}}, status=409)
 
 
-async def test_a_start_is_idempotent_by_its_key_within_the_organization(house: House) -> None:
+async def test_a_start_is_idempotent_by_its_key_within_the_organization(
+    installation: Installation,
+) -> None:
     path, key = "/api/v1/whatsapp/onboarding", {"Idempotency-Key": "order-1"}
     body = {"organization_id": "bakery"}
-    first = await house.ask("POST", path, body, status=201, headers=key)
-    assert await house.ask("POST", path, body, headers=key) == first
-    other = await house.ask("POST", path, {"organization_id": "pharmacy"}, status=201, headers=key)
+    first = await installation.request("POST", path, body, status=201, headers=key)
+    assert await installation.request("POST", path, body, headers=key) == first
+    other = await installation.request(
+        "POST", path, {"organization_id": "pharmacy"}, status=201, headers=key
+    )
     assert other["tracking_code"] != first["tracking_code"]
-    await house.ask("POST", path, body | {"flow": "redirect"}, status=409, headers=key)
+    await installation.request("POST", path, body | {"flow": "redirect"}, status=409, headers=key)
 
 
-async def test_a_meta_that_does_not_answer_in_time_costs_a_new_login_and_nothing_else(
-    house: House, conn: Conn
+async def test_a_lost_answer_to_the_exchange_needs_a_new_login_and_stores_nothing(
+    installation: Installation, conn: Conn
 ) -> None:
-    """The first answer is lost on its way: the code may be spent, and is."""
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up()
-    await house.meta.order("POST", "faults", {"call": "exchange_code", "drop": True})
-    now = await house.hand_in(code, signed["code"])
+    """The first answer is lost, and the code is spent."""
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up()
+    await installation.meta.order("POST", "faults", {"call": "exchange_code", "drop": True})
+    now = await installation.post_code(code, signup["code"])
     assert now["reason"] == "code_lost"
-    assert len(await house.calls("exchange_code")) == 2  # the second try is ours, and is refused
+    # Porteiro retried once, and Meta refused the spent code.
+    assert len(await installation.calls("exchange_code")) == 2
     assert await nothing_is_stored(conn)
 
 
-async def test_a_meta_that_stumbles_is_asked_again_within_the_codes_life(house: House) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up(webhooks=True)
-    await house.meta.order("POST", "faults", {"call": "exchange_code", "code": 2, "status": 503})
-    await house.hand_in(code, signed["code"])
-    await house.until_active(code)
-    assert len(await house.calls("exchange_code")) == 2
+async def test_a_failed_exchange_is_retried_within_the_lifetime_of_the_code(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up(webhooks=True)
+    await installation.meta.order(
+        "POST", "faults", {"call": "exchange_code", "code": 2, "status": 503}
+    )
+    await installation.post_code(code, signup["code"])
+    await installation.until_active(code)
+    assert len(await installation.calls("exchange_code")) == 2
 
 
-async def test_another_organizations_key_sees_nothing(house: House, conn: Conn) -> None:
-    await house.meta.put_waba(number())
-    code = await house.connect()
-    await house.until_active(code)
+async def test_another_organizations_key_sees_nothing(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.connect()
+    await installation.until_active(code)
     await conn.execute("INSERT INTO organizations VALUES ('mallory')")
     key = await api_keys.create(conn, "theirs", "mallory")
     onboarding = f"/api/v1/whatsapp/onboarding/{code}"
@@ -340,11 +377,11 @@ async def test_another_organizations_key_sees_nothing(house: House, conn: Conn) 
         ("POST", f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin", {"pin": "123456"}),
         ("GET", f"/api/v1/whatsapp/check-connection?waba_id={WABA}", None),
     ):
-        await house.ask(method, path, body, key=key, status=404)
-    assert (await house.ask("GET", CONNECTIONS, key=key))["connections"] == []
+        await installation.request(method, path, body, key=key, status=404)
+    assert (await installation.request("GET", CONNECTIONS, key=key))["connections"] == []
     for path in (f"{CONNECTIONS}?organization_id=bakery", "/api/v1/whatsapp/orphans"):
-        await house.ask("GET", path, key=key, status=403)
-    await house.ask(
+        await installation.request("GET", path, key=key, status=403)
+    await installation.request(
         "POST", "/api/v1/whatsapp/onboarding", {"organization_id": "bakery"}, key=key, status=403
     )
-    await house.ask("GET", CONNECTIONS, key="porteiro_guessed", status=401)
+    await installation.request("GET", CONNECTIONS, key="porteiro_guessed", status=401)

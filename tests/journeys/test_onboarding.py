@@ -1,4 +1,4 @@
-"""From Meta's dialog to a working connection, by every way there is."""
+"""Every flow from Meta's dialog to an active connection."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from yarl import URL
 
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
+from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.sending import WABA as OTHER_WABA
 from tests.support.simulated import BUSINESS, COEXISTING, NUMBER, WABA, coexisting, number
 from tests.support.waiting import eventually
@@ -16,109 +16,119 @@ SET_UP = [("read_numbers", WABA), ("read_subscriptions", WABA), ("subscribe", WA
 
 
 @pytest.mark.parametrize("first", ["message", "code"])
-async def test_the_popup_flow(house: House, first: str) -> None:
-    await house.meta.put_waba(number())
-    code = await house.start()
-    signed = await house.meta.sign_up()
+async def test_the_popup_flow(installation: Installation, first: str) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up()
     if first == "message":
-        await house.say(code, signed["message"])
-        await house.hand_in(code, signed["code"])
+        await installation.post_session(code, signup["message"])
+        await installation.post_code(code, signup["code"])
     else:
-        await house.hand_in(code, signed["code"])
-        await house.say(code, signed["message"])
-    now = await house.until_active(code)
+        await installation.post_code(code, signup["code"])
+        await installation.post_session(code, signup["message"])
+    now = await installation.until_active(code)
     assert (now["state"], now["reason"], now["waba_id"]) == ("completed", None, WABA)
-    assert await house.calls() == [*PROVE, *SET_UP, ("register", NUMBER)]
-    shown = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
+    assert await installation.calls() == [*PROVE, *SET_UP, ("register", NUMBER)]
+    shown = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
     assert (shown["attribution"], shown["token_state"]) == ("tracking_code", "valid")
     assert [n["is_registered"] for n in shown["numbers"]] == [True]
 
 
-async def test_the_redirect_flow(house: House) -> None:
-    await house.meta.put_waba(number())
-    started = await house.ask(
+async def test_the_redirect_flow(installation: Installation) -> None:
+    await installation.meta.put_waba(number())
+    started = await installation.request(
         "POST", "/api/v1/whatsapp/onboarding",
         {"organization_id": "bakery", "flow": "redirect"}, status=201,
     )  # fmt: skip
     dialog = URL(started["launch"]["dialog_url"])
     form = {**dialog.query, "waba_id": WABA, "event": "FINISH"}
-    async with house.meta.session.post(
+    async with installation.meta.session.post(
         dialog.with_query(None), data=form, allow_redirects=False
     ) as answer:
         assert answer.status == 302
         back = answer.headers["Location"]
-    async with house.http.get(back.removeprefix(house.environment["CONSOLE_URL"])) as answer:
+    async with installation.http.get(
+        back.removeprefix(installation.environment["CONSOLE_URL"])
+    ) as answer:
         assert answer.status == 200
         assert answer.url.path == f"/connect/{started['tracking_code']}"
-    await house.until_active(started["tracking_code"])
-    assert await house.calls() == [*PROVE, *SET_UP, ("register", NUMBER)]
+    await installation.until_active(started["tracking_code"])
+    assert await installation.calls() == [*PROVE, *SET_UP, ("register", NUMBER)]
 
 
-async def test_a_waba_without_a_number(house: House) -> None:
-    await house.meta.put_waba()
-    code = await house.connect(event="FINISH_ONLY_WABA")
-    await house.until_active(code)
-    assert await house.calls() == [*PROVE, *SET_UP]
+async def test_a_waba_without_a_number(installation: Installation) -> None:
+    await installation.meta.put_waba()
+    code = await installation.connect(event="FINISH_ONLY_WABA")
+    await installation.until_active(code)
+    assert await installation.calls() == [*PROVE, *SET_UP]
 
 
-async def test_coexistence_syncs_once_and_never_registers(house: House, conn: Conn) -> None:
-    await house.meta.put_waba(coexisting())
-    code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
-    await house.until_active(code)
+async def test_coexistence_syncs_once_and_never_registers(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(coexisting())
+    code = await installation.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    await installation.until_active(code)
     syncs = [("sync", f"{COEXISTING}:smb_app_state_sync"), ("sync", f"{COEXISTING}:history")]
-    assert await house.calls() == [*PROVE, *SET_UP, *syncs]
+    assert await installation.calls() == [*PROVE, *SET_UP, *syncs]
 
-    async def have_come() -> bool:
+    async def are_received() -> bool:
         fields = await conn.fetch("SELECT field FROM webhook_changes WHERE waba_id = $1", WABA)
         return {"history", "smb_app_state_sync"} <= {row["field"] for row in fields}
 
-    await eventually(have_come)
-    await house.ask("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
-    await eventually(lambda: _has_settled(house))
-    assert await house.calls("sync", "register") == syncs
+    await eventually(are_received)
+    await installation.request("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
+    await eventually(lambda: _has_no_pending_follow_ups(installation))
+    assert await installation.calls("sync", "register") == syncs
 
 
-async def _has_settled(house: House) -> bool:
-    async with house.pool.acquire() as conn:
+async def _has_no_pending_follow_ups(installation: Installation) -> bool:
+    async with installation.pool.acquire() as conn:
         return not await conn.fetchval("SELECT count(*) FROM follow_ups WHERE state = 'pending'")
 
 
-async def test_nothing_is_synced_before_a_webhook_has_come(house: House, conn: Conn) -> None:
-    await house.meta.put_waba(coexisting())
-    code = await house.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING", webhooks=False)
-    now = await house.until(code, state="provisioning", reason="awaiting_webhook")
+async def test_nothing_is_synced_before_a_webhook_is_received(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(coexisting())
+    code = await installation.connect(
+        event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING", webhooks=False
+    )
+    now = await installation.until(code, state="provisioning", reason="awaiting_webhook")
     assert now["connection"]["remedy"]["who"] == "nobody"
-    assert await house.calls("sync") == []
-    await house.meta.happen("PARTNER_ADDED")
-    await house.until_active(code)
-    assert len(await house.calls("sync")) == 2
+    assert await installation.calls("sync") == []
+    await installation.meta.happen("PARTNER_ADDED")
+    await installation.until_active(code)
+    assert len(await installation.calls("sync")) == 2
 
 
-async def test_an_existing_override_is_kept(house: House) -> None:
-    await house.meta.put_waba(number(), override_callback_uri="https://elsewhere.test/hook")
-    token_before = await house.meta.token()
-    code = await house.connect()
-    await house.until_active(code)
-    kept = await house.meta.call("GET", f"{WABA}/subscribed_apps", token_before)
-    assert kept.body["data"][0]["override_callback_uri"] == "https://elsewhere.test/hook"
-    assert ("subscribe", WABA) not in await house.calls()
+async def test_an_existing_override_is_kept(installation: Installation) -> None:
+    await installation.meta.put_waba(number(), override_callback_uri="https://elsewhere.test/hook")
+    token = await installation.meta.token()
+    code = await installation.connect()
+    await installation.until_active(code)
+    subscriptions = await installation.meta.call("GET", f"{WABA}/subscribed_apps", token)
+    assert subscriptions.body["data"][0]["override_callback_uri"] == "https://elsewhere.test/hook"
+    assert ("subscribe", WABA) not in await installation.calls()
 
 
-async def test_an_orphan_is_claimed_and_gets_what_came_before(house: House, conn: Conn) -> None:
-    await house.meta.put_waba(number())
-    await house.meta.sign_up()  # its browser never came back
-    await house.meta.happen("PARTNER_ADDED")
+async def test_a_claimed_orphan_gets_its_earlier_changes(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    await installation.meta.sign_up()  # the browser never posts its code
+    await installation.meta.happen("PARTNER_ADDED")
 
     async def is_listed() -> list[Any]:
-        return (await house.ask("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]
+        return (await installation.request("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]
 
     [orphan] = await eventually(is_listed)
     assert (orphan["waba_id"], orphan["owner_business_id"]) == (WABA, BUSINESS)
     claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
-    await house.ask("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
-    now = await house.until_connection("active")
+    await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
+    now = await installation.until_connection("active")
     assert (now["organization_id"], now["token_state"]) == ("bakery", "valid")
-    assert ("fetch_token", BUSINESS) in await house.calls()
+    assert ("fetch_token", BUSINESS) in await installation.calls()
 
     async def is_delivered() -> bool:
         return not await conn.fetchval(
@@ -126,32 +136,36 @@ async def test_an_orphan_is_claimed_and_gets_what_came_before(house: House, conn
         )
 
     await eventually(is_delivered)
-    told = await conn.fetchrow("SELECT actor, action, subject, reason FROM audit_log")
-    assert told is not None
-    assert tuple(told) == (
+    audited = await conn.fetchrow("SELECT actor, action, subject, reason FROM audit_log")
+    assert audited is not None
+    assert tuple(audited) == (
         "ana by api key test", "orphan.claim", f"{WABA} for bakery", "they called",
     )  # fmt: skip
     again = claim | {"organization_id": "pharmacy"}
-    await house.ask("POST", f"{ORPHANS}/{WABA}/claim", again, status=409)
-    await house.ask("POST", f"{ORPHANS}/{OTHER_WABA}/claim", claim, status=404)
+    await installation.request("POST", f"{ORPHANS}/{WABA}/claim", again, status=409)
+    await installation.request("POST", f"{ORPHANS}/{OTHER_WABA}/claim", claim, status=404)
 
 
-async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(house: House) -> None:
-    await house.meta.put_waba(number())
-    await house.meta.sign_up()
-    await house.meta.happen("PARTNER_ADDED")
-    await eventually(lambda: _orphans(house))
-    await house.meta.order("POST", "faults", {"call": "fetch_token", "code": 200, "status": 403})
+async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    await installation.meta.sign_up()
+    await installation.meta.happen("PARTNER_ADDED")
+    await eventually(lambda: _orphans(installation))
+    await installation.meta.order(
+        "POST", "faults", {"call": "fetch_token", "code": 200, "status": 403}
+    )
     claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
-    await house.ask("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
+    await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
 
-    async def is_stuck() -> bool:
-        now = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
+    async def has_no_token() -> bool:
+        now = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
         return (now["state"], now["reason"]) == ("provisioning", "no_token")
 
-    await eventually(is_stuck)
-    await house.until_active(await house.connect())
+    await eventually(has_no_token)
+    await installation.until_active(await installation.connect())
 
 
-async def _orphans(house: House) -> list[Any]:
-    return (await house.ask("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]
+async def _orphans(installation: Installation) -> list[Any]:
+    return (await installation.request("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]

@@ -24,24 +24,24 @@ async def client(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSes
         yield client
 
 
-async def settled(conn: Conn, count: int) -> None:
+async def until_processed_or_dead(conn: Conn, count: int) -> None:
     """Wait until `count` webhooks are processed or dead."""
 
-    async def look() -> bool:
-        found = await conn.fetchval(
+    async def is_reached() -> bool:
+        actual = await conn.fetchval(
             "SELECT count(*) FROM webhook_log WHERE processed OR state = 'dead'"
         )
-        return bool(found == count)
+        return bool(actual == count)
 
-    await eventually(look)
+    await eventually(is_reached)
 
 
-async def test_a_webhook_comes_to_rest_with_its_bytes_and_its_changes(
+async def test_a_webhook_is_stored_with_its_bytes_and_its_changes(
     client: aiohttp.ClientSession, conn: Conn, ring: KeyRing
 ) -> None:
     body = write(account_update("ACCOUNT_RECONNECTED"))
     assert await post(client, body) == 200
-    await settled(conn, 1)
+    await until_processed_or_dead(conn, 1)
     [row] = await conn.fetch("SELECT * FROM webhook_log")
     [change] = await conn.fetch("SELECT * FROM webhook_changes")
     assert (row["stored_via"], row["lane"], row["state"]) == ("broker", "fast", "split")
@@ -50,20 +50,20 @@ async def test_a_webhook_comes_to_rest_with_its_bytes_and_its_changes(
     assert (change["waba_id"], change["state"]) == (WABA, "processed")
 
 
-async def test_however_often_and_in_whatever_order_they_come_the_changes_are_the_same(
+async def test_repeated_webhooks_in_any_order_make_the_same_changes(
     client: aiohttp.ClientSession, conn: Conn
 ) -> None:
     bodies = [write(message(n)) for n in range(20)]
-    for number in range(3):
-        random.Random(number).shuffle(bodies)
+    for seed in range(3):
+        random.Random(seed).shuffle(bodies)
         for body in bodies:
             assert await post(client, body) == 200
-    await settled(conn, 60)
+    await until_processed_or_dead(conn, 60)
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 20
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 60
 
 
-async def test_broken_bodies_among_good_ones_are_kept_and_cost_the_good_ones_nothing(
+async def test_broken_bodies_are_stored_as_dead_and_do_not_affect_good_ones(
     client: aiohttp.ClientSession, conn: Conn, ring: KeyRing
 ) -> None:
     good = [write(message(n)) for n in range(100)]
@@ -71,10 +71,10 @@ async def test_broken_bodies_among_good_ones_are_kept_and_cost_the_good_ones_not
     random.Random(7).shuffle(mixed)
     for body in mixed:
         assert await post(client, body) == 200
-    await settled(conn, len(mixed))
+    await until_processed_or_dead(conn, len(mixed))
     dead = await conn.fetch("SELECT id, last_error FROM webhook_log WHERE state = 'dead'")
-    kept = {await webhooks.read_body(conn, ring, row["id"]) for row in dead}
-    assert kept == set(BROKEN.values())
+    dead_bodies = {await webhooks.read_body(conn, ring, row["id"]) for row in dead}
+    assert dead_bodies == set(BROKEN.values())
     assert all(row["last_error"].startswith("unparsable: ") for row in dead)
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 100
 

@@ -1,4 +1,4 @@
-"""Who has disconnected a WABA: its owner on paper, without a say and without what still comes."""
+"""A withdrawn owner stays the connection's owner, but may not change it and gets no new changes."""
 
 import asyncio
 from dataclasses import replace
@@ -13,58 +13,62 @@ from shared.store import api_keys
 from shared.store.connections import connections, proofs
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
-from tests.support.samples import make_arrival, make_change, make_webhook, of
+from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
+from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 from tests.support.simulated import NUMBER, WABA, number
 from tests.support.waiting import eventually
 
 OWNERS = "SELECT organization_id FROM webhook_changes ORDER BY id"
 
 
-async def set_up(house: House) -> None:
-    await house.meta.put_waba(number())
-    await house.until_active(await house.connect())
+async def set_up(installation: Installation) -> None:
+    await installation.meta.put_waba(number())
+    await installation.until_active(await installation.connect())
 
 
-async def disconnect(house: House) -> None:
+async def disconnect(installation: Installation) -> None:
     path = f"{CONNECTIONS}/{WABA}/disconnect"
-    await house.ask("POST", path, {"reason": "contract ended"}, status=202)
-    await house.until_connection("disconnected")
+    await installation.request("POST", path, {"reason": "contract ended"}, status=202)
+    await installation.until_connection("disconnected")
 
 
 async def _are_owned(conn: Conn, *owners: str | None) -> bool:
-    """Whether these own the changes there are, in the order of their coming."""
+    """Return whether the changes, oldest first, have these owners."""
     return [record[0] for record in await conn.fetch(OWNERS)] == list(owners)
 
 
-async def test_what_comes_after_a_disconnect_waits_for_the_next_proof(
-    house: House, conn: Conn, ring: KeyRing
+async def test_changes_after_a_disconnect_wait_for_the_next_proof_or_claim(
+    installation: Installation, conn: Conn, ring: KeyRing
 ) -> None:
-    await set_up(house)
-    await disconnect(house)
-    shown = await house.ask("GET", f"{CONNECTIONS}/{WABA}")
+    await set_up(installation)
+    await disconnect(installation)
+    shown = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
     assert (shown["organization_id"], shown["attribution"]) == ("bakery", "withdrawn")
     withdrawn_at = await conn.fetchval("SELECT withdrawn_at FROM whatsapp_connections")
 
-    house.meta.time += 60  # else it is the same change as before
-    await house.meta.happen("PARTNER_ADDED")
+    installation.meta.time += 60  # otherwise the change has the same key as the first one
+    await installation.meta.happen("PARTNER_ADDED")
     await eventually(lambda: _are_owned(conn, "bakery", None))
-    for what, body in (("provision", None), ("disconnect", {"reason": "once more"})):
-        told = await house.ask("POST", f"{CONNECTIONS}/{WABA}/{what}", body, status=403)
-        assert told["code"] == "proof_needed"
+    for action, body in (("provision", None), ("disconnect", {"reason": "once more"})):
+        refused = await installation.request(
+            "POST", f"{CONNECTIONS}/{WABA}/{action}", body, status=403
+        )
+        assert refused["code"] == "proof_needed"
 
     claim = {"organization_id": "pharmacy", "actor": "eva", "reason": "they called"}
-    await house.ask("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
+    await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
     await eventually(lambda: _are_owned(conn, "bakery", "pharmacy"))
 
-    late = make_webhook(at=withdrawn_at - timedelta(seconds=1))  # it rested in a queue since then
+    late = make_webhook(at=withdrawn_at - timedelta(seconds=1))  # it waited in a queue since then
     async with conn.transaction():
-        await webhooks.insert(conn, ring, [make_arrival(late, state="split")])
-        [new] = await changes.insert(conn, ring, of(late, replace(make_change(1), waba_id=WABA)))
+        await webhooks.insert(conn, ring, [make_webhook_row(late, state="split")])
+        [new] = await changes.insert(
+            conn, ring, changes_of(late, replace(make_change(1), waba_id=WABA))
+        )
     assert new.organization_id is None
     await eventually(lambda: _are_owned(conn, "bakery", "pharmacy", "bakery"))
-    told_of = await conn.fetch("SELECT organization_id FROM events WHERE id = $1", new.id)
-    assert [record[0] for record in told_of] == ["bakery"]
+    owners = await conn.fetch("SELECT organization_id FROM events WHERE id = $1", new.id)
+    assert [record[0] for record in owners] == ["bakery"]
 
 
 @pytest.mark.parametrize(
@@ -75,27 +79,29 @@ async def test_what_comes_after_a_disconnect_waits_for_the_next_proof(
         (f"numbers/{NUMBER}/pin", {"pin": "271828"}),
     ],
 )
-async def test_who_asks_while_another_takes_over_asks_in_vain(
-    house: House, conn: Conn, path: str, body: dict[str, str] | None
+async def test_a_request_of_the_previous_owner_during_a_claim_finds_no_connection(
+    installation: Installation, conn: Conn, path: str, body: dict[str, str] | None
 ) -> None:
-    await set_up(house)
+    await set_up(installation)
     key = await api_keys.create(conn, "theirs", "bakery")
     async with conn.transaction():
         await connections.lock(conn, [WABA])
         url = f"{CONNECTIONS}/{WABA}/{path}"
-        asked = asyncio.create_task(house.ask("POST", url, body, key=key, status=404))
-        await eventually(lambda: _somebody_waits(house))
+        request = asyncio.create_task(installation.request("POST", url, body, key=key, status=404))
+        await eventually(lambda: _is_lock_awaited(installation))
         await proofs.withdraw(conn, WABA, "bakery")
         await connection_state.recompute(conn, [WABA])
-        taken = await orphan_claims.claim(conn, WABA, "pharmacy", actor="operator", reason="theirs")
-        assert taken is None
-    assert (await asked)["code"] == "no_such_connection"
-    kinds = [record[0] for record in await conn.fetch("SELECT reason FROM audit_log")]
-    assert kinds == ["theirs"]
+        refusal = await orphan_claims.claim(
+            conn, WABA, "pharmacy", actor="operator", reason="theirs"
+        )
+        assert refusal is None
+    assert (await request)["code"] == "no_such_connection"
+    reasons = [record[0] for record in await conn.fetch("SELECT reason FROM audit_log")]
+    assert reasons == ["theirs"]
 
 
-async def _somebody_waits(house: House) -> bool:
-    conn = await asyncpg.connect(house.environment["DATABASE_URL"])
+async def _is_lock_awaited(installation: Installation) -> bool:
+    conn = await asyncpg.connect(installation.environment["DATABASE_URL"])
     try:
         return bool(
             await conn.fetchval(

@@ -1,4 +1,4 @@
-"""RabbitMQ as a test sees it."""
+"""Read and write RabbitMQ queues from a test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 class Broker:
     def __init__(self, url: str, amqp: AbstractConnection, channel: AbstractChannel) -> None:
         self.url = url
-        self.connection = amqp
+        self.amqp = amqp
         self._channel = channel
 
     async def purge(self, *queues: str) -> None:
@@ -23,21 +23,21 @@ class Broker:
             await (await self._channel.get_queue(name, ensure=False)).purge()
 
     async def count(self, queue: str) -> int:
-        """Messages ready for delivery."""
+        """Return how many messages are ready for delivery."""
         declared = await self._channel.declare_queue(queue, passive=True)
         return int(declared.declaration_result.message_count or 0)
 
     async def take(self, queue: str) -> bytes:
-        """The next message's body, acknowledged."""
+        """Ack the next message and return its body. Wait for it."""
 
-        async def one() -> bytes | None:
+        async def next_body() -> bytes | None:
             message = await (await self._channel.get_queue(queue)).get(fail=False)
             if message is None:
                 return None
             await message.ack()
             return message.body
 
-        return await eventually(one)
+        return await eventually(next_body)
 
     async def put(self, queue: str, body: bytes) -> None:
         exchange = await self._channel.get_exchange(WORK, ensure=False)

@@ -1,4 +1,4 @@
-"""Bundles as the ingress publishes them, and how far the processor is with them."""
+"""Build bundles as the ingress does, and read the states of their webhooks."""
 
 from datetime import UTC, datetime
 
@@ -22,15 +22,15 @@ async def states(conn: Conn) -> dict[str, int]:
     return {row["state"]: row["n"] for row in rows}
 
 
-async def until_states(conn: Conn, **wanted: int) -> None:
-    async def look() -> bool:
-        return await states(conn) == wanted
+async def until_states(conn: Conn, **expected: int) -> None:
+    async def are_reached() -> bool:
+        return await states(conn) == expected
 
-    await eventually(look)
+    await eventually(are_reached)
 
 
-async def hand_back_once(broker: Broker, queue: str) -> None:
-    """Take the next message and return it, as a consumer that died would."""
-    async with broker.connection.channel() as channel:
-        taken = await (await channel.get_queue(queue)).get(timeout=5)
-        await taken.reject(requeue=True)
+async def return_once(broker: Broker, queue: str) -> None:
+    """Take the next message and return it to the broker, as a crashed consumer would."""
+    async with broker.amqp.channel() as channel:
+        delivery = await (await channel.get_queue(queue)).get(timeout=5)
+        await delivery.reject(requeue=True)

@@ -1,4 +1,4 @@
-"""The `porteiro` command as a process of its own."""
+"""Run the `porteiro` command in a process of its own."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 async def porteiro(*arguments: str, **env: str) -> tuple[int | None, str]:
-    """Its exit code and its log."""
+    """Run the command. Return its exit code and its log."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.scheduler", *arguments,
         env=os.environ | {"PYTHONWARNINGS": "ignore"} | env,

@@ -1,4 +1,4 @@
-"""Every crash point there is, by what crosses it: none can be forgotten."""
+"""Find every crash point in the source, so that no test can miss one."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,18 @@ from tests.support.source import ROOT, files
 
 _POINT = re.compile(r'crash_point\("([a-z_.]+)"\)')
 
-#: What crosses it: a webhook, a customer who connects, or keys under rotation.
-Road = Literal["webhook", "connecting", "keys"]
-_FOLLOWING = {"follow_up_worker.py", "onboarding_proof.py", "provisioning.py", "disconnection.py"}
+#: What reaches a crash point: a webhook, a customer who connects, or the rotation of keys.
+Flow = Literal["webhook", "connecting", "keys"]
+_FOLLOW_UP_FILES = {
+    "follow_up_worker.py",
+    "onboarding_proof.py",
+    "provisioning.py",
+    "disconnection.py",
+}
 
 
-def named() -> list[tuple[str, Path]]:
-    """Names with the files they are in, as often as they stand there."""
+def all_points() -> list[tuple[str, Path]]:
+    """Return each crash point in the source with its file. A name used twice comes twice."""
     return [
         (name, file.relative_to(ROOT))
         for file in files("services", "shared")
@@ -22,12 +27,12 @@ def named() -> list[tuple[str, Path]]:
     ]
 
 
-def points(road: Road) -> dict[str, Path]:
-    return {name: file for name, file in named() if _road(file) == road}
+def points(flow: Flow) -> dict[str, Path]:
+    return {name: file for name, file in all_points() if _flow(file) == flow}
 
 
-def _road(file: Path) -> Road:
+def _flow(file: Path) -> Flow:
     if file.name == "rotate_keys.py":
         return "keys"
     is_console = file.parts[:2] == ("services", "console")
-    return "connecting" if is_console or file.name in _FOLLOWING else "webhook"
+    return "connecting" if is_console or file.name in _FOLLOW_UP_FILES else "webhook"

@@ -1,4 +1,4 @@
-"""Two writers of the same rows in opposite order."""
+"""Write the same rows from two transactions, in opposite order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,32 +10,32 @@ from tests.support.waiting import eventually
 Row = TypeVar("Row")
 
 
-async def write_crosswise(
+async def write_in_opposite_order(
     pool: Pool, rows: Sequence[Row], write: Callable[[Conn, Sequence[Row]], Awaitable[int]]
 ) -> int:
-    """How many rows two writers made that run into each other in the midst, without fail.
+    """Run `write` on the rows in two transactions at once. Return how many rows both wrote.
 
-    A third holds the middle row until both wait. Unordered, each would then hold what the other
-    wants next.
+    A third transaction locks the middle row until both wait for it. If `write` did not order its
+    rows, each writer would then have locked the rows that the other needs next.
     """
 
-    async def one(rows: Sequence[Row]) -> int:
+    async def write_all(rows: Sequence[Row]) -> int:
         async with transaction(pool) as conn:
             return await write(conn, rows)
 
-    async with pool.acquire() as third, pool.acquire() as watcher:
+    async with pool.acquire() as blocker, pool.acquire() as watcher:
 
         async def both_wait() -> bool:
-            waiting = await watcher.fetch(
+            pids = await watcher.fetch(
                 "SELECT pid FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
-            return bool(len(waiting) == 2)
+            return bool(len(pids) == 2)
 
-        held = third.transaction()
-        await held.start()
-        await write(third, [rows[len(rows) // 2]])
-        writers = asyncio.gather(one(rows), one(rows[::-1]))
+        locking = blocker.transaction()
+        await locking.start()
+        await write(blocker, [rows[len(rows) // 2]])
+        writers = asyncio.gather(write_all(rows), write_all(rows[::-1]))
         await eventually(both_wait)
-        await held.rollback()
+        await locking.rollback()
         return sum(await writers)

@@ -1,4 +1,4 @@
-"""The settings services are started with in tests."""
+"""Define the settings of the services in tests."""
 
 from deploy.local.stack.servers import LOOPBACK, free_port
 
@@ -15,7 +15,7 @@ SYSTEM_TOKEN = "system-5b8d1e7f2c"
 
 
 def service_environment(database: str, rabbitmq: str, redis: str) -> dict[str, str]:
-    # Nobody listens there until a test puts a simulated Meta in its place.
+    # Nothing listens on this port until a test starts a simulated Meta there.
     meta = f"http://{LOOPBACK}:{free_port()}"
     return {
         "ENVIRONMENT": "local",

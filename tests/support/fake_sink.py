@@ -1,4 +1,4 @@
-"""A road whose `send` is in the hands of the test: a bundle arrives when the test says so."""
+"""A BatchingSink whose `send` the test controls: a bundle succeeds or fails when the test says."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,64 +11,73 @@ from prometheus_client import CollectorRegistry, Histogram
 from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, PendingWebhook
 from shared.messages import Webhook
 
-AT = datetime(2026, 11, 3, tzinfo=UTC)
+RECEIVED_AT = datetime(2026, 11, 3, tzinfo=UTC)
 
 
 @dataclass
-class Trip:
+class SentBundle:
+    """A bundle that `send` was called with. `seconds` is the time it was given."""
+
     bodies: list[bytes]
     seconds: float
     outcome: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def arrive(self) -> None:
+    def succeed(self) -> None:
         self.outcome.set_result(None)
 
-    def sink(self) -> None:
+    def fail(self) -> None:
         self.outcome.set_exception(ConnectionError("the broker went away"))
 
 
-class Ferry:
-    """`departed` gives each trip as it begins."""
+class FakeSink:
+    """Plays the broker or the database behind a BatchingSink."""
 
     def __init__(self) -> None:
-        self.trips: asyncio.Queue[Trip] = asyncio.Queue()
+        self._bundles: asyncio.Queue[SentBundle] = asyncio.Queue()
 
-    async def departed(self) -> Trip:
-        return await self.trips.get()
+    async def next_bundle(self) -> SentBundle:
+        """Wait for the next call of `send`. Return its bundle."""
+        return await self._bundles.get()
 
     async def send(self, pending: Sequence[PendingWebhook], seconds: float) -> None:
-        trip = Trip([p.webhook.body for p in pending], seconds)
-        self.trips.put_nowait(trip)
-        await trip.outcome
+        bundle = SentBundle([p.webhook.body for p in pending], seconds)
+        self._bundles.put_nowait(bundle)
+        await bundle.outcome
 
 
-def road_of(ferry: Ferry, *, seconds: float = 60.0) -> BatchingSink:
+def batching_sink(fake_sink: FakeSink, *, seconds: float = 60.0) -> BatchingSink:
     bundles = Histogram("bundle_webhooks", "...", ["stored_via"], registry=CollectorRegistry())
-    return BatchingSink("broker", ferry.send, seconds=seconds, bundles=bundles)
+    return BatchingSink("broker", fake_sink.send, seconds=seconds, bundles=bundles)
 
 
-def board(sink: BatchingSink, *bodies: bytes, age: float = 0) -> list[asyncio.Task[None]]:
-    """All at the same moment; `age` is how long ago they came to the door."""
+def submit(sink: BatchingSink, *bodies: bytes, age: float = 0) -> list[asyncio.Task[None]]:
+    """Store a webhook for each body, all at the same moment. They were received `age` seconds ago.
+
+    The tasks end when the webhooks are durable or their bundle failed.
+    """
     since = asyncio.get_running_loop().time() - age
     return [
         asyncio.create_task(
-            sink.store(Webhook(UUID(int=0), AT, "whatsapp", "", body), "fast", since=since)
+            sink.store(Webhook(UUID(int=0), RECEIVED_AT, "whatsapp", "", body), "fast", since=since)
         )
         for body in bodies
     ]
 
 
 async def outcomes(tasks: Sequence[asyncio.Task[None]]) -> list[type[BaseException] | None]:
-    ended = await asyncio.gather(*tasks, return_exceptions=True)
-    return [None if one is None else type(one) for one in ended]
+    """Wait for all tasks. Return the type of each one's exception; None if it has none."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    return [None if result is None else type(result) for result in results]
 
 
-async def fill(sink: BatchingSink, ferry: Ferry) -> tuple[list[asyncio.Task[None]], list[Trip]]:
-    """As many bundles on the way as may be, of one webhook each."""
-    tasks, trips = [], []
+async def submit_until_busy(
+    sink: BatchingSink, fake_sink: FakeSink
+) -> tuple[list[asyncio.Task[None]], list[SentBundle]]:
+    """Submit webhooks, one a bundle, until as many bundles are in flight as are allowed."""
+    tasks, bundles = [], []
     for number in range(MAX_BATCHES_IN_FLIGHT):
-        tasks += board(sink, b"%d" % number)
-        trips.append(await ferry.departed())
-    return tasks, trips
+        tasks += submit(sink, b"%d" % number)
+        bundles.append(await fake_sink.next_bundle())
+    return tasks, bundles

@@ -1,4 +1,4 @@
-"""A stack of `deploy.local` in a folder of its own, as its user sees it."""
+"""Run a stack of `deploy.local` in a folder of its own, as a developer does."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from deploy.local.stack.stack import SERVER_URLS
 from deploy.local.stack.supervisor import MARK
 
 REPOSITORY = Path(__file__).parents[2]
-#: Far past what any of its commands takes.
+#: Much more than any of its commands needs.
 COMMAND_SECONDS = 90
 
 
@@ -24,17 +24,18 @@ class LocalStack:
         self.file = folder / ".local" / "stack.json"
 
     @property
-    def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads(self.file.read_text())
-        return facts
+    def details(self) -> dict[str, Any]:
+        """The content of stack.json."""
+        details: dict[str, Any] = json.loads(self.file.read_text())
+        return details
 
     async def run(self, command: str) -> None:
-        """`python -m deploy.local COMMAND`, with private servers whatever the shell says."""
-        given = {name: value for name, value in os.environ.items() if name not in SERVER_URLS}
+        """Run `python -m deploy.local COMMAND`. Ignore server URLs that the shell has set."""
+        inherited = {name: value for name, value in os.environ.items() if name not in SERVER_URLS}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "deploy.local", command),
             cwd=self._folder,
-            env=given | {"PYTHONPATH": str(REPOSITORY)},
+            env=inherited | {"PYTHONPATH": str(REPOSITORY)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -42,11 +43,14 @@ class LocalStack:
         assert process.returncode == 0, output.decode()
 
     def supervisor(self) -> psutil.Process:
-        [found] = [p for p in self._marked() if p.cmdline()[-2:] == ["deploy.local", "serve"]]
-        return found
+        [process] = [p for p in self._marked() if p.cmdline()[-2:] == ["deploy.local", "serve"]]
+        return process
 
     def processes(self) -> set[psutil.Process]:
-        """Everything that bears the stack's mark, and its children (PostgreSQL's bear none)."""
+        """Return all processes with the stack's mark, and their children.
+
+        PostgreSQL's child processes have no mark of their own.
+        """
         marked = self._marked()
         return {*marked, *(child for p in marked for child in p.children(recursive=True))}
 
@@ -67,12 +71,12 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def listening(processes: Iterable[psutil.Process] | None = None) -> set[tuple[str, int]]:
-    """Addresses and ports that these processes, or any at all, listen on."""
-    connections = psutil.net_connections("tcp")
-    pids = {c.pid for c in connections} if processes is None else {p.pid for p in processes}
+def listening_addresses(processes: Iterable[psutil.Process] | None = None) -> set[tuple[str, int]]:
+    """Return the addresses and ports that these processes (None: all) listen on."""
+    sockets = psutil.net_connections("tcp")
+    pids = {socket.pid for socket in sockets} if processes is None else {p.pid for p in processes}
     return {
-        (c.laddr.ip, c.laddr.port)
-        for c in connections
-        if c.laddr and c.status == psutil.CONN_LISTEN and c.pid in pids
+        (socket.laddr.ip, socket.laddr.port)
+        for socket in sockets
+        if socket.laddr and socket.status == psutil.CONN_LISTEN and socket.pid in pids
     }

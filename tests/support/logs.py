@@ -1,9 +1,9 @@
-"""What a test reads of the log."""
+"""What tests read from the log."""
 
 from collections.abc import Callable
 from typing import Any
 
-#: Must never be in it.
+#: Must never be in the log.
 CANARY = "canary-58213"
-#: Every line so far, as its JSON object.
+#: Returns every line logged so far, as a dict.
 Logged = Callable[[], list[dict[str, Any]]]

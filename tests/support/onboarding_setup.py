@@ -1,4 +1,4 @@
-"""A whole house for one test: the services, a simulated Meta, and a company that calls the API."""
+"""Start a whole installation for one test: the services, a simulated Meta and an API key."""
 
 import time
 from collections.abc import AsyncIterator
@@ -25,8 +25,8 @@ CHECK = "/api/v1/whatsapp/check-connection"
 
 
 @dataclass(slots=True)
-class House:
-    """`key` is the company's."""
+class Installation:
+    """The running services. `key` is the company's API key."""
 
     environment: dict[str, str]
     pool: Pool
@@ -34,101 +34,107 @@ class House:
     http: aiohttp.ClientSession
     key: str
 
-    async def ask(
+    async def request(
         self, method: str, path: str, body: Json | None = None, *, key: str | None = None,
         status: int = 200, headers: dict[str, str] | None = None,
     ) -> Json:  # fmt: skip
-        """The answer's JSON, which must come with this status."""
+        """Call the API. Assert the status of the answer and return its JSON."""
         sent = {"Authorization": f"Bearer {key or self.key}"} | (headers or {})
         async with self.http.request(method, path, json=body, headers=sent) as answer:
-            told: Json = await answer.json()
-            assert answer.status == status, (answer.status, told)
-            return told
+            content: Json = await answer.json()
+            assert answer.status == status, (answer.status, content)
+            return content
 
-    async def start(self, organization: str = "bakery", **more: Any) -> str:
-        """A new onboarding's tracking code."""
+    async def start_onboarding(self, organization: str = "bakery", **more: Any) -> str:
+        """Start an onboarding. Return its tracking code."""
         body = {"organization_id": organization, **more}
-        started = await self.ask("POST", ONBOARDING, body, status=201)
+        started = await self.request("POST", ONBOARDING, body, status=201)
         return str(started["tracking_code"])
 
-    async def say(self, code: str, message: Json, *, status: int = 200) -> Json:
-        """The browser hands on Meta's message."""
+    async def post_session(self, code: str, message: Json, *, status: int = 200) -> Json:
+        """Post Meta's session message, as the browser does."""
         body = {"event": message["event"], "data": message["data"]}
-        return await self.ask("POST", f"{ONBOARDING}/{code}/session", body, status=status)
+        return await self.request("POST", f"{ONBOARDING}/{code}/session", body, status=status)
 
-    async def hand_in(self, code: str, meta_code: str, *, status: int = 200) -> Json:
+    async def post_code(self, code: str, meta_code: str, *, status: int = 200) -> Json:
+        """Post Meta's code, as the browser does."""
         body = {"code": meta_code}
-        return await self.ask("POST", f"{ONBOARDING}/{code}/code", body, status=status)
+        return await self.request("POST", f"{ONBOARDING}/{code}/code", body, status=status)
 
     async def connect(
         self, organization: str = "bakery", event: str = "FINISH", **more: Any
     ) -> str:
-        """A customer goes through the popup; the onboarding's tracking code."""
-        code = await self.start(organization)
-        await self.go_through(code, event, **more)
+        """Start an onboarding and complete its popup. Return its tracking code."""
+        code = await self.start_onboarding(organization)
+        await self.complete_popup(code, event, **more)
         return code
 
-    async def go_through(self, code: str, event: str = "FINISH", **more: Any) -> Json:
-        """The popup of an onboarding that was started; what its code came to."""
-        signed = await self.meta.sign_up(event, **{"webhooks": True, **more})
-        await self.say(code, signed["message"])
-        return await self.hand_in(code, signed["code"])
+    async def complete_popup(self, code: str, event: str = "FINISH", **more: Any) -> Json:
+        """Complete the popup of a started onboarding. Return the answer to its code."""
+        signup = await self.meta.sign_up(event, **{"webhooks": True, **more})
+        await self.post_session(code, signup["message"])
+        return await self.post_code(code, signup["code"])
 
     async def status(self, code: str) -> Json:
-        return await self.ask("GET", f"{ONBOARDING}/{code}")
+        return await self.request("GET", f"{ONBOARDING}/{code}")
 
     async def until(self, code: str, *, reason: str | None = None, state: str = "") -> Json:
-        """The onboarding once its reason, or its connection's state, is this."""
+        """Wait until the onboarding has this reason, or its connection this state. Return it.
 
-        async def look() -> Json | None:
-            await self.hurry()
+        With `state`, `reason` is the connection's reason.
+        """
+
+        async def reached() -> Json | None:
+            await self.make_follow_ups_due()
             now = await self.status(code)
-            conn = now["connection"] or {}
+            connection = now["connection"] or {}
             if state:
-                is_there = conn.get("state") == state and (
-                    reason is None or conn.get("reason") == reason
+                is_reached = connection.get("state") == state and (
+                    reason is None or connection.get("reason") == reason
                 )
             else:
-                is_there = now["reason"] == reason
-            return now if is_there else None
+                is_reached = now["reason"] == reason
+            return now if is_reached else None
 
-        return await eventually(look)
+        return await eventually(reached)
 
     async def until_active(self, code: str) -> Json:
         return await self.until(code, state="active")
 
     async def until_connection(self, state: str, waba_id: str = WABA) -> Json:
-        async def look() -> Json | None:
-            await self.hurry()
-            now = await self.ask("GET", f"{CONNECTIONS}/{waba_id}")
+        async def reached() -> Json | None:
+            await self.make_follow_ups_due()
+            now = await self.request("GET", f"{CONNECTIONS}/{waba_id}")
             return now if now["state"] == state else None
 
-        return await eventually(look)
+        return await eventually(reached)
 
-    async def hurry(self) -> None:
-        """As if the delays of what is to be tried again were over."""
+    async def make_follow_ups_due(self) -> None:
+        """End the delays of all pending follow-ups."""
         async with transaction(self.pool) as conn:
-            await age(conn)
+            await make_follow_ups_due(conn)
 
     async def calls(self, *names: str) -> list[tuple[str, str]]:
-        """What Meta was asked so far, name and subject; of these names alone, if any."""
+        """Return name and subject of Meta's calls so far. With `names`, return only those calls."""
         entries = await self.meta.calls()
-        told = [(entry["call"], entry["subject"]) for entry in entries]
-        return [one for one in told if not names or one[0] in names]
+        calls = [(entry["call"], entry["subject"]) for entry in entries]
+        return [call for call in calls if not names or call[0] in names]
 
 
-async def age(conn: Conn) -> None:
+async def make_follow_ups_due(conn: Conn) -> None:
     await conn.execute("UPDATE follow_ups SET due_at = now() WHERE state = 'pending'")
 
 
 @asynccontextmanager
-async def open_house(
+async def open_installation(
     environment: dict[str, str], pool: Pool, *, with_processor: bool = True
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Installation]:
     async with AsyncExitStack() as stack:
-        door = f"http://{environment['HOST']}:{environment['PORT']}{PATH}"
+        webhook_url = f"http://{environment['HOST']}:{environment['PORT']}{PATH}"
         meta = await stack.enter_async_context(
-            simulated_meta(callback_url=door, port=URL(environment["META_GRAPH_URL"]).port or 0)
+            simulated_meta(
+                callback_url=webhook_url, port=URL(environment["META_GRAPH_URL"]).port or 0
+            )
         )
         await stack.enter_async_context(ingress(environment))
         if with_processor:
@@ -136,19 +142,21 @@ async def open_house(
         http = await stack.enter_async_context(console(environment))
         async with transaction(pool) as conn:
             key = await api_keys.create(conn, "test", None)
-        yield House(environment, pool, meta, http, key)
+        yield Installation(environment, pool, meta, http, key)
 
 
 @asynccontextmanager
-async def house_of_processes(environment: dict[str, str], pool: Pool) -> AsyncIterator[House]:
-    """A simulated Meta, the ingress and an API key; console and processor are the test's."""
+async def open_bare_installation(
+    environment: dict[str, str], pool: Pool
+) -> AsyncIterator[Installation]:
+    """Start a simulated Meta and the ingress only. The test starts console and processor."""
     async with AsyncExitStack() as stack:
-        door = f"http://{environment['HOST']}:{environment['PORT']}{PATH}"
+        webhook_url = f"http://{environment['HOST']}:{environment['PORT']}{PATH}"
         port = URL(environment["META_GRAPH_URL"]).port or 0
-        meta = await stack.enter_async_context(simulated_meta(callback_url=door, port=port))
+        meta = await stack.enter_async_context(simulated_meta(callback_url=webhook_url, port=port))
         meta.time = time.time()
         await stack.enter_async_context(ingress(environment))
         http = await stack.enter_async_context(aiohttp.ClientSession(environment["CONSOLE_URL"]))
         async with transaction(pool) as conn:
             key = await api_keys.create(conn, "test", None)
-        yield House(environment, pool, meta, http, key)
+        yield Installation(environment, pool, meta, http, key)

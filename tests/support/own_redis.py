@@ -1,4 +1,4 @@
-"""A Redis that a test may freeze and kill."""
+"""Start a Redis that a test may freeze and kill."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from deploy.local.stack.supervisor import Supervisor
 
 @asynccontextmanager
 async def own_redis(folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """The URL and pid of a Redis of this test's own, to be frozen and killed."""
+    """Start a Redis for one test. Yield its URL and its pid."""
     pids: dict[str, int] = {}
     supervisor = Supervisor(str(folder), folder, pids.update)
     program = servers.redis(folder)

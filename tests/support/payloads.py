@@ -1,4 +1,4 @@
-"""Webhooks as Meta sends them, kept in files named by what they prove."""
+"""Webhooks as Meta sends them. Each file is named after the behaviour it is for."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[1] / "payloads"
 
 
 def payload(name: str) -> Any:
-    """The JSON value of a payload, new each time: a test may change it."""
+    """Return the JSON value of a payload, new on each call: a test may change it."""
     return orjson.loads((FOLDER / f"{name}.json").read_bytes())
 
 

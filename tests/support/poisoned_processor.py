@@ -1,6 +1,6 @@
-"""The processor, with webhooks that kill it: `python -m tests.support.poisoned_processor`.
+"""Run a processor that some webhooks kill: `python -m tests.support.poisoned_processor`.
 
-What in Python's own machinery might die of a body cannot be staged, so its death is.
+A test cannot make Python itself crash on a body, so the processor kills itself instead.
 """
 
 import os
@@ -14,12 +14,12 @@ from shared.process.lifecycle import run
 POISON = b"POISON"
 
 
-def split_or_die(body: bytes, *, is_test: bool) -> list[Change]:
+def split_or_kill(body: bytes, *, is_test: bool) -> list[Change]:
     if POISON in body:
         os.kill(os.getpid(), signal.SIGKILL)
     return split(body, is_test=is_test)
 
 
 if __name__ == "__main__":
-    vars(webhook_groups)["split"] = split_or_die
+    vars(webhook_groups)["split"] = split_or_kill
     run("processor", main)

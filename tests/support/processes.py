@@ -1,4 +1,4 @@
-"""The real services as processes of their own: to be refused, killed and frozen."""
+"""Run the real services in processes of their own, so that tests can kill and freeze them."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ PASSWORD = "hidden-7c1d93e0"  # pragma: allowlist secret
 
 
 def passwords() -> list[str]:
-    """Those of the servers the tests run on."""
+    """Return the passwords of the test servers."""
     urls = (servers.POSTGRESQL, servers.REDIS, servers.RABBITMQ)
     return [str(urlsplit(os.environ[url]).password) for url in urls]
 
@@ -35,8 +35,8 @@ async def start(module: str, *arguments: str, env: Mapping[str, str]) -> asyncio
     )  # fmt: skip
 
 
-async def ended(process: asyncio.subprocess.Process) -> tuple[int, list[dict[str, Any]]]:
-    """Its exit code and its log; no line of it is anything but JSON."""
+async def wait_for_exit(process: asyncio.subprocess.Process) -> tuple[int, list[dict[str, Any]]]:
+    """Return the exit code and the log. Assert that the log is JSON lines without a secret."""
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     for secret in (APP_SECRET, VERIFY_TOKEN, BODY_KEY, PASSWORD, *passwords()):
         assert secret.encode() not in output
@@ -48,10 +48,10 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, list[dict[str
 async def process(
     module: str, environment: Mapping[str, str], **settings: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m MODULE`; killed at the end of the block if it still lives."""
+    """Run `python -m MODULE`. Kill it at the end of the block if it still runs."""
     started = await start(module, env={**environment, "HEALTH_PORT": str(free_port()), **settings})
     assert started.stdout is not None
-    reading = asyncio.ensure_future(started.stdout.read())  # else a full pipe would stop it
+    reading = asyncio.ensure_future(started.stdout.read())  # a full pipe would block the process
     try:
         yield started
     finally:
@@ -65,7 +65,7 @@ async def process(
 async def service(
     name: str, environment: Mapping[str, str], **settings: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`services.NAME`, ready for work; killed at the end of the block if it still lives."""
+    """Run `services.NAME` and wait until it is ready. Kill it at the end of the block."""
     port = str(free_port())
     health = f"http://{environment['HOST']}:{port}"
     async with process(f"services.{name}", environment, HEALTH_PORT=port, **settings) as started:
@@ -74,7 +74,7 @@ async def service(
 
 
 async def _is_ready(process: asyncio.subprocess.Process, health: str) -> bool:
-    assert process.returncode is None, "it ended instead"
+    assert process.returncode is None, "the process ended before it was ready"
     try:
         async with aiohttp.request("GET", f"{health}/readyz") as answer:
             return answer.status == 200
@@ -83,12 +83,12 @@ async def _is_ready(process: asyncio.subprocess.Process, health: str) -> bool:
 
 
 async def until_frozen(process: asyncio.subprocess.Process) -> None:
-    async def frozen() -> bool:
+    async def is_frozen() -> bool:
         return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
-    await eventually(frozen)
+    await eventually(is_frozen)
 
 
-async def until_dead(process: asyncio.subprocess.Process) -> None:
-    """Killed by itself, as it was told to be; nothing else is what the test means."""
+async def until_killed(process: asyncio.subprocess.Process) -> None:
+    """Wait until the process has killed itself with SIGKILL. Any other exit fails the test."""
     assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""A TCP proxy to put between a service and one of its servers, and to break the link with."""
+"""A TCP proxy between a service and one of its servers, which a test can interrupt."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -12,7 +12,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """Forwards until told otherwise; `url` is the target's with this proxy's address in it."""
+    """Forward every byte unless interrupted. `url` is the target's, with the proxy's address."""
 
     def __init__(self, target_url: str) -> None:
         target = urlsplit(target_url)
@@ -22,12 +22,12 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
         self._writers: set[StreamWriter] = set()
-        self._flowing = asyncio.Event()
-        self._answering = asyncio.Event()
+        self._requests_flow = asyncio.Event()
+        self._answers_flow = asyncio.Event()
         self.url = target._replace(netloc=f"{credentials}{at}{LOOPBACK}:{self._port}").geturl()
 
     async def cut(self) -> None:
-        """Close every connection, and refuse new ones until healed."""
+        """Close every link. Refuse new ones until `heal`."""
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -40,18 +40,18 @@ class Proxy:
             await asyncio.wait(self._links)
 
     def stall(self) -> None:
-        """Keep connections, and take new ones, but carry nothing either way until healed."""
-        self._flowing.clear()
-        self._answering.clear()
+        """Keep links and accept new ones, but forward nothing in either direction until `heal`."""
+        self._requests_flow.clear()
+        self._answers_flow.clear()
 
     def mute(self) -> None:
-        """Carry what the service says, and hold back what its server answers, until healed."""
-        self._answering.clear()
+        """Forward the service's bytes, but delay the server's answers until `heal`."""
+        self._answers_flow.clear()
 
     async def heal(self) -> None:
-        """Carry on: what was held back while stalled arrives now."""
-        self._flowing.set()
-        self._answering.set()
+        """Forward again, including the delayed bytes. Accept new links."""
+        self._requests_flow.set()
+        self._answers_flow.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, LOOPBACK, self._port)
 
@@ -62,27 +62,29 @@ class Proxy:
 
     async def _link(self, reader: StreamReader, writer: StreamWriter) -> None:
         async with self._closing(writer):
-            await self._flowing.wait()
+            await self._requests_flow.wait()
             with suppress(OSError):
-                far_reader, far_writer = await asyncio.open_connection(*self._target)
-                async with self._closing(far_writer):
-                    there = asyncio.create_task(self._pump(reader, far_writer, self._flowing))
-                    back = asyncio.create_task(self._pump(far_reader, writer, self._answering))
+                target_reader, target_writer = await asyncio.open_connection(*self._target)
+                async with self._closing(target_writer):
+                    to_target = asyncio.create_task(
+                        self._pump(reader, target_writer, self._requests_flow)
+                    )
+                    to_service = asyncio.create_task(
+                        self._pump(target_reader, writer, self._answers_flow)
+                    )
                     try:
-                        await asyncio.wait({there, back}, return_when="FIRST_COMPLETED")
+                        await asyncio.wait({to_target, to_service}, return_when="FIRST_COMPLETED")
                     finally:
-                        there.cancel()
-                        back.cancel()
-                        await asyncio.gather(there, back, return_exceptions=True)
+                        to_target.cancel()
+                        to_service.cancel()
+                        await asyncio.gather(to_target, to_service, return_exceptions=True)
 
-    async def _pump(
-        self, reader: StreamReader, writer: StreamWriter, flowing: asyncio.Event
-    ) -> None:
+    async def _pump(self, reader: StreamReader, writer: StreamWriter, flows: asyncio.Event) -> None:
         while data := await reader.read(_CHUNK_BYTES):
-            await flowing.wait()
+            await flows.wait()
             writer.write(data)
             await writer.drain()
-        await flowing.wait()  # a link that is silent does not tell of its end either
+        await flows.wait()  # a stalled link does not show its end either
 
     @asynccontextmanager
     async def _closing(self, writer: StreamWriter) -> AsyncIterator[None]:

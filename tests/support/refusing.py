@@ -1,4 +1,4 @@
-"""A database that refuses some rows, as a fault of ours would make it."""
+"""Make PostgreSQL refuse some rows, as a fault in our code would."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from shared.store.pool import Conn
 async def refusing(
     conn: Conn, value: str, *, table: str = "connection_facts", column: str = "name"
 ) -> AsyncIterator[None]:
-    """Rows of `table` with `value` in `column` are refused during the block."""
+    """Refuse new rows of `table` with `value` in `column` during the block."""
     await conn.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
-"""The same JSON value in other bytes: another order of keys, other spaces, other escapes."""
+"""Write a JSON value in other bytes: another order of keys, other spaces, other escapes."""
 
 import json
 from random import Random
@@ -6,6 +6,7 @@ from typing import Any
 
 
 def rewritten(value: Any, random: Random) -> bytes:
+    """Return JSON that parses to `value`, written in a random way."""
     space = random.choice(["", " ", "\n\t"])
     text = json.dumps(
         _shuffled(value, random),
@@ -18,7 +19,7 @@ def rewritten(value: Any, random: Random) -> bytes:
 
 
 def _has_a_only_in_strings(text: str) -> bool:
-    """So no `a` is part of an escape or of `false`, and can itself be escaped."""
+    """Return whether each `a` can be escaped: none is part of an escape or of `false`."""
     return "\\" not in text and "false" not in text
 
 

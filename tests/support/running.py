@@ -1,4 +1,4 @@
-"""The real services, composed by their own `__main__`, running in the test's event loop."""
+"""Run the real services, composed by their own `__main__`, in the test's event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,7 @@ async def _service(main: Callable[[Stop], Awaitable[None]], health: str) -> Asyn
     stop = Stop()
     task = asyncio.ensure_future(main(stop))
 
-    async def ready() -> bool:
+    async def is_ready() -> bool:
         if task.done():
             task.result()
         try:
@@ -31,7 +31,7 @@ async def _service(main: Callable[[Stop], Awaitable[None]], health: str) -> Asyn
             return False
 
     async with aiohttp.ClientSession() as session:
-        await eventually(ready)
+        await eventually(is_ready)
     try:
         yield
     finally:
@@ -41,7 +41,7 @@ async def _service(main: Callable[[Stop], Awaitable[None]], health: str) -> Asyn
 
 @asynccontextmanager
 async def ingress(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of the running ingress."""
+    """Run the ingress. Yield a client of it."""
     health = f"http://{environment['HOST']}:{environment['HEALTH_PORT']}"
     base = f"http://{environment['HOST']}:{environment['PORT']}"
     async with _service(ingress_main, health), aiohttp.ClientSession(base) as client:
@@ -50,7 +50,7 @@ async def ingress(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSe
 
 @asynccontextmanager
 async def processor(environment: dict[str, str]) -> AsyncIterator[None]:
-    """On a health port of its own: the ingress of the same test has the environment's."""
+    """Run the processor on a free health port. The ingress uses the environment's."""
     port = free_port()
     with MonkeyPatch.context() as patch:
         patch.setenv("HEALTH_PORT", str(port))
@@ -60,7 +60,7 @@ async def processor(environment: dict[str, str]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def console(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of the running console, on ports of its own."""
+    """Run the console on ports of its own. Yield a client of it."""
     base, health_port = environment["CONSOLE_URL"], free_port()
     with MonkeyPatch.context() as patch:
         patch.setenv("PORT", str(URL(base).port))

@@ -1,4 +1,4 @@
-"""Rows as the store's tests need them."""
+"""Make webhooks and changes for the store's tests."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -16,12 +16,14 @@ def make_webhook(body: bytes = b'{"entry":[]}', *, at: datetime | None = None) -
     return Webhook(uuid7(), at or datetime.now(UTC), "whatsapp", SIGNATURE, body)
 
 
-def make_arrival(webhook: Webhook | None = None, *, state: WebhookState = "unsplit") -> WebhookRow:
+def make_webhook_row(
+    webhook: Webhook | None = None, *, state: WebhookState = "unsplit"
+) -> WebhookRow:
     return WebhookRow(webhook or make_webhook(), "fast", "database", state)
 
 
 def make_change(number: int, *, content: bytes = b"{}") -> Change:
-    """A change of its own for each `number`."""
+    """Return a different change for each `number`."""
     return Change(
         key=number.to_bytes(32),
         field="messages",
@@ -33,6 +35,6 @@ def make_change(number: int, *, content: bytes = b"{}") -> Change:
     )
 
 
-def of(webhook: Webhook, *changes: Change) -> list[tuple[UUID, datetime, Change]]:
-    """`changes` as the webhook's."""
+def changes_of(webhook: Webhook, *changes: Change) -> list[tuple[UUID, datetime, Change]]:
+    """Return the rows of a webhook's changes, as `changes.insert` expects them."""
     return [(webhook.id, webhook.received_at, change) for change in changes]

@@ -1,4 +1,4 @@
-"""Webhooks as a test sends them."""
+"""Build and send webhooks."""
 
 from io import BytesIO
 from typing import Any
@@ -14,7 +14,7 @@ NUMBER = {"display_phone_number": "15550009999", "phone_number_id": "23000000000
 
 
 def message(number: int, text: str = "oi") -> dict[str, Any]:
-    """A webhook with one message, different for each `number`."""
+    """Return a webhook with one message, different for each `number`."""
     item = {
         "from": "15550004444",
         "id": f"wamid.TEST{number}",
@@ -36,7 +36,7 @@ def account_update(event: str, *, time: int = 1_790_000_000, **value: Any) -> di
 async def post(
     client: aiohttp.ClientSession, body: bytes | dict[str, Any], secret: str = APP_SECRET
 ) -> int:
-    """The status of a POST, rightly signed."""
+    """POST the body with its signature. Return the status."""
     raw = write(body) if isinstance(body, dict) else body
     async with client.post(PATH, data=BytesIO(raw), headers=headers(raw, secret)) as answer:
         content = await answer.read()

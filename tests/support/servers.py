@@ -1,4 +1,4 @@
-"""One private set of servers a test run; a database, a virtual host and a Redis db per worker."""
+"""Start private servers for a test run, with a database, virtual host and Redis db per worker."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from shared.broker import topology
 from shared.broker.connect import connect
 from shared.store.migrate import migrate
 
-#: How the controlling process tells its workers where the servers are.
+#: Environment variables with the servers' URLs, from the controlling process to its workers.
 POSTGRESQL, REDIS, RABBITMQ, MANAGEMENT = (
     f"PORTEIRO_TEST_{name}" for name in ("POSTGRESQL", "REDIS", "RABBITMQ", "MANAGEMENT")
 )
@@ -27,7 +27,7 @@ RETRY_SECONDS = (30, 300, 1800)
 
 
 class TestServers:
-    """Started by the controller, before it starts workers; they find them in the environment."""
+    """The servers of a test run. The controller starts them and sets their URLs for its workers."""
 
     def __init__(self) -> None:
         install.ensure({**install.SERVERS, **install.BROWSER})
@@ -83,7 +83,7 @@ async def create_database(name: str, *, template: str = TEMPLATE) -> str:
 
 @asynccontextmanager
 async def open_management() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of RabbitMQ's HTTP API."""
+    """Yield a client of RabbitMQ's HTTP API."""
     url = urlsplit(os.environ[RABBITMQ])
     auth = aiohttp.encode_basic_auth(str(url.username), str(url.password))
     async with aiohttp.ClientSession(
@@ -95,7 +95,7 @@ async def open_management() -> AsyncIterator[aiohttp.ClientSession]:
 async def create_vhost(
     name: str, *, declare: bool = True, retry_seconds: Sequence[int] = RETRY_SECONDS
 ) -> str:
-    """A new virtual host, with the topology declared in it."""
+    """Create a virtual host and, with `declare`, its topology. Return its URL."""
     user = urlsplit(os.environ[RABBITMQ]).username
     rights = {"configure": ".*", "write": ".*", "read": ".*"}
     async with open_management() as session:
@@ -103,13 +103,13 @@ async def create_vhost(
         (await session.put(f"/api/permissions/{name}/{user}", json=rights)).release()
     vhost = os.environ[RABBITMQ].replace("%2F", name)
     if declare:
-        async with await connect(vhost, "test") as conn:
-            await topology.declare(conn, retry_seconds)
+        async with await connect(vhost, "test") as amqp:
+            await topology.declare(amqp, retry_seconds)
     return vhost
 
 
 async def delete_vhost(name: str) -> None:
-    """Idempotent."""
+    """Delete the virtual host. Idempotent."""
     url = urlsplit(os.environ[RABBITMQ])
     headers = {"Authorization": aiohttp.encode_basic_auth(str(url.username), str(url.password))}
     async with aiohttp.ClientSession(os.environ[MANAGEMENT], headers=headers) as session:

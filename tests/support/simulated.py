@@ -1,4 +1,4 @@
-"""A simulated Meta in this process, its clock in the test's hands, and a door for webhooks."""
+"""Run a simulated Meta in this process. The test sets its clock and receives its webhooks."""
 
 import json
 from collections.abc import AsyncIterator
@@ -35,12 +35,12 @@ class Answered:
 
     @property
     def error(self) -> tuple[int, int | None]:
-        """Meta's code and subcode."""
-        told = self.body["error"]
-        assert told["message"]
-        assert told["type"]
-        assert told["fbtrace_id"]
-        return told["code"], told.get("error_subcode")
+        """Return Meta's code and subcode."""
+        error = self.body["error"]
+        assert error["message"]
+        assert error["type"]
+        assert error["fbtrace_id"]
+        return error["code"], error.get("error_subcode")
 
 
 @dataclass(slots=True)
@@ -53,20 +53,20 @@ class SimulatedMeta:
 
     async def receive(self, request: web.Request) -> web.Response:
         body = await request.read()
-        signed = headers(body, APP_SECRET)["X-Hub-Signature-256"]
-        assert request.headers["X-Hub-Signature-256"] == signed
+        signature = headers(body, APP_SECRET)["X-Hub-Signature-256"]
+        assert request.headers["X-Hub-Signature-256"] == signature
         self.webhooks.append(json.loads(body))
         return web.Response()
 
-    async def order(self, method: str, path: str, said: Json | None = None) -> Json:
-        async with self.session.request(method, f"{self.url}/simulator/{path}", json=said) as reply:
+    async def order(self, method: str, path: str, body: Json | None = None) -> Json:
+        async with self.session.request(method, f"{self.url}/simulator/{path}", json=body) as reply:
             answer: Json = await reply.json()
             return answer | ({"status": reply.status} if reply.status != 200 else {})
 
     async def call(
         self, method: str, path: str, token: str = "", *, proof: str | None = None, **more: Any
     ) -> Answered:
-        """A Graph call with a token and its proof; `more` goes to aiohttp."""
+        """Call the Graph API with a token and its proof. Pass `more` to aiohttp."""
         proof = proof_of(token, APP_SECRET) if proof is None else proof
         params = more.pop("params", {}) | ({"appsecret_proof": proof} if token and proof else {})
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
@@ -77,21 +77,21 @@ class SimulatedMeta:
             return Answered(reply.status, body, dict(reply.headers))
 
     async def put_waba(self, *numbers: Json, waba_id: str = WABA, **more: Any) -> None:
-        said = {"business_id": BUSINESS, "numbers": list(numbers), **more}
-        assert await self.order("PUT", f"wabas/{waba_id}", said) == {"waba_id": waba_id}
+        body = {"business_id": BUSINESS, "numbers": list(numbers), **more}
+        assert await self.order("PUT", f"wabas/{waba_id}", body) == {"waba_id": waba_id}
 
     async def sign_up(self, event: str = "FINISH", **more: Any) -> Json:
-        said = {"waba_id": WABA, "event": event, "webhooks": False, **more}
-        return await self.order("POST", "signups", said)
+        body = {"waba_id": WABA, "event": event, "webhooks": False, **more}
+        return await self.order("POST", "signups", body)
 
     async def exchange(self, code: str, **more: str) -> Answered:
-        ours = {"client_id": APP_ID, "client_secret": APP_SECRET, "code": code}
-        return await self.call("GET", "oauth/access_token", params=ours | more)
+        params = {"client_id": APP_ID, "client_secret": APP_SECRET, "code": code}
+        return await self.call("GET", "oauth/access_token", params=params | more)
 
     async def token(self, event: str = "FINISH", **more: Any) -> str:
-        """The business token of a new signup."""
-        signed = await self.sign_up(event, **more)
-        answer = await self.exchange(signed["code"])
+        """Return the business token of a new signup."""
+        signup = await self.sign_up(event, **more)
+        answer = await self.exchange(signup["code"])
         token: str = answer.body["access_token"]
         return token
 
@@ -118,12 +118,12 @@ class SimulatedMeta:
         return entries
 
     async def changes(self, count: int) -> list[tuple[str, Json]]:
-        """The first `count` webhooks, as entry id and change, when they are there."""
+        """Wait for `count` webhooks. Return the entry id and the change of each."""
 
-        async def have_come() -> bool:
+        async def are_received() -> bool:
             return len(self.webhooks) >= count
 
-        await eventually(have_come)
+        await eventually(are_received)
         entries = [webhook["entry"][0] for webhook in self.webhooks[:count]]
         return [(entry["id"], entry["changes"][0]) for entry in entries]
 
@@ -140,14 +140,14 @@ def coexisting() -> Json:
 async def simulated_meta(
     *, callback_url: str | None = None, port: int = 0
 ) -> AsyncIterator[SimulatedMeta]:
-    """On a free port, unless told; its webhooks go to `callback_url`, or are kept in `webhooks`."""
+    """Run it on `port`, or on a free one. Send webhooks to `callback_url`, or collect them."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         meta = SimulatedMeta(session)
         if callback_url is None:
-            door = web.Application()
-            door.router.add_post("/webhook", meta.receive)
-            callback = await stack.enter_async_context(TestServer(door))
+            receiver = web.Application()
+            receiver.router.add_post("/webhook", meta.receive)
+            callback = await stack.enter_async_context(TestServer(receiver))
             callback_url = str(callback.make_url("/webhook"))
         sender = Sender(session, callback_url, APP_SECRET)
         stack.push_async_callback(sender.close)

@@ -1,4 +1,4 @@
-"""Wait for the thing, with a deadline."""
+"""Wait for a condition, with a deadline."""
 
 import asyncio
 import time
@@ -11,12 +11,12 @@ DEADLINE_SECONDS = 20.0
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T | None]], *, seconds: float = DEADLINE_SECONDS
+    check: Callable[[], Awaitable[T | None]], *, seconds: float = DEADLINE_SECONDS
 ) -> T:
-    """The first true value `look` gives. Raises TimeoutError."""
+    """Call `check` until it returns a true value. Return that value. Raise TimeoutError."""
     deadline = time.monotonic() + seconds
-    while not (found := await look()):
+    while not (value := await check()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"still {found!r} after {seconds} s")
+            raise TimeoutError(f"still {value!r} after {seconds} s")
         await asyncio.sleep(0.02)
-    return found
+    return value

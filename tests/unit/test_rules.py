@@ -1,17 +1,28 @@
-"""The house's rules, held by reading every file."""
+"""The rules of the code base. Each test reads every file."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from tests.support.source import ROOT, files, imported, parsed, prints, secret_comparisons, shown
+from tests.support.source import (
+    ROOT,
+    class_names,
+    defined_twice,
+    files,
+    imports,
+    print_calls,
+    relative_path,
+    secret_comparisons,
+    syntax_tree,
+    type_aliases,
+)
 
 SHIPPED = ("services", "shared")
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES = 400
 
-#: What each part of `shared` may import of ours, beside itself.
+#: What each part of `shared` may import from our own code, beside itself.
 FOUNDATION = {"domain", "settings", "process", "messages", "errors"}
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
@@ -25,42 +36,55 @@ MAY_IMPORT: dict[str, set[str]] = {
     "graph": FOUNDATION | {"crypto"},
     "cache": FOUNDATION | {"crypto"},
 }
-#: Use cases that two services need: may import all of shared.
-UNBOUND = {"actions"}
+#: Use cases that two services need. They may import all of `shared`.
+UNRESTRICTED = {"actions"}
 
-#: A signature and a token are compared where strangers send them.
+#: Only this code compares signatures and tokens that strangers send.
 COMPARING = ("services/ingress", "shared")
 
 
 def forbidden_imports(file: Path, tree: ast.Module) -> list[str]:
     top, part = file.relative_to(ROOT).with_suffix("").parts[:2]
-    found = []
-    for imported_top, imported_part in imported(tree):
+    forbidden = []
+    for imported_top, imported_part in imports(tree):
         if imported_top in {"deploy", "tests", "bench"}:
             is_allowed = False
         elif imported_top == "services":
             is_allowed = top == "services" and imported_part == part
         elif imported_top == "shared":
             is_own = imported_part == part
-            unbound = top == "services" or part in UNBOUND
-            is_allowed = unbound or is_own or imported_part in MAY_IMPORT.get(part, set())
+            is_unrestricted = top == "services" or part in UNRESTRICTED
+            is_allowed = is_unrestricted or is_own or imported_part in MAY_IMPORT.get(part, set())
         else:
             continue
         if not is_allowed:
-            found.append(f"{shown(file)} imports {imported_top}.{imported_part}")
-    return found
+            forbidden.append(f"{relative_path(file)} imports {imported_top}.{imported_part}")
+    return forbidden
 
 
-def test_nothing_imports_what_it_must_not() -> None:
+def duplicate_classes(trees: dict[Path, ast.Module]) -> dict[str, list[str]]:
+    return defined_twice(
+        (name, relative_path(file)) for file, tree in trees.items() for name in class_names(tree)
+    )
+
+
+def duplicate_aliases(trees: dict[Path, ast.Module]) -> dict[str, list[str]]:
+    return defined_twice(
+        (name, relative_path(file)) for file, tree in trees.items() for name in type_aliases(tree)
+    )
+
+
+def test_no_module_imports_what_it_must_not() -> None:
     assert [
-        line for file in files(*SHIPPED) for line in forbidden_imports(file, parsed(file))
+        line for file in files(*SHIPPED) for line in forbidden_imports(file, syntax_tree(file))
     ] == []
 
 
-def test_every_part_of_shared_has_its_rule() -> None:
+def test_every_part_of_shared_has_an_import_rule() -> None:
     parts = {file.relative_to(ROOT / "shared").parts[0] for file in files("shared")}
 
-    assert {part.removesuffix(".py") for part in parts} - {"__init__"} <= set(MAY_IMPORT) | UNBOUND
+    names = {part.removesuffix(".py") for part in parts} - {"__init__"}
+    assert names <= set(MAY_IMPORT) | UNRESTRICTED
 
 
 @pytest.mark.parametrize(
@@ -78,18 +102,24 @@ def test_every_part_of_shared_has_its_rule() -> None:
         ("services/ingress/app.py", "import tests.broker"),
     ],
 )
-def test_an_import_across_the_house_would_be_found(place: str, code: str) -> None:
+def test_a_forbidden_import_would_be_found(place: str, code: str) -> None:
     assert forbidden_imports(ROOT / place, ast.parse(code))
 
 
-def test_nothing_that_ships_prints() -> None:
-    assert prints(ast.parse("print('x')")) == [1]
-    assert [f"{shown(f)}:{line}" for f in files(*SHIPPED) for line in prints(parsed(f))] == []
+def test_shipped_code_prints_nothing() -> None:
+    assert print_calls(ast.parse("print('x')")) == [1]
+    assert [
+        f"{relative_path(file)}:{line}"
+        for file in files(*SHIPPED)
+        for line in print_calls(syntax_tree(file))
+    ] == []
 
 
-def test_secrets_are_compared_in_constant_time_alone() -> None:
+def test_secrets_are_only_compared_in_constant_time() -> None:
     places = [
-        f"{shown(f)}:{line}" for f in files(*COMPARING) for line in secret_comparisons(parsed(f))
+        f"{relative_path(file)}:{line}"
+        for file in files(*COMPARING)
+        for line in secret_comparisons(syntax_tree(file))
     ]
 
     assert places == []
@@ -109,20 +139,71 @@ def test_a_plain_comparison_of_a_secret_would_be_found(code: str) -> None:
     assert secret_comparisons(ast.parse(code)) == [1]
 
 
+def test_no_two_classes_have_the_same_name() -> None:
+    assert duplicate_classes({file: syntax_tree(file) for file in files(*SHIPPED)}) == {}
+
+
+def test_a_second_class_of_the_same_name_would_be_found() -> None:
+    trees = {
+        ROOT / "shared/store/pool.py": ast.parse("class Pool: ...\nclass Conn: ..."),
+        ROOT / "shared/cache.py": ast.parse("def build():\n    class Pool: ..."),
+    }
+
+    assert duplicate_classes(trees) == {"Pool": ["shared/store/pool.py", "shared/cache.py"]}
+
+
+def test_no_two_modules_define_a_type_alias_of_the_same_name() -> None:
+    assert duplicate_aliases({file: syntax_tree(file) for file in files(*SHIPPED)}) == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "State = Literal['active']",
+        "State = typing.Literal['active']",
+        "State = Annotated[str, Field(max_length=9)]",
+        "State = dict[str, Any]",
+        "State = Callable[[], Awaitable[None]]",
+        "State = Active | Disabled",
+        "State = int | None",
+        "State = Sequence[str] | None",
+        "State: TypeAlias = 'Active'",
+        "if TYPE_CHECKING:\n    State = Union[Active, Disabled]",
+    ],
+)
+def test_a_second_alias_of_the_same_name_would_be_found(code: str) -> None:
+    trees = {
+        ROOT / "shared/domain/facts.py": ast.parse("State = Literal['orphan']"),
+        ROOT / "shared/cache.py": ast.parse(code),
+    }
+
+    assert duplicate_aliases(trees) == {"State": ["shared/domain/facts.py", "shared/cache.py"]}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "State = STATES['active']",
+        "State = FOUNDATION | {'active'}",
+        "def f():\n    State = Literal['x']",
+    ],
+)
+def test_a_value_is_not_a_type_alias(code: str) -> None:
+    assert type_aliases(ast.parse(code)) == []
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    everything = files(*SHIPPED, "deploy", "tests", "bench")
-
-    named = [
-        shown(f)
-        for f in everything
-        if FORBIDDEN_NAMES & set(f.relative_to(ROOT).with_suffix("").parts)
-    ]
-
-    assert named == []
+    assert [
+        relative_path(file)
+        for file in files(*SHIPPED, "deploy", "tests", "bench")
+        if FORBIDDEN_NAMES & set(file.relative_to(ROOT).with_suffix("").parts)
+    ] == []
 
 
 def test_no_file_is_too_long() -> None:
-    everything = files(*SHIPPED, "deploy", "tests", "bench")
+    all_files = files(*SHIPPED, "deploy", "tests", "bench")
 
-    assert everything
-    assert [shown(f) for f in everything if len(f.read_text().splitlines()) > MAX_LINES] == []
+    assert all_files
+    assert [
+        relative_path(file) for file in all_files if len(file.read_text().splitlines()) > MAX_LINES
+    ] == []

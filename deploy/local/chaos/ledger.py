@@ -1,11 +1,16 @@
-"""What a run came to, in the words of RabbitMQ's own Jepsen tests (github.com/rabbitmq/jepsen)."""
+"""The result of a run, in the words of RabbitMQ's own Jepsen tests (github.com/rabbitmq/jepsen)."""
 
 from dataclasses import asdict, dataclass, field
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Webhooks as Meta counts them, changes as we do. Sound: nothing lost, doubled, unexpected."""
+    """Counts of a run.
+
+    `attempted` and `acknowledged` count POSTs. `processed` counts changes. The others count
+    webhooks, changes, facts, connections and events. A run is sound if nothing is lost, doubled or
+    unexpected.
+    """
 
     attempted: int = 0
     acknowledged: int = 0
@@ -25,7 +30,8 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         return {name: value for name, value in asdict(self).items() if name != "remarks"}
 
-    def note(self, count: int, what: str, remark: str) -> None:
+    def add(self, count: int, word: str, remark: str) -> None:
+        """Add `count` to the field `word`, with a remark. Do nothing if `count` is 0."""
         if count:
-            setattr(self, what, getattr(self, what) + count)
-            self.remarks.append(f"{what}: {count} {remark}")
+            setattr(self, word, getattr(self, word) + count)
+            self.remarks.append(f"{word}: {count} {remark}")

@@ -1,4 +1,7 @@
-"""Kills and freezes the processes of a stack, at random but by a seed."""
+"""Kill and freeze the processes of a stack at random; a seed makes the sequence repeatable.
+
+Nemesis is Jepsen's word for the process that injects faults.
+"""
 
 import asyncio
 import json
@@ -16,81 +19,90 @@ from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack.stack import STACK_FILE
 
 VICTIMS = ("ingress", "processor", "rabbitmq", "postgresql", "redis")
-#: Between two blows; and how long a victim stays frozen: past every deadline of ours but the
-#: longest (PostgreSQL's for an idle transaction, the broker's for an acknowledgement).
+#: The pause between two faults.
 PAUSE_SECONDS = (1.0, 5.0)
+#: How long a process stays frozen. The maximum is longer than every deadline of ours except the
+#: longest two: PostgreSQL's for an idle transaction, the broker's for an acknowledgement.
 FROZEN_SECONDS = (0.5, 12.0)
 LOCKED_SECONDS = (0.5, 3.0)
 
 
 class Nemesis:
+    """Inject random faults for some seconds."""
+
     def __init__(self, seconds: int, seed: int) -> None:
         self.seconds = seconds
-        self._pick = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-        self._blows: Counter[str] = Counter()
+        self._pick = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._injected: Counter[str] = Counter()
 
-    async def rage(self) -> None:
-        """Blow after blow; then everything that was frozen is awake again."""
-        healing: list[asyncio.Task[None]] = []
+    async def run(self) -> None:
+        """Inject faults until the time is over. Return when no process is frozen any more."""
+        faults: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
-                    blow = self._pick.choice((self._kill, self._freeze, self._hold_locks))
-                    healing.append(asyncio.create_task(blow(self._pick.choice(VICTIMS))))
+                    inject = self._pick.choice((self._kill, self._freeze, self._hold_locks))
+                    faults.append(asyncio.create_task(inject(self._pick.choice(VICTIMS))))
         except TimeoutError:
-            await asyncio.gather(*healing)
+            await asyncio.gather(*faults)
 
     async def _kill(self, victim: str) -> None:
-        self._strike(victim, signal.SIGKILL)
+        self._send_signal(victim, signal.SIGKILL)
 
     async def _freeze(self, victim: str) -> None:
         seconds = self._pick.uniform(*FROZEN_SECONDS)
-        frozen = self._strike(victim, signal.SIGSTOP)
+        frozen = self._send_signal(victim, signal.SIGSTOP)
         await asyncio.sleep(seconds)
         for process in frozen:
             _signal(process, signal.SIGCONT)
 
     async def _hold_locks(self, _: str) -> None:
-        """Somebody's long transaction on every connection, and the processor dies waiting for it:
-        what other groups have acknowledged meanwhile must be theirs alone."""
+        """Lock the row of every connection for some seconds, then kill the waiting processor.
+
+        Meanwhile other groups of the processor acknowledge deliveries. They must not acknowledge
+        those of the group that waits for the locks.
+        """
         seconds = self._pick.uniform(*LOCKED_SECONDS)
-        self._blows["locks held"] += 1
+        self._injected["locks held"] += 1
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            database = await asyncpg.connect(_facts()["database"], timeout=2)
+            conn = await asyncpg.connect(_read_stack()["database"], timeout=2)
             try:
-                async with database.transaction():
-                    await database.execute("SELECT FROM whatsapp_connections FOR UPDATE", timeout=2)
+                async with conn.transaction():
+                    await conn.execute("SELECT FROM whatsapp_connections FOR UPDATE", timeout=2)
                     await asyncio.sleep(seconds)
-                    self._strike("processor", signal.SIGKILL)
+                    self._send_signal("processor", signal.SIGKILL)
             finally:
-                database.terminate()
+                conn.terminate()
 
     def summary(self, _: Sequence[Sent]) -> str:
-        return ", ".join(f"{n} x {blow}" for blow, n in sorted(self._blows.items()))
+        return ", ".join(f"{count} x {fault}" for fault, count in sorted(self._injected.items()))
 
-    def faults(self, _: Sequence[Sent]) -> list[str]:
-        """Beside the ledger a storm promises nothing."""
+    def failures(self, _: Sequence[Sent]) -> list[str]:
+        """Return nothing: a random storm is judged by the ledger alone."""
         return []
 
-    def _strike(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
-        """PostgreSQL with its backends: frozen, the postmaster alone would hold nobody up."""
-        self._blows[f"{number.name} {victim}"] += 1
-        pid = _facts()["pids"][victim]
-        struck = []
-        with suppress(psutil.NoSuchProcess):  # struck before, and not started again yet
+    def _send_signal(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
+        """Send a signal to a process. SIGSTOP also goes to its children.
+
+        Otherwise the backends of a frozen PostgreSQL would go on working.
+        """
+        self._injected[f"{number.name} {victim}"] += 1
+        pid = _read_stack()["pids"][victim]
+        processes = []
+        with suppress(psutil.NoSuchProcess):  # killed before and not restarted yet
             process = psutil.Process(pid)
-            struck = [process]
+            processes = [process]
             if number == signal.SIGSTOP:
-                struck += process.children(recursive=True)
-        for one in struck:
-            _signal(one, number)
-        return struck
+                processes += process.children(recursive=True)
+        for process in processes:
+            _signal(process, number)
+        return processes
 
 
-def _facts() -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(STACK_FILE.read_text())
-    return facts
+def _read_stack() -> dict[str, Any]:
+    stack: dict[str, Any] = json.loads(STACK_FILE.read_text())
+    return stack
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""A minute without RabbitMQ, then without PostgreSQL too, under a steady stream of webhooks."""
+"""Freeze RabbitMQ for a minute, then PostgreSQL too, while webhooks come at a steady rate."""
 
 import asyncio
 import json
@@ -16,65 +16,75 @@ from deploy.local.stack.stack import STACK_FILE
 BEFORE_SECONDS = 5
 BROKER_AWAY_SECONDS = 60
 ALL_AWAY_SECONDS = 15
-#: What has been in PostgreSQL for this long is processed.
+#: Every webhook must be processed this long after it was received, also without RabbitMQ.
 CATCH_UP = timedelta(seconds=5)
 
 
 class Outage:
-    """The servers are frozen: nothing answers and nothing is refused, the worst way to be away."""
+    """Inject a fixed sequence of faults.
+
+    The servers are frozen, not stopped: they neither answer nor refuse. This is the worst kind of
+    outage.
+    """
 
     seconds = BEFORE_SECONDS + BROKER_AWAY_SECONDS + ALL_AWAY_SECONDS
 
     def __init__(self) -> None:
         self._unprocessed = -1
 
-    async def rage(self) -> None:
+    async def run(self) -> None:
         await asyncio.sleep(BEFORE_SECONDS)
         self._signal("rabbitmq", signal.SIGSTOP)
         await asyncio.sleep(BROKER_AWAY_SECONDS)
-        self._unprocessed = await _unprocessed()
+        self._unprocessed = await _count_unprocessed()
         self._signal("postgresql", signal.SIGSTOP)
         await asyncio.sleep(ALL_AWAY_SECONDS)
         for victim in ("postgresql", "rabbitmq"):
             self._signal(victim, signal.SIGCONT)
 
     def summary(self, sent: Sequence[Sent]) -> str:
-        slowest = max(one.seconds for one in self._with_database(sent))
-        refused = sum(one.attempts > 1 for one in sent)
+        slowest = max(webhook.seconds for webhook in self._with_database(sent))
+        refused = sum(webhook.attempts > 1 for webhook in sent)
         return (
             f"{BROKER_AWAY_SECONDS} s without RabbitMQ: the slowest answer took {slowest:.2f} s;"
             f" {ALL_AWAY_SECONDS} s without PostgreSQL too: {refused:,} webhooks were refused and"
-            " came again"
+            " sent again"
         )
 
-    def faults(self, sent: Sequence[Sent]) -> list[str]:
-        """What did not go as promised; `sent` at a steady rate over `seconds`."""
-        late = sum(one.attempts > 1 or one.seconds >= 1.0 for one in self._with_database(sent))
-        refused = sum(one.attempts > 1 for one in sent)
+    def failures(self, sent: Sequence[Sent]) -> list[str]:
+        """Return the broken promises. `sent` must have a steady rate over `seconds`."""
+        late = sum(
+            webhook.attempts > 1 or webhook.seconds >= 1.0 for webhook in self._with_database(sent)
+        )
+        refused = sum(webhook.attempts > 1 for webhook in sent)
         return [
-            fault
-            for is_fault, fault in (
+            failure
+            for has_failed, failure in (
                 (late, f"{late} webhooks were not answered 200 within 1 s while PostgreSQL was up"),
-                (self._unprocessed, f"{self._unprocessed} were not processed without the broker"),
-                (not refused, "nothing was refused while both were away"),
+                (
+                    self._unprocessed,
+                    f"{self._unprocessed} webhooks were not processed while RabbitMQ was away",
+                ),
+                (not refused, "no webhook was refused while both servers were away"),
             )
-            if is_fault
+            if has_failed
         ]
 
     def _with_database(self, sent: Sequence[Sent]) -> Sequence[Sent]:
+        """Return the webhooks that were first sent before PostgreSQL was frozen."""
         return sent[: len(sent) * (self.seconds - ALL_AWAY_SECONDS) // self.seconds]
 
     def _signal(self, victim: str, number: signal.Signals) -> None:
         process = psutil.Process(json.loads(STACK_FILE.read_text())["pids"][victim])
-        for one in (process, *process.children(recursive=True)):
+        for target in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):  # a backend may just have ended
-                one.send_signal(number)
+                target.send_signal(number)
 
 
-async def _unprocessed() -> int:
-    database = await asyncpg.connect(json.loads(STACK_FILE.read_text())["database"])
+async def _count_unprocessed() -> int:
+    conn = await asyncpg.connect(json.loads(STACK_FILE.read_text())["database"])
     try:
-        count: int = await database.fetchval(
+        count: int = await conn.fetchval(
             """
             SELECT count(*) FROM webhook_log
             WHERE NOT processed AND received_at < now() - $1::interval
@@ -83,4 +93,4 @@ async def _unprocessed() -> int:
         )
         return count
     finally:
-        await database.close()
+        await conn.close()

@@ -1,4 +1,4 @@
-"""A storm over a running stack: Meta sends on while its servers and services die and freeze."""
+"""Run a storm on a running stack: webhooks are sent while servers and services fail."""
 
 import asyncio
 import random
@@ -26,107 +26,118 @@ from shared.store.connections.onboardings import NewOnboarding
 
 WEBHOOKS_PER_SECOND = 100
 WABAS = [str(710_000_000_000_000 + n) for n in range(10)]
-#: The first half has owners, who are told; the others are orphans.
+#: The first half has owners, who receive events. The other half are orphans.
 OWNED = WABAS[: len(WABAS) // 2]
-#: After the storm, until all is settled: leases lapse after 60 s, Meta's last retry comes after
-#: some two minutes.
-SETTLE_SECONDS = 300
+#: The longest wait, after the storm, until nothing is left to do: leases expire after 60 s, Meta's
+#: last retry comes after about two minutes.
+CALM_SECONDS = 300
 QUEUE = "chaos"
-#: Bodies with these numbers and above are sent with a wrong signature.
+#: Bodies with this number or a higher one are sent with a wrong signature.
 FORGED = 10_000_000
 _EVENTS = ("ACCOUNT_OFFBOARDED", "ACCOUNT_RECONNECTED", "ACCOUNT_RESTRICTION", "DISABLED_UPDATE")
 
 
-class Trouble(Protocol):
-    """What happens to the servers while webhooks come, and what that shall prove beside."""
+class Disruption(Protocol):
+    """What is done to the servers while webhooks come, and which promises it checks."""
 
     seconds: int
 
-    async def rage(self) -> None: ...
+    async def run(self) -> None:
+        """Inject the faults. Return when every server works again."""
 
-    def summary(self, sent: Sequence[Sent]) -> str: ...
+    def summary(self, sent: Sequence[Sent]) -> str:
+        """Return a line that says what was done."""
 
-    def faults(self, sent: Sequence[Sent]) -> list[str]: ...
+    def failures(self, sent: Sequence[Sent]) -> list[str]:
+        """Return the broken promises, one text each."""
 
 
-def blow(facts: dict[str, Any], trouble: Trouble, *, seed: int) -> bool:
-    """Whether nothing was lost or doubled, and nothing is left to do."""
+def run(stack: dict[str, Any], disruption: Disruption, *, seed: int) -> bool:
+    """Run the storm and print the ledger. Return True if the run is sound and nothing is pending.
+
+    `stack` is the content of stack.json.
+    """
     console = Console(width=100)
-    console.print(f"{trouble.seconds} s of {WEBHOOKS_PER_SECOND} webhooks/s, seed {seed}")
-    sent, ledger = asyncio.run(_blow(facts, trouble, seed))
-    faults = trouble.faults(sent) + ledger.remarks
+    console.print(
+        f"sending {WEBHOOKS_PER_SECOND} webhooks/s for {disruption.seconds} s, seed {seed}"
+    )
+    sent, ledger = asyncio.run(_run(stack, disruption, seed))
+    failures = disruption.failures(sent) + ledger.remarks
     if ledger.pending:
-        faults.append(f"pending: {ledger.pending} after {SETTLE_SECONDS} s of calm")
+        failures.append(f"pending: {ledger.pending} {CALM_SECONDS} s after the storm")
     table = Table(title="The ledger", show_header=False)
     for name, count in ledger.counts().items():
         table.add_row(name, f"{count:,}")
     console.print(table)
-    console.print(trouble.summary(sent))
-    for fault in faults:
-        console.print(fault, style="red")
-    console.print(f"seed {seed}: {'NOT SOUND' if faults else 'sound'}")
-    return not faults
+    console.print(disruption.summary(sent))
+    for failure in failures:
+        console.print(failure, style="red")
+    console.print(f"seed {seed}: {'NOT SOUND' if failures else 'sound'}")
+    return not failures
 
 
-async def _blow(
-    facts: dict[str, Any], trouble: Trouble, seed: int
+async def _run(
+    stack: dict[str, Any], disruption: Disruption, seed: int
 ) -> tuple[Sequence[Sent], Ledger]:
-    await _prepare(facts)
+    await _prepare(stack)
     async with aiohttp.ClientSession() as session:
-        sender = Sender(session, facts["ingress"] + PATH, facts["app_secret"])
-        raging = asyncio.create_task(trouble.rage())
-        posted = await _send(sender, trouble.seconds, random.Random(seed))  # noqa: S311
-        await raging
-        deadline = time.monotonic() + SETTLE_SECONDS
+        sender = Sender(session, stack["ingress"] + PATH, stack["app_secret"])
+        disrupting = asyncio.create_task(disruption.run())
+        posted = await _send(sender, disruption.seconds, random.Random(seed))  # noqa: S311
+        await disrupting
+        deadline = time.monotonic() + CALM_SECONDS
         while time.monotonic() < deadline:
-            if all(sent.is_over for _, sent in posted) and await _is_settled(facts):
+            if all(sent.is_over for _, sent in posted) and await _nothing_is_left(stack):
                 break
             await asyncio.sleep(1)
         await sender.close()
-    told = await _drain(facts)
+    events = await _drain(stack)
     entries = [Posted(body, sent.attempts, int(sent.status == 200)) for body, sent in posted]
-    database = await asyncpg.connect(facts["database"])
+    conn = await asyncpg.connect(stack["database"])
     try:
-        return [sent for _, sent in posted], await check(entries, database, told)
+        return [sent for _, sent in posted], await check(entries, conn, events)
     finally:
-        await database.close()
+        await conn.close()
 
 
-async def _prepare(facts: dict[str, Any]) -> None:
-    """A queue that keeps every event, and owners."""
-    async with await aio_pika.connect(facts["rabbitmq"]) as broker, broker.channel() as channel:
+async def _prepare(stack: dict[str, Any]) -> None:
+    """Declare a queue that receives every event, and give owners to the WABAs of OWNED."""
+    async with await aio_pika.connect(stack["rabbitmq"]) as broker, broker.channel() as channel:
         queue = await channel.declare_queue(
             QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
         )
         await queue.bind(EVENTS, "#")
-    database = await asyncpg.connect(facts["database"])
+    conn = await asyncpg.connect(stack["database"])
     try:
         for waba_id in OWNED:
-            async with database.transaction():
-                await organizations.add(database, f"org-{waba_id}")
+            async with conn.transaction():
+                await organizations.add(conn, f"org-{waba_id}")
                 until = datetime.now(UTC) + timedelta(days=1)
-                await onboardings.start(database, NewOnboarding(f"org-{waba_id}", waba_id, until))
+                await onboardings.start(conn, NewOnboarding(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-                await connection_state.record_proof(database, waba_id, waba_id, None, long_ago)
+                await connection_state.record_proof(conn, waba_id, waba_id, None, long_ago)
     finally:
-        await database.close()
+        await conn.close()
 
 
 async def _send(sender: Sender, seconds: int, pick: random.Random) -> Sequence[tuple[bytes, Sent]]:
-    """At a steady rate whatever is answered; one in twenty is sent twice, one in fifty forged."""
-    forging: list[asyncio.Task[list[Sent]]] = []
-    under_way: list[tuple[bytes, asyncio.Task[list[Sent]]]] = []
+    """Send webhooks at a steady rate, whatever the answers are.
+
+    One in twenty is sent twice. Beside one in fifty, a forged webhook is sent too.
+    """
+    forged_tasks: list[asyncio.Task[list[Sent]]] = []
+    tasks: list[tuple[bytes, asyncio.Task[list[Sent]]]] = []
     started = time.monotonic()
     for number in range(seconds * WEBHOOKS_PER_SECOND):
         body = write(_body(number, pick))
-        if pick.random() < 0.02:  # a row of it would be unexpected
+        if pick.random() < 0.02:  # it must be refused: its row would be unexpected
             forged = write(_body(FORGED + number, pick))
-            forging.append(asyncio.create_task(sender.send([forged], "wrong")))
+            forged_tasks.append(asyncio.create_task(sender.send([forged], "wrong")))
         copies = 2 if pick.random() < 0.05 else 1
-        under_way.append((body, asyncio.create_task(sender.send([body] * copies, "right"))))
+        tasks.append((body, asyncio.create_task(sender.send([body] * copies, "right"))))
         await asyncio.sleep(max(0.0, started + number / WEBHOOKS_PER_SECOND - time.monotonic()))
-    await asyncio.gather(*forging)
-    return [(body, sent) for body, task in under_way for sent in await task]
+    await asyncio.gather(*forged_tasks)
+    return [(body, sent) for body, task in tasks for sent in await task]
 
 
 def _body(number: int, pick: random.Random) -> dict[str, Any]:
@@ -152,14 +163,14 @@ def _body(number: int, pick: random.Random) -> dict[str, Any]:
     return {"object": "whatsapp_business_account", "entry": [entry | {"changes": [change]}]}
 
 
-async def _is_settled(facts: dict[str, Any]) -> bool:
-    """Nothing waits in the queues or in the rows; False while a server is away."""
+async def _nothing_is_left(stack: dict[str, Any]) -> bool:
+    """Return True if no row and no queue has work left. Return False while a server is away."""
     try:
-        database = await asyncpg.connect(facts["database"], timeout=5)
+        conn = await asyncpg.connect(stack["database"], timeout=5)
     except (OSError, TimeoutError, asyncpg.PostgresError):
         return False
     try:
-        at_rest = await database.fetchval(
+        no_row_is_left = await conn.fetchval(
             """
             SELECT NOT EXISTS (SELECT FROM webhook_log WHERE state = 'unsplit')
                 AND NOT EXISTS (SELECT FROM webhook_changes WHERE state IN ('pending', 'failed'))
@@ -171,18 +182,18 @@ async def _is_settled(facts: dict[str, Any]) -> bool:
             """
         )
     finally:
-        await database.close()
-    return bool(at_rest) and await _queues_are_empty(facts)
+        await conn.close()
+    return bool(no_row_is_left) and await _queues_are_empty(stack)
 
 
-async def _queues_are_empty(facts: dict[str, Any]) -> bool:
-    """As RabbitMQ's management tells it: unacknowledged messages count too."""
-    url = URL(facts["rabbitmq"])
+async def _queues_are_empty(stack: dict[str, Any]) -> bool:
+    """Ask RabbitMQ's management. It counts unacknowledged messages too."""
+    url = URL(stack["rabbitmq"])
     auth = aiohttp.BasicAuth(str(url.user), str(url.password))
     try:
         async with (
             aiohttp.ClientSession(auth=auth) as session,
-            session.get(f"{facts['rabbitmq_management']}/api/queues") as answer,
+            session.get(f"{stack['rabbitmq_management']}/api/queues") as answer,
         ):
             queues = await answer.json()
     except aiohttp.ClientError:
@@ -192,16 +203,17 @@ async def _queues_are_empty(facts: dict[str, Any]) -> bool:
     )
 
 
-async def _drain(facts: dict[str, Any]) -> list[bytes]:
-    told = []
-    async with await aio_pika.connect(facts["rabbitmq"]) as broker, broker.channel() as channel:
+async def _drain(stack: dict[str, Any]) -> list[bytes]:
+    """Return the bodies of all events in the queue, and remove them."""
+    bodies = []
+    async with await aio_pika.connect(stack["rabbitmq"]) as broker, broker.channel() as channel:
         await channel.set_qos(prefetch_count=500)
         queue = await channel.get_queue(QUEUE)
         try:
             async with queue.iterator(timeout=3) as events:
                 async for event in events:
                     await event.ack()
-                    told.append(event.body)
+                    bodies.append(event.body)
         except TimeoutError:
-            pass  # empty
-    return told
+            pass  # the queue is empty
+    return bodies

@@ -1,4 +1,4 @@
-"""Plays the scenes of ownership and tells what PostgreSQL then says of each WABA."""
+"""Play the scenes of ownership and read the resulting owner and status of each WABA."""
 
 import asyncio
 import time
@@ -24,63 +24,74 @@ DEADLINE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class OwnershipOutcome:
+    """What a scene led to.
+
+    `connection` is owner, attribution, state and reason, or None if there is no connection.
+    `webhooks` and `events` count what was added.
+    """
+
     scene: Scene
-    found: tuple[Any, ...] | None
+    connection: tuple[Any, ...] | None
     owned_changes: int
     webhooks: int
     events: int
 
     @property
     def came_true(self) -> bool:
-        wanted = self.scene.owned_changes
         sent = len(self.scene.posts) + len(self.scene.staging)
-        is_as_told = self.found == self.scene.expected and wanted in (None, self.owned_changes)
-        return is_as_told and self.webhooks == sent
+        return (
+            self.connection == self.scene.expected
+            and self.scene.owned_changes in (None, self.owned_changes)
+            and self.webhooks == sent
+        )
 
 
-async def play(facts: dict[str, Any]) -> list[Finding]:
+async def play(stack: dict[str, Any]) -> list[OwnershipOutcome]:
     async with (
-        asyncpg.create_pool(facts["database"], min_size=0, max_size=2) as pool,
+        asyncpg.create_pool(stack["database"], min_size=0, max_size=2) as pool,
         aiohttp.ClientSession() as http,
     ):
-        return [await _perform(scene, pool, http, facts) for scene in scenes()]
+        return [await _perform(scene, pool, http, stack) for scene in scenes()]
 
 
 async def _perform(
-    scene: Scene, pool: Pool, http: aiohttp.ClientSession, facts: dict[str, Any]
-) -> Finding:
+    scene: Scene, pool: Pool, http: aiohttp.ClientSession, stack: dict[str, Any]
+) -> OwnershipOutcome:
     async with transaction(pool) as conn:
         webhooks, events = await _count(conn)
-        await _make_known(conn, scene)
+        await _create_organizations(conn, scene)
         if scene.proof:
             await _prove(conn, scene.proof)
-    await _post(scene, http, facts)
+    await _post(scene, http, stack)
 
-    async def look() -> Finding:
+    async def read() -> OwnershipOutcome:
         async with transaction(pool) as conn:
-            owned, found = await _find(conn, scene.waba_id)
+            owned, connection = await _read(conn, scene.waba_id)
             webhooks_now, events_now = await _count(conn)
-        return Finding(scene, found, owned, webhooks_now - webhooks, events_now - events)
+        return OwnershipOutcome(
+            scene, connection, owned, webhooks_now - webhooks, events_now - events
+        )
 
-    return await _until_true(look)
+    return await _until_true(read)
 
 
 async def _count(conn: Conn) -> tuple[int, int]:
-    """Webhooks that came to their end, and events, so far."""
-    ended = await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
-    return ended, await conn.fetchval("SELECT count(*) FROM events")
+    """Return how many webhooks are processed and how many events exist."""
+    processed = await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
+    return processed, await conn.fetchval("SELECT count(*) FROM events")
 
 
-async def _make_known(conn: Conn, scene: Scene) -> None:
+async def _create_organizations(conn: Conn, scene: Scene) -> None:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    for known in scene.known:
-        await organizations.add(conn, known.organization_id)
-        if known.business_id:
-            await organizations.add_business(conn, known.organization_id, known.business_id)
-        if known.tracking_code:
+    for organization in scene.organizations:
+        organization_id = organization.organization_id
+        await organizations.add(conn, organization_id)
+        if organization.business_id:
+            await organizations.add_business(conn, organization_id, organization.business_id)
+        if organization.tracking_code:
             await onboardings.start(
-                conn, NewOnboarding(known.organization_id, known.tracking_code, expires_at)
+                conn, NewOnboarding(organization_id, organization.tracking_code, expires_at)
             )
 
 
@@ -89,21 +100,21 @@ async def _prove(conn: Conn, proof: Proof) -> None:
     await record_proof(conn, proof.tracking_code, proof.waba_id, proof.business_id, at)
 
 
-async def _post(scene: Scene, http: aiohttp.ClientSession, facts: dict[str, Any]) -> None:
+async def _post(scene: Scene, http: aiohttp.ClientSession, stack: dict[str, Any]) -> None:
     order = {"raw": [b64encode(post).decode() for post in scene.posts], "signature": "right"}
     if scene.posts:
-        url = f"{facts['simulated_meta']}/simulator/webhooks"
+        url = f"{stack['simulated_meta']}/simulator/webhooks"
         async with http.post(url, json=order, raise_for_status=True):
             pass
     for form in scene.staging:
-        url = f"{facts['ingress']}{PATH}/test"
+        url = f"{stack['ingress']}{PATH}/test"
         async with http.post(url, data=form, raise_for_status=True):
             pass
 
 
-async def _find(conn: Conn, waba_id: str) -> tuple[int, tuple[Any, ...] | None]:
-    """How many of its changes have an owner; and owner, why, state and reason of the WABA."""
-    found = await conn.fetchrow(
+async def _read(conn: Conn, waba_id: str) -> tuple[int, tuple[Any, ...] | None]:
+    """Return how many changes of the WABA have an owner, and the row of its connection."""
+    connection = await conn.fetchrow(
         """
         SELECT organization_id, attribution::text, state::text, reason
         FROM whatsapp_connections WHERE waba_id = $1
@@ -116,35 +127,37 @@ async def _find(conn: Conn, waba_id: str) -> tuple[int, tuple[Any, ...] | None]:
         """,
         waba_id,
     )
-    return owned, tuple(found) if found else None
+    return owned, tuple(connection) if connection else None
 
 
-async def _until_true(look: Callable[[], Awaitable[Finding]]) -> Finding:
-    """The first finding that came true, or the last within the deadline."""
+async def _until_true(
+    read: Callable[[], Awaitable[OwnershipOutcome]],
+) -> OwnershipOutcome:
+    """Read until the scene came true. Return the last outcome when the deadline is over."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
-        finding = await look()
-        if finding.came_true or time.monotonic() > deadline:
-            return finding
+        outcome = await read()
+        if outcome.came_true or time.monotonic() > deadline:
+            return outcome
         await asyncio.sleep(0.01)
 
 
-def table(findings: Sequence[Finding]) -> Table:
-    table = Table(title="Whose it is, why, and how it stands")
-    table.add_column("what came", overflow="fold", ratio=5)
+def table(outcomes: Sequence[OwnershipOutcome]) -> Table:
+    table = Table(title="Which organization owns each WABA, why, and in which state it is")
+    table.add_column("what happens", overflow="fold", ratio=5)
     table.add_column("WABA")
     table.add_column("owner", ratio=1)
     table.add_column("why", ratio=2)
     table.add_column("state", ratio=3)
-    table.add_column("its changes", justify="right")
+    table.add_column("owned changes", justify="right")
     table.add_column("events", justify="right")
     table.add_column("", justify="center")
-    for one in findings:
-        owner, why, state, reason = one.found or (None, "unknown", "unknown", None)
-        mark = "[green]ok[/]" if one.came_true else "[bold red]NO[/]"
-        standing = f"{state} ({reason})" if reason and reason != state else state
+    for outcome in outcomes:
+        owner, why, state, reason = outcome.connection or (None, "unknown", "unknown", None)
+        mark = "[green]ok[/]" if outcome.came_true else "[bold red]NO[/]"
+        status = f"{state} ({reason})" if reason and reason != state else state
         table.add_row(
-            one.scene.title, one.scene.waba_id, owner or "nobody", why, standing,
-            str(one.owned_changes), str(one.events), mark,
+            outcome.scene.title, outcome.scene.waba_id, owner or "none", why, status,
+            str(outcome.owned_changes), str(outcome.events), mark,
         )  # fmt: skip
     return table

@@ -1,4 +1,4 @@
-"""Real-looking webhook bodies with invented ids."""
+"""Build realistic webhook bodies with invented ids."""
 
 from typing import Any
 
@@ -47,23 +47,23 @@ def text(number: int, words: str = "Olá! Tem café às 15h? ☕ 1/2 kg") -> Bod
 
 
 def message_of(waba_id: str, number: int) -> Body:
-    """A message to a number of some other WABA."""
+    """Return a message to a number of the given WABA."""
     body = text(900_000 + number)
     body["entry"][0]["id"] = waba_id
     return body
 
 
 def status(number: int, state: str) -> Body:
-    moved = {
+    item = {
         "id": f"wamid.DEMO{number:06}",
         "status": state,
         "timestamp": str(NOW + number),
         "recipient_id": CUSTOMER,
     }
-    return _messages(statuses=[moved])
+    return _messages(statuses=[item])
 
 
-#: Signed by Meta, and yet nothing that can be split: each must be kept, bytes and all.
+#: Bodies that are rightly signed but cannot be split. Each must be stored unchanged.
 BROKEN: dict[str, bytes] = {
     "cut off": b'{"object":"whatsapp_business_account","entry":[',
     "NUL": b'{"object":"whatsapp_business_account","entry":[{"id":"\x00"}]}',

@@ -1,4 +1,7 @@
-"""The demo's last part: no token, code, PIN or key is in anything that left a process."""
+"""The demo's last part: check that no token, code, PIN or key is in the output of a process.
+
+Output is logs, metrics, tables and Redis.
+"""
 
 import re
 import shlex
@@ -14,15 +17,15 @@ from redis.asyncio import Redis
 from deploy.local.stack.stack import ENV_FILE, LOGS
 from shared.store.pool import Conn
 
-#: Settings whose values are secrets, by the ends of their names.
-_SECRET = re.compile(r"_(KEY|SECRET|TOKEN)$")
-#: Times and other numbers, in which a PIN's six digits may stand by chance.
+#: The end of the name of each setting whose value is a secret.
+_SECRET_SETTING = re.compile(r"_(KEY|SECRET|TOKEN)$")
+#: Times, decimal numbers and UUIDs: they may contain the six digits of a PIN by chance.
 _NUMBERS = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.,]+|\d+\.\d+|[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How many secrets were looked for, where, and where one was found."""
+    """How many secrets were searched, where, and which places contain one."""
 
     secrets: int
     places: tuple[str, ...]
@@ -30,65 +33,71 @@ class Search:
 
     @property
     def came_true(self) -> bool:
-        is_real = self.secrets > 10 and {"redis", "logs/console.log"} <= set(self.places)
-        return is_real and not self.found_in
+        is_complete = self.secrets > 10 and {"redis", "logs/console.log"} <= set(self.places)
+        return is_complete and not self.found_in
 
     def summary(self) -> str:
-        where = ", ".join(self.found_in) or "nowhere"
+        result = f"FOUND in {', '.join(self.found_in)}" if self.found_in else "found none"
         places = f"{len(self.places)} logs, metrics, tables and caches"
-        return f"{self.secrets} tokens, codes, PINs and keys looked for in {places}: {where}."
+        return f"Searched {places} for {self.secrets} tokens, codes, PINs and keys: {result}."
 
 
-async def search(facts: Mapping[str, Any]) -> Search:
+async def search(stack: Mapping[str, Any]) -> Search:
     async with aiohttp.ClientSession() as http:
-        secrets = await _secrets(http, facts)
+        secrets = await _secrets(http, stack)
         texts = {f"logs/{path.name}": path.read_text(errors="replace") for path in _logs()}
-        for name, url in facts["health"].items():
+        for name, url in stack["health"].items():
             async with http.get(f"{url}/metrics") as answer:
                 texts[f"metrics of {name}"] = await answer.text()
-    database = await asyncpg.connect(facts["database"])
+    conn = await asyncpg.connect(stack["database"])
     try:
-        texts |= {f"table {name}": rows for name, rows in (await in_tables(database)).items()}
+        texts |= {f"table {name}": rows for name, rows in (await in_tables(conn)).items()}
     finally:
-        await database.close()
-    async with Redis.from_url(facts["redis"]) as redis:
+        await conn.close()
+    async with Redis.from_url(stack["redis"]) as redis:
         texts["redis"] = await in_redis(redis)
     texts = {name: text for name, text in texts.items() if text}
-    found = [name for name, text in texts.items() if any(is_in(one, text) for one in secrets)]
-    return Search(len(secrets), tuple(texts), tuple(found))
+    found_in = (
+        name for name, text in texts.items() if any(is_in(secret, text) for secret in secrets)
+    )
+    return Search(len(secrets), tuple(texts), tuple(found_in))
 
 
-async def _secrets(http: aiohttp.ClientSession, facts: Mapping[str, Any]) -> set[str]:
-    async with http.get(f"{facts['simulated_meta']}/simulator/secrets") as answer:
-        metas = set((await answer.json())["secrets"])
+async def _secrets(http: aiohttp.ClientSession, stack: Mapping[str, Any]) -> set[str]:
+    async with http.get(f"{stack['simulated_meta']}/simulator/secrets") as answer:
+        secrets_of_meta = set((await answer.json())["secrets"])
     words = shlex.split(ENV_FILE.read_text(), comments=True)
     settings = dict(word.split("=", 1) for word in words if "=" in word)
-    ours = {value for name, value in settings.items() if _SECRET.search(name) and value}
-    return metas | ours | {facts["api_key"]}
+    our_secrets = {
+        value for name, value in settings.items() if _SECRET_SETTING.search(name) and value
+    }
+    return secrets_of_meta | our_secrets | {stack["api_key"]}
 
 
 def _logs() -> list[Path]:
     return sorted(LOGS.glob("*.log"))
 
 
-async def in_tables(database: Conn) -> dict[str, str]:
-    """By table every row; bytes in hex."""
-    tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+async def in_tables(conn: Conn) -> dict[str, str]:
+    """Return the rows of every table as text, by table. Bytes are in hex."""
+    tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {
         name: "\n".join(
             row[0]
-            for row in await database.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')  # noqa: S608
+            for row in await conn.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')  # noqa: S608
         )
         for (name,) in tables
     }
 
 
 async def in_redis(redis: Redis) -> str:
+    """Return every key and value as text."""
     keys = [key async for key in redis.scan_iter()]
     return "".join([f"{key!r} {await redis.get(key)!r}\n" for key in keys])
 
 
 def is_in(secret: str, text: str) -> bool:
-    if len(secret) == 6:  # a PIN: its digits alone
+    """Return True if the text has the secret, plain or in hex. A PIN must stand alone."""
+    if len(secret) == 6:  # a PIN
         return re.search(rf"(?<!\w){secret}(?!\w)", _NUMBERS.sub("", text)) is not None
     return secret in text or secret.encode().hex() in text

@@ -1,4 +1,4 @@
-"""The demo's second part: whose each WABA is, why, and how it stands."""
+"""The demo's second part: the owner of each WABA, why it is the owner, and the WABA's status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from services.ingress.staging import expand
 
 BAKERY, PHARMACY, FLORIST = "bakery", "pharmacy", "florist"
 BAKERY_BUSINESS, SHARED_BUSINESS, UNKNOWN_BUSINESS = (f"73000000000010{n}" for n in range(3))
-FIRST, SECOND, ORPHAN, TORN = (f"72000000000010{n}" for n in range(4))
+FIRST, SECOND, ORPHAN, DISPUTED = (f"72000000000010{n}" for n in range(4))
 STAGING_FORM = b'{"type": "partner-added", "trackingCode": "test-123"}'
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An organization, its business if known, and the tracking code of its open onboarding."""
+class Organization:
+    """An organization, with its business and the tracking code of its open onboarding, if any."""
 
     organization_id: str
     business_id: str | None = None
@@ -32,15 +32,16 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Known first, then posts, then the proof; `expected` is owner, why, state and its reason.
+    """First the organizations are created, then the proof is recorded, then the posts are sent.
 
-    `owned_changes`: how many of the WABA's changes the owner may see in the end, where told.
+    `expected` is owner, attribution, state and reason. `owned_changes` is how many changes of the
+    WABA must have an owner at the end (None: not checked).
     """
 
     title: str
     waba_id: str
     expected: tuple[str | None, str, str, str | None]
-    known: Sequence[Known] = ()
+    organizations: Sequence[Organization] = ()
     posts: Sequence[bytes] = ()
     staging: Sequence[bytes] = ()
     proof: Proof | None = None
@@ -70,48 +71,48 @@ def scenes() -> list[Scene]:
     provisional = (BAKERY, "owner_business")
     return [
         Scene(
-            "COX-1, staging: the body carries an onboarding's tracking code; twice in a row",
+            "COX-1, staging: the body has the tracking code of an onboarding; sent twice",
             _staging_waba(),
             (BAKERY, "tracking_code", "provisioning", None),
-            known=[Known(BAKERY, tracking_code="test-123")],
+            organizations=[Organization(BAKERY, tracking_code="test-123")],
             staging=[STAGING_FORM, STAGING_FORM],
         ),
         Scene(
-            "a WABA is shared while the bakery is onboarding: nothing is proven yet",
+            "a WABA is shared during the bakery's onboarding: nothing is proven yet",
             FIRST,
             (None, "no_owner_known", "orphan", None),
-            known=[Known(BAKERY, tracking_code="demo-bakery")],
+            organizations=[Organization(BAKERY, tracking_code="demo-bakery")],
             posts=[added, write(message_of(FIRST, 1))],
             owned_changes=0,
         ),
         Scene(
-            "COX-1: its session is proven; what came meanwhile is the bakery's",
+            "COX-1: its session is proven: the earlier changes now belong to the bakery",
             FIRST,
             (*proven, "provisioning", None),
             proof=Proof("demo-bakery", FIRST, BAKERY_BUSINESS),
             owned_changes=2,
         ),
         Scene(
-            "the share once more, three times",
+            "the same share is sent three more times",
             FIRST,
             (*proven, "provisioning", None),
             posts=[added] * 3,
             owned_changes=2,
         ),
         Scene(
-            "a removal that is older than the share comes late",
+            "a removal that is older than the share arrives late",
             FIRST,
             (*proven, "provisioning", None),
             posts=[partner("PARTNER_REMOVED", FIRST, BAKERY_BUSINESS, -5)],
         ),
         Scene(
-            "COX-2: the same business shares a second WABA, with no code",
+            "COX-2: the same business shares a second WABA, without a tracking code",
             SECOND,
             (*provisional, "provisioning", None),
             posts=[partner("PARTNER_APP_INSTALLED", SECOND, BAKERY_BUSINESS, 1)],
         ),
         Scene(
-            "COX-3: a WABA of a business nobody knows",
+            "COX-3: an unknown business shares a WABA",
             ORPHAN,
             (None, "no_owner_known", "orphan", None),
             posts=[partner("PARTNER_ADDED", ORPHAN, UNKNOWN_BUSINESS, 2),
@@ -119,34 +120,35 @@ def scenes() -> list[Scene]:
             owned_changes=0,
         ),
         Scene(
-            "and claimed: the pharmacy proves that it is its own",
+            "the pharmacy proves that the orphan is its own",
             ORPHAN,
             (PHARMACY, "tracking_code", "provisioning", None),
-            known=[Known(PHARMACY, tracking_code="demo-pharmacy")],
+            organizations=[Organization(PHARMACY, tracking_code="demo-pharmacy")],
             proof=Proof("demo-pharmacy", ORPHAN, UNKNOWN_BUSINESS),
             owned_changes=2,
         ),
         Scene(
-            "a WABA of a business that two organizations own",
-            TORN,
+            "two organizations have the business that shares a WABA",
+            DISPUTED,
             (None, "several_owners", "orphan", None),
-            known=[Known(PHARMACY, SHARED_BUSINESS), Known(FLORIST, SHARED_BUSINESS)],
-            posts=[partner("PARTNER_ADDED", TORN, SHARED_BUSINESS, 3)],
+            organizations=[Organization(PHARMACY, SHARED_BUSINESS),
+                           Organization(FLORIST, SHARED_BUSINESS)],
+            posts=[partner("PARTNER_ADDED", DISPUTED, SHARED_BUSINESS, 3)],
         ),
         Scene(
-            "coexistence: the client moved to another phone",
+            "coexistence: the customer moved to another phone",
             FIRST,
             (*proven, "offboarded", "offboarded"),
             posts=[account(FIRST, 10, event="ACCOUNT_OFFBOARDED")],
         ),
         Scene(
-            "and reconnected",
+            "the customer reconnected",
             FIRST,
             (*proven, "provisioning", None),
             posts=[account(FIRST, 11, event="ACCOUNT_RECONNECTED")],
         ),
         Scene(
-            "coexistence: the client changed the number, told without waba_info",
+            "coexistence: the customer changed the number (webhook without waba_info)",
             FIRST,
             (*proven, "disconnected", "change_number"),
             posts=[
@@ -157,20 +159,20 @@ def scenes() -> list[Scene]:
             ],
         ),
         Scene(
-            "and shares it again",
+            "the customer shares the WABA again",
             FIRST,
             (*proven, "provisioning", None),
             posts=[partner("PARTNER_ADDED", FIRST, BAKERY_BUSINESS, 13)],
         ),
         Scene(
-            "Meta bans it",
+            "Meta bans the WABA",
             FIRST,
             (*proven, "disabled", "banned"),
             posts=[account(FIRST, 14, event="DISABLED_UPDATE",
                            ban_info={"waba_ban_state": "DISABLE"})],
         ),
         Scene(
-            "the app is removed, and the ban lifted",
+            "the app is removed, and the ban is lifted",
             FIRST,
             (*proven, "disconnected", "uninstalled"),
             posts=[

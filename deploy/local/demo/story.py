@@ -1,4 +1,4 @@
-"""The demo's scenes: what is sent, and what has to become of it."""
+"""The demo's first part: what is sent, and how it must end."""
 
 import json
 from collections.abc import Sequence
@@ -13,8 +13,11 @@ BURST = 300
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Every POST is answered `answer`; then `at_rest` says of each how it ended (None: no row),
-    and exactly `new_changes` were added."""
+    """Some POSTs and what they must lead to.
+
+    Every POST is answered with the status `answer`. Every webhook ends in `end_state` (None: it has
+    no row). Exactly `new_changes` are added.
+    """
 
     title: str
     posts: Sequence[bytes]
@@ -22,11 +25,11 @@ class Scene:
     new_changes: int
     answer: int = 200
     signature: Signature = "right"
-    at_rest: str | None = "processed"
+    end_state: str | None = "processed"
 
 
 def _reordered(body: bytes) -> bytes:
-    """The same JSON value in other bytes: keys the other way round, spaces between."""
+    """Return the same JSON value as other bytes: keys in reverse order, with spaces."""
     return json.dumps(dict(reversed(json.loads(body).items())), indent=1).encode()
 
 
@@ -45,9 +48,9 @@ def scenes() -> list[Scene]:
     ]
     return [
         Scene("a customer shares a WABA with us", [write(partner_added())], "stored", 1),
-        Scene("a customer's client writes", [hello], "stored", 1),
+        Scene("a person writes to a customer", [hello], "stored", 1),
         Scene(
-            "our answer is sent, delivered, read",
+            "the answer is sent, delivered, read",
             [write(status(1, state)) for state in ("sent", "delivered", "read")],
             "three changes",
             3,
@@ -65,26 +68,26 @@ def scenes() -> list[Scene]:
             40,
         ),
         Scene(
-            "the same message three times more, once with its JSON reordered",
+            "the same message three more times, once with its JSON reordered",
             [hello, hello, _reordered(hello)],
             "nothing new",
             0,
         ),
         Scene(
-            "a field nobody has heard of",
+            "a field that Porteiro does not know",
             [write(bodies.account("tea_temperature_update", celsius=80))],
-            "kept",
+            "stored",
             1,
         ),
         Scene("a forged signature", [hello], "refused", 0, 401, "wrong", None),
-        Scene("the SHA-1 signature alone", [hello], "refused", 0, 401, "sha1", None),
+        Scene("only the old SHA-1 signature", [hello], "refused", 0, 401, "sha1", None),
         Scene("no signature", [hello], "refused", 0, 401, "missing", None),
         Scene(
-            f"signed, but broken: {', '.join(BROKEN)}",
+            f"rightly signed, but broken: {', '.join(BROKEN)}",
             list(BROKEN.values()),
-            "kept as dead, bytes and all",
+            "dead, bytes unchanged",
             0,
-            at_rest="dead",
+            end_state="dead",
         ),
         Scene(
             f"a burst of {BURST} messages",

@@ -1,4 +1,4 @@
-"""The simulated Meta: a real HTTP server to develop against. Orders go to `/simulator/...`."""
+"""Run the simulated Meta: a real HTTP server to develop against. Orders go to `/simulator/...`."""
 
 from contextlib import AsyncExitStack
 
@@ -16,8 +16,10 @@ from shared.settings.load import load
 
 class SimulatedMetaSettings(Settings):
     host: str = Field("127.0.0.1", description="the address to listen on")
-    port: Port = Field(8090, description="a port for the Graph API and the simulator's orders")
-    callback_url: str = Field(description="where webhooks are sent, http://host:port/path")
+    port: Port = Field(8090, description="the port of the Graph API and the simulator's orders")
+    callback_url: str = Field(
+        description="the URL that webhooks are sent to, http://host:port/path"
+    )
     meta_app_id: str = Field(description="the app's id")
     meta_app_secret: SecretStr = Field(description="the secret webhooks are signed with")
     meta_app_access_token: SecretStr = Field(description="the app's own token, id|secret")

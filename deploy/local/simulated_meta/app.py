@@ -1,4 +1,4 @@
-"""The simulated Meta as one aiohttp application: the Graph API, the dialog and the orders."""
+"""Build the simulated Meta as one aiohttp application: Graph API, dialog and orders."""
 
 import time
 from collections.abc import Callable
@@ -8,26 +8,26 @@ from aiohttp import web
 from deploy.local.simulated_meta.dialog import Dialog
 from deploy.local.simulated_meta.faults import Faults
 from deploy.local.simulated_meta.graph import Graph
-from deploy.local.simulated_meta.ledger import Ledger
+from deploy.local.simulated_meta.ledger import CallLog
 from deploy.local.simulated_meta.sender import Sender
 from deploy.local.simulated_meta.simulator import Simulator
 from deploy.local.simulated_meta.world import MetaApp, World
 from deploy.local.simulated_meta.writing import write
 
-#: What Meta knows, for whoever runs it in their own process.
+#: The key of the World, for code that runs this application in its own process.
 WORLD = web.AppKey("world", World)
 
 
 def create_app(
     sender: Sender, meta_app: MetaApp, *, now: Callable[[], float] = time.time
 ) -> web.Application:
-    world = World(meta_app, lambda body: sender.send_behind(write(body)), now)
-    faults, ledger = Faults(), Ledger()
-    graph = Graph(world, faults, ledger)
+    world = World(meta_app, lambda body: sender.send_in_background(write(body)), now)
+    faults, call_log = Faults(), CallLog()
+    graph = Graph(world, faults, call_log)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app[WORLD] = world
-    Simulator(world, graph, faults, ledger, sender).add_routes(app.router)
+    Simulator(world, graph, faults, call_log, sender).add_routes(app.router)
     Dialog(world).add_routes(app.router)
-    # Last: it answers whatever is left below a version.
+    # Last: it answers every other path below a version.
     graph.add_routes(app.router)
     return app

@@ -1,4 +1,4 @@
-"""The Graph calls that exist here: each a name, a route, and its rule over the world."""
+"""The simulated Graph calls: each has a name, a route and a function."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deploy.local.simulated_meta import tokens, webhooks
-from deploy.local.simulated_meta.access import Asked, seen_number, seen_waba
+from deploy.local.simulated_meta.access import GraphRequest, visible_number, visible_waba
 from deploy.local.simulated_meta.errors import GraphError, bad_parameter
 from deploy.local.simulated_meta.nodes import Answer, number_node, paged, waba_node
 from deploy.local.simulated_meta.world import Number, Waba, World
@@ -18,10 +18,10 @@ CallName = Literal[
     "configure_number", "read_me",
 ]  # fmt: skip
 DONE: Answer = {"success": True}
-#: 10 requests a number in a moving window (Registration page).
+#: Requests per number in a moving window (Registration page).
 REGISTER_LIMIT = 10
 REGISTER_WINDOW_SECONDS = 72 * 3600
-#: Both syncs, once each (Onboarding business app users, Sep 2026).
+#: The time for both syncs, each once (Onboarding business app users, Sep 2026).
 SYNC_SECONDS = 24 * 3600
 MAX_OVERRIDE_LENGTH = 200
 
@@ -31,68 +31,71 @@ class Call:
     name: CallName
     method: str
     path: str
-    run: Callable[[World, Asked], Answer]
+    run: Callable[[World, GraphRequest], Answer]
 
 
-def read_waba(world: World, asked: Asked) -> Answer:
-    return waba_node(seen_waba(world, asked), asked.text("fields"))
+def read_waba(world: World, request: GraphRequest) -> Answer:
+    return waba_node(visible_waba(world, request), request.text("fields"))
 
 
-def read_number(world: World, asked: Asked) -> Answer:
-    waba, number = seen_number(world, asked)
-    return number_node(world.app, waba, number, asked.text("fields"))
+def read_number(world: World, request: GraphRequest) -> Answer:
+    waba, number = visible_number(world, request)
+    return number_node(world.app, waba, number, request.text("fields"))
 
 
-def read_numbers(world: World, asked: Asked) -> Answer:
-    waba = seen_waba(world, asked)
-    fields = asked.text("fields")
+def read_numbers(world: World, request: GraphRequest) -> Answer:
+    waba = visible_waba(world, request)
+    fields = request.text("fields")
     nodes = [number_node(world.app, waba, number, fields) for number in reversed(waba.numbers)]
-    return paged(nodes, asked)
+    return paged(nodes, request)
 
 
-def read_subscriptions(world: World, asked: Asked) -> Answer:
-    waba = seen_waba(world, asked)
+def read_subscriptions(world: World, request: GraphRequest) -> Answer:
+    waba = visible_waba(world, request)
     app_id = world.app.app_id
     link = f"https://www.facebook.com/games/?app_id={app_id}"
-    ours: dict[str, Any] = {
+    subscription: dict[str, Any] = {
         "whatsapp_business_api_data": {"id": app_id, "link": link, "name": "Simulated app"}
     }
     if waba.override:
-        ours["override_callback_uri"] = waba.override
-    return {"data": [ours] if waba.is_subscribed else []}
+        subscription["override_callback_uri"] = waba.override
+    return {"data": [subscription] if waba.is_subscribed else []}
 
 
-def subscribe(world: World, asked: Asked) -> Answer:
-    """Without a body it removes an override (Webhooks override page, Mar 2026)."""
-    waba = seen_waba(world, asked)
-    waba.override = _override(asked.params)
+def subscribe(world: World, request: GraphRequest) -> Answer:
+    """Subscribe the app. Without a body, remove an override (Webhooks override page, Mar 2026)."""
+    waba = visible_waba(world, request)
+    waba.override = _override(request.params)
     waba.is_subscribed = True
     return DONE
 
 
-def unsubscribe(world: World, asked: Asked) -> Answer:
-    seen_waba(world, asked).unsubscribe()
+def unsubscribe(world: World, request: GraphRequest) -> Answer:
+    visible_waba(world, request).unsubscribe()
     return DONE
 
 
-def configure_number(world: World, asked: Asked) -> Answer:
-    _, number = seen_number(world, asked)
-    wanted = asked.params.get("webhook_configuration")
+def configure_number(world: World, request: GraphRequest) -> Answer:
+    _, number = visible_number(world, request)
+    config = request.params.get("webhook_configuration")
     try:
-        wanted = json.loads(wanted) if isinstance(wanted, str) else wanted
+        config = json.loads(config) if isinstance(config, str) else config
     except ValueError:
-        wanted = None
-    if not isinstance(wanted, dict):
+        config = None
+    if not isinstance(config, dict):
         raise bad_parameter("The parameter webhook_configuration is required.")
-    number.override = _override(wanted)
+    number.override = _override(config)
     return DONE
 
 
-def register(world: World, asked: Asked) -> Answer:
-    """Every request counts against the limit; the first PIN is set, later ones must match it."""
-    _, number = _messaging_number(world, asked)
+def register(world: World, request: GraphRequest) -> Answer:
+    """Register the number. Every request counts against the limit.
+
+    The first request sets the PIN. Later requests must have the same PIN.
+    """
+    _, number = _messaging_number(world, request)
     _refuse_coexistence(number)
-    pin = asked.text("pin")
+    pin = request.text("pin")
     if not re.fullmatch(r"[0-9]{6}", pin):
         raise bad_parameter("The parameter pin must be 6 digits.")
     now = world.now()
@@ -107,17 +110,20 @@ def register(world: World, asked: Asked) -> Answer:
     return DONE
 
 
-def deregister(world: World, asked: Asked) -> Answer:
-    _, number = seen_number(world, asked)
+def deregister(world: World, request: GraphRequest) -> Answer:
+    _, number = visible_number(world, request)
     _refuse_coexistence(number)
     number.is_registered = False
     return DONE
 
 
-def sync(world: World, asked: Asked) -> Answer:
-    """Each kind once, within 24 h of the signup; what was asked for then comes as a webhook."""
-    waba, number = _messaging_number(world, asked)
-    kind = asked.text("sync_type")
+def sync(world: World, request: GraphRequest) -> Answer:
+    """Start a sync: each kind once, within 24 h after the number was linked.
+
+    The data comes as a webhook if the app is subscribed.
+    """
+    waba, number = _messaging_number(world, request)
+    kind = request.text("sync_type")
     if kind not in webhooks.SYNCS:
         raise bad_parameter("The parameter sync_type must be smb_app_state_sync or history.")
     if not number.is_on_biz_app or number.onboarded_at is None:
@@ -128,20 +134,20 @@ def sync(world: World, asked: Asked) -> Answer:
         raise GraphError(2593108, "(#2593108) Synchronization request outside of the time window")
     number.synced.add(kind)
     if waba.is_subscribed:
-        world.announce(webhooks.synced(waba.waba_id, number, kind, int(world.now())))
+        world.send_webhook(webhooks.sync_webhook(waba.waba_id, number, kind, int(world.now())))
     request_id = f"{number.number_id}-{kind}-{int(world.now())}"
     return {"messaging_product": "whatsapp", "request_id": request_id}
 
 
-def _messaging_number(world: World, asked: Asked) -> tuple[Waba, Number]:
-    waba, number = seen_number(world, asked)
-    if asked.text("messaging_product") != "whatsapp":
+def _messaging_number(world: World, request: GraphRequest) -> tuple[Waba, Number]:
+    waba, number = visible_number(world, request)
+    if request.text("messaging_product") != "whatsapp":
         raise bad_parameter("The parameter messaging_product is required.")
     return waba, number
 
 
 def _refuse_coexistence(number: Number) -> None:
-    """Never for these numbers (Onboarding business app users, Sep 2026)."""
+    """Raise GraphError for a coexistence number (Onboarding business app users, Sep 2026)."""
     if number.is_on_biz_app:
         raise GraphError(
             100,
@@ -151,12 +157,12 @@ def _refuse_coexistence(number: Number) -> None:
         )
 
 
-def _override(wanted: Any) -> str:
-    """The URL wanted; empty removes it."""
-    url = str(wanted.get("override_callback_uri") or "")
+def _override(params: Any) -> str:
+    """Return the override URL of the parameters. An empty URL removes the override."""
+    url = str(params.get("override_callback_uri") or "")
     if len(url) > MAX_OVERRIDE_LENGTH:
         raise bad_parameter("override_callback_uri is longer than 200 characters.")
-    if url and not wanted.get("verify_token"):
+    if url and not params.get("verify_token"):
         raise bad_parameter("verify_token is required with override_callback_uri.")
     return url
 

@@ -1,4 +1,4 @@
-"""The launch dialog: as a popup for the JavaScript SDK, and as a page that redirects."""
+"""Serve the launch dialog: a popup for the JavaScript SDK, and a page that redirects."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from deploy.local.simulated_meta import pages
 from deploy.local.simulated_meta.graph import VERSIONS
-from deploy.local.simulated_meta.signups import Onboardings, cancelled, sign_up
+from deploy.local.simulated_meta.signups import SignupOrder, cancel_message, sign_up
 from deploy.local.simulated_meta.world import Unfit, World
 
 _SDK = Path(__file__).with_name("sdk.js")
@@ -25,67 +25,67 @@ class Dialog:
         self._sdk = _SDK.read_text()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/sdk.js", self._script)
-        router.add_get("/dialog/popup", self._offer)
+        router.add_get("/sdk.js", self._send_sdk)
+        router.add_get("/dialog/popup", self._show)
         router.add_post("/dialog/popup", self._finish_popup)
         for version in VERSIONS:
-            router.add_get(f"{version}/dialog/oauth", self._offer)
+            router.add_get(f"{version}/dialog/oauth", self._show)
             router.add_post(f"{version}/dialog/oauth", self._redirect)
 
-    async def _script(self, _: web.Request) -> web.Response:
+    async def _send_sdk(self, _: web.Request) -> web.Response:
         return web.Response(text=self._sdk, content_type="text/javascript")
 
-    async def _offer(self, request: web.Request) -> web.Response:
-        asked = dict(request.query)
-        if why := self._objection(request.path, asked):
-            return _page(pages.refusal(why), 400)
-        return _page(pages.choice(self._world.living(), asked))
+    async def _show(self, request: web.Request) -> web.Response:
+        params = dict(request.query)
+        if reason := self._refusal(request.path, params):
+            return _page(pages.refusal(reason), 400)
+        return _page(pages.choice(self._world.existing_wabas(), params))
 
     async def _finish_popup(self, request: web.Request) -> web.Response:
-        asked = await _form(request)
-        if why := self._objection(request.path, asked):
-            return _page(pages.refusal(why), 400)
-        if asked.get("event") == CANCEL:
-            return _page(pages.outcome(cancelled(), None, asked["origin"]))
+        params = await _form(request)
+        if reason := self._refusal(request.path, params):
+            return _page(pages.refusal(reason), 400)
+        if params.get("event") == CANCEL:
+            return _page(pages.outcome(cancel_message(), None, params["origin"]))
         try:
-            code, message = sign_up(self._world, _signup(asked))
+            code, message = sign_up(self._world, _signup(params))
         except (ValidationError, Unfit):
-            return _page(pages.refusal("That choice is not there."), 400)
-        return _page(pages.outcome(message, code, asked["origin"]))
+            return _page(pages.refusal("This choice does not exist."), 400)
+        return _page(pages.outcome(message, code, params["origin"]))
 
     async def _redirect(self, request: web.Request) -> web.Response:
-        asked = await _form(request)
-        if why := self._objection(request.path, asked):
-            return _page(pages.refusal(why), 400)
-        state = {"state": asked["state"]} if "state" in asked else {}
-        redirect_uri = asked["redirect_uri"]
-        if asked.get("event") == CANCEL:
-            return _moved(redirect_uri, {"error": "access_denied", **state})
+        params = await _form(request)
+        if reason := self._refusal(request.path, params):
+            return _page(pages.refusal(reason), 400)
+        state = {"state": params["state"]} if "state" in params else {}
+        redirect_uri = params["redirect_uri"]
+        if params.get("event") == CANCEL:
+            return _redirection(redirect_uri, {"error": "access_denied", **state})
         try:
-            code, _ = sign_up(self._world, _signup(asked, redirect_uri))
+            code, _ = sign_up(self._world, _signup(params, redirect_uri))
         except (ValidationError, Unfit):
-            return _page(pages.refusal("That choice is not there."), 400)
-        return _moved(redirect_uri, {"code": code, **state})
+            return _page(pages.refusal("This choice does not exist."), 400)
+        return _redirection(redirect_uri, {"code": code, **state})
 
-    def _objection(self, path: str, asked: Mapping[str, str]) -> str | None:
-        """Why Meta would not show this dialog."""
-        if asked.get("client_id") != self._world.app.app_id:
-            return "Invalid App ID: client_id is not the app's."
-        if asked.get("response_type") != "code":
+    def _refusal(self, path: str, params: Mapping[str, str]) -> str | None:
+        """Return why Meta would not show this dialog, or None if it would."""
+        if params.get("client_id") != self._world.app.app_id:
+            return "Invalid App ID: client_id is not the id of the app."
+        if params.get("response_type") != "code":
             return "response_type must be code."
         if path.endswith("/popup"):
-            if not _ORIGIN.fullmatch(asked.get("origin", "")):
-                return "origin must be that of the page."
-        elif not _REDIRECT_URI.fullmatch(asked.get("redirect_uri", "")):
+            if not _ORIGIN.fullmatch(params.get("origin", "")):
+                return "origin must be the origin of the page."
+        elif not _REDIRECT_URI.fullmatch(params.get("redirect_uri", "")):
             return "redirect_uri must be an absolute URL."
         return None
 
 
-def _signup(asked: Mapping[str, str], redirect_uri: str = "") -> Onboardings:
-    return Onboardings.model_validate(
+def _signup(params: Mapping[str, str], redirect_uri: str = "") -> SignupOrder:
+    return SignupOrder.model_validate(
         {
-            "waba_id": asked.get("waba_id"),
-            "event": asked.get("event"),
+            "waba_id": params.get("waba_id"),
+            "event": params.get("event"),
             "redirect_uri": redirect_uri,
         }
     )
@@ -96,10 +96,10 @@ async def _form(request: web.Request) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def _moved(redirect_uri: str, said: Mapping[str, str]) -> web.Response:
-    """The URL as it was given, with what is said behind it."""
-    mark = "&" if "?" in redirect_uri else "?"
-    location = f"{redirect_uri}{mark}{urlencode(said)}"
+def _redirection(redirect_uri: str, query: Mapping[str, str]) -> web.Response:
+    """Redirect to the given URL with the query appended."""
+    separator = "&" if "?" in redirect_uri else "?"
+    location = f"{redirect_uri}{separator}{urlencode(query)}"
     return web.Response(status=302, headers={"Location": location})
 
 

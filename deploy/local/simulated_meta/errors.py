@@ -1,14 +1,14 @@
-"""What Graph refuses with, in Meta's own shape."""
+"""The errors of the Graph API, in Meta's own JSON."""
 
 import secrets
 from typing import Any
 
-#: Limits come as 400; the others are as the error-codes page (Apr 2026) prints them.
+#: HTTP statuses as the error-codes page has them (Apr 2026). Rate limits are answered 400.
 _STATUSES = {2: 503, 10: 403, 101: 400, 104: 401, 190: 401, 200: 403, 368: 403}
 
 
 class GraphError(Exception):
-    """A refusal: `code` and `subcode` are Meta's numbers."""
+    """The request is refused. `code` and `subcode` are Meta's numbers."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class GraphError(Exception):
 
     def body(self) -> dict[str, Any]:
         is_method = (self.code, self.subcode) == (100, 33)
-        told = {
+        error = {
             "message": self.message,
             "type": "GraphMethodException" if is_method else "OAuthException",
             "code": self.code,
@@ -40,11 +40,11 @@ class GraphError(Exception):
             "error_user_msg": self.title and self.message,
             "fbtrace_id": f"A{secrets.token_urlsafe(16)}",
         }
-        return {"error": {name: value for name, value in told.items() if value is not None}}
+        return {"error": {name: value for name, value in error.items() if value is not None}}
 
 
 def unknown_object(method: str, object_id: str) -> GraphError:
-    """Missing and not to be seen are one answer."""
+    """Return the error for an object that does not exist or that the caller may not see."""
     return GraphError(
         100,
         f"Unsupported {method.lower()} request. Object with ID '{object_id}' does not exist, cannot"
@@ -53,16 +53,16 @@ def unknown_object(method: str, object_id: str) -> GraphError:
     )
 
 
-def bad_parameter(why: str) -> GraphError:
-    return GraphError(100, f"(#100) {why}")
+def bad_parameter(reason: str) -> GraphError:
+    return GraphError(100, f"(#100) {reason}")
 
 
-def dead_token(subcode: int | None) -> GraphError:
-    """Subcodes as the error-codes page has them (Apr 2026): 458 app removed, 463 expired, ..."""
-    why = {
+def invalid_token(subcode: int | None) -> GraphError:
+    """Return the error for an invalid token. Subcodes as in the error-codes page (Apr 2026)."""
+    reason = {
         458: "The user has not authorized the application.",
         460: "The session has been invalidated because the user changed their password or Facebook"
         " has changed the session for security reasons.",
         463: "Session has expired.",
     }.get(subcode or 0, "The session is invalid.")
-    return GraphError(190, f"Error validating access token: {why}", subcode=subcode)
+    return GraphError(190, f"Error validating access token: {reason}", subcode=subcode)

@@ -1,4 +1,4 @@
-"""Faults on demand: the next calls of a name fail as ordered."""
+"""Faults on demand: the next Graph calls with a name fail as ordered."""
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -6,7 +6,11 @@ from deploy.local.simulated_meta.calls import CallName
 
 
 class Fault(BaseModel):
-    """With `code` or `body` nothing is done; else the work is done, answered late or not at all."""
+    """A fault of one call.
+
+    With `code` or `body`, the call does nothing. Otherwise it does its work, but answers after
+    `seconds` or, with `drop`, not at all.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,10 +28,10 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "Fault":
-        told = self.model_fields_set
-        if self.code is None and told & {"subcode", "is_transient"}:
+        given = self.model_fields_set
+        if self.code is None and given & {"subcode", "is_transient"}:
             raise ValueError("subcode and is_transient need a code")
-        if self.code is None and self.body is None and "status" in told:
+        if self.code is None and self.body is None and "status" in given:
             raise ValueError("a status needs a code or a body")
         if sum((self.code is not None, self.body is not None, self.drop)) > 1:
             raise ValueError("code, body and drop exclude each other")
@@ -39,7 +43,7 @@ class Faults:
         self._armed: list[Fault] = []
 
     def arm(self, fault: Fault) -> int:
-        """Returns how many faults are armed."""
+        """Add a fault. Return how many faults are armed."""
         self._armed.append(fault)
         return len(self._armed)
 
@@ -47,7 +51,7 @@ class Faults:
         self._armed.clear()
 
     def take(self, call: str, subject: str) -> Fault | None:
-        """The oldest fault that fits, once less from now on."""
+        """Return the oldest fault for this call and subject, or None. Count it as used once."""
         for fault in self._armed:
             if fault.call == call and fault.subject in {None, subject}:
                 fault.times -= 1

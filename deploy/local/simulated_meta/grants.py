@@ -1,17 +1,17 @@
-"""What a customer grants our app: a code, and the business token it is exchanged for."""
+"""A customer's grant to our app: its code, and the business token that it is exchanged for."""
 
 from dataclasses import dataclass
 
 MANAGEMENT = "whatsapp_business_management"
 MESSAGING = "whatsapp_business_messaging"
-#: An authorization code lives this long (Embedded Signup implementation, Mar 2026).
+#: The lifetime of an authorization code (Embedded Signup implementation, Mar 2026).
 CODE_SECONDS = 30
 EXPIRED = 463
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`targets` None: all assets of the business, now and in future; empty: none at all."""
+    """`targets` are WABA ids; empty: no WABA; None: all of the business, also future ones."""
 
     waba_id: str
     business_id: str
@@ -24,7 +24,7 @@ class Grant:
 class Code:
     app_id: str
     grant: Grant
-    minted_at: float
+    issued_at: float
     seconds: float
     redirect_uri: str
     is_used: bool = False
@@ -32,27 +32,27 @@ class Code:
 
 @dataclass(slots=True)
 class Token:
-    """`dead` is the subcode it is refused with from now on."""
+    """`revoked_subcode` is the error subcode of a revoked token; None: it is not revoked."""
 
     grant: Grant
     issued_at: float
-    dead: int | None = None
+    revoked_subcode: int | None = None
 
     @property
     def expires_at(self) -> int:
-        """0: never, as in debug_token."""
+        """Return seconds since 1970; 0 means never, as in debug_token."""
         seconds = self.grant.expires_in_seconds
         return int(self.issued_at) + seconds if seconds else 0
 
     @property
     def user_id(self) -> str:
-        """The business's integration system user."""
+        """Return the id of the integration system user of the business."""
         return f"9{self.grant.business_id}"
 
-    def fault(self, now: float) -> int | None:
-        """The subcode this token is refused with."""
-        is_late = 0 < self.expires_at <= now
-        return self.dead or (EXPIRED if is_late else None)
+    def error_subcode(self, now: float) -> int | None:
+        """Return the error subcode if the token is revoked or expired, else None."""
+        is_expired = 0 < self.expires_at <= now
+        return self.revoked_subcode or (EXPIRED if is_expired else None)
 
     def covers(self, waba_id: str, business_id: str) -> bool:
         targets = self.grant.targets

@@ -1,4 +1,4 @@
-"""The Graph API over HTTP: reads a call, lets it or a fault answer, writes it into the ledger."""
+"""Serve the Graph API: read a request, answer it (or with a fault), add it to the call log."""
 
 import asyncio
 from functools import partial
@@ -6,23 +6,23 @@ from typing import Any
 
 from aiohttp import web
 
-from deploy.local.simulated_meta.access import Asked
+from deploy.local.simulated_meta.access import GraphRequest
 from deploy.local.simulated_meta.calls import CALLS, READ_NUMBER, Call
 from deploy.local.simulated_meta.errors import GraphError
 from deploy.local.simulated_meta.faults import Fault, Faults
-from deploy.local.simulated_meta.ledger import Ledger
+from deploy.local.simulated_meta.ledger import CallLog
 from deploy.local.simulated_meta.usage import Usage
 from deploy.local.simulated_meta.world import World
 
-#: Any version, or none.
+#: Path prefixes: no version, or any version.
 VERSIONS = ("", r"/{version:v[0-9]+\.[0-9]+}")
 
 
 class Graph:
-    def __init__(self, world: World, faults: Faults, ledger: Ledger) -> None:
+    def __init__(self, world: World, faults: Faults, call_log: CallLog) -> None:
         self._world = world
         self._faults = faults
-        self._ledger = ledger
+        self._call_log = call_log
         self.usage = Usage()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -32,14 +32,16 @@ class Graph:
         router.add_route("*", VERSIONS[1] + "/{rest:.*}", self._unknown)
 
     async def _handle(self, call: Call, request: web.Request) -> web.Response:
-        asked = await _asked(request)
-        if call.name == "read_waba" and self._world.of_number(asked.object_id):
+        graph_request = await _read_request(request)
+        if call.name == "read_waba" and self._world.find_number(graph_request.object_id):
             call = READ_NUMBER
-        subject = _subject(self._world, call, asked)
-        entry = self._ledger.begin(call.name, subject, self._world.now())
+        subject = _subject(self._world, call, graph_request)
+        entry = self._call_log.begin(call.name, subject, self._world.now())
         fault = self._faults.take(call.name, subject)
-        response, code = self._answer(call, asked, fault)
-        response.headers.update(self.usage.headers(self._world.owner(asked.object_id)))
+        response, code = self._answer(call, graph_request, fault)
+        response.headers.update(
+            self.usage.headers(self._world.owner_business(graph_request.object_id))
+        )
         if fault is not None:
             response.headers.update(fault.headers)
             await asyncio.sleep(fault.seconds)
@@ -52,7 +54,7 @@ class Graph:
         return response
 
     def _answer(
-        self, call: Call, asked: Asked, fault: Fault | None
+        self, call: Call, graph_request: GraphRequest, fault: Fault | None
     ) -> tuple[web.Response, int | None]:
         try:
             if fault is not None and fault.body is not None:
@@ -65,46 +67,56 @@ class Graph:
                     status=fault.status,
                     is_transient=fault.is_transient,
                 )
-            return web.json_response(call.run(self._world, asked)), None
+            return web.json_response(call.run(self._world, graph_request)), None
         except GraphError as error:
             return web.json_response(error.body(), status=error.status), error.code
 
     async def _unknown(self, request: web.Request) -> web.Response:
         path = f"/{request.match_info['rest']}"
         error = GraphError(2500, f"Unknown path components: {path}")
-        entry = self._ledger.begin("unknown", path, self._world.now())
+        entry = self._call_log.begin("unknown", path, self._world.now())
         entry.status, entry.code = error.status, error.code
         headers = self.usage.headers(None)
         return web.json_response(error.body(), status=error.status, headers=headers)
 
 
-def _subject(world: World, call: Call, asked: Asked) -> str:
-    """The object; the WABA of a token or a code, which are secrets themselves; empty if unknown."""
+def _subject(world: World, call: Call, graph_request: GraphRequest) -> str:
+    """Return what the call log shows as the subject: the object of the request.
+
+    For a token or a code, which are secret, return its WABA, or an empty text if it is unknown.
+    """
     match call.name:
         case "sync":
-            return f"{asked.object_id}:{asked.text('sync_type')}"
+            return f"{graph_request.object_id}:{graph_request.text('sync_type')}"
         case "exchange_code":
-            code = world.codes.get(asked.text("code"))
+            code = world.codes.get(graph_request.text("code"))
             return code.grant.waba_id if code else ""
         case "debug_token" | "read_me":
-            value = asked.text("input_token") if call.name == "debug_token" else asked.bearer
+            value = (
+                graph_request.text("input_token")
+                if call.name == "debug_token"
+                else graph_request.bearer
+            )
             token = world.tokens.get(value)
             return token.grant.waba_id if token else ""
         case _:
-            return asked.object_id
+            return graph_request.object_id
 
 
-async def _asked(request: web.Request) -> Asked:
+async def _read_request(request: web.Request) -> GraphRequest:
     params: dict[str, Any] = {**request.query, **await _body(request)}
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     bearer = value.strip() if scheme.lower() == "bearer" else str(params.get("access_token", ""))
     object_id = request.match_info.get("object_id", "")
     url = str(request.url.with_query(None))
-    return Asked(request.method, url, object_id, params, bearer)
+    return GraphRequest(request.method, url, object_id, params, bearer)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    """Form or JSON; what is neither says nothing, and what it lacks is then complained of."""
+    """Return the parameters of a form or of JSON.
+
+    Any other body has no parameters; the call then answers which one is missing.
+    """
     if request.content_type != "application/json":
         return dict(await request.post())
     try:

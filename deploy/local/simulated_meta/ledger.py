@@ -1,16 +1,16 @@
-"""What was called, in order, and how it was answered; no token and no code is in it."""
+"""The log of Graph calls and their answers, in order. It contains no token and no code."""
 
 from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-MAX_KEPT = 10_000
+MAX_ENTRIES = 10_000
 
 
 @dataclass(slots=True)
 class Entry:
-    """`status` is None until it is answered, 0 if the connection was cut instead."""
+    """A call. `status` is None before the answer, and 0 if the HTTP connection was cut instead."""
 
     number: int
     call: str
@@ -20,12 +20,13 @@ class Entry:
     code: int | None = None
 
 
-class Ledger:
+class CallLog:
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=MAX_KEPT)
+        self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         self._count = 0
 
     def begin(self, call: str, subject: str, now: float) -> Entry:
+        """Add a call that is not answered yet. The caller sets its status later."""
         self._count += 1
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
         entry = Entry(self._count, call, subject, at)
@@ -33,4 +34,5 @@ class Ledger:
         return entry
 
     def after(self, number: int) -> list[dict[str, Any]]:
+        """Return the entries with a higher number."""
         return [asdict(entry) for entry in self._entries if entry.number > number]

@@ -1,9 +1,9 @@
-"""What happens to a WABA after its signup, and the webhook that tells of it."""
+"""Events of a WABA after its signup: their effects, and the webhook of each."""
 
 from datetime import UTC, datetime
 from typing import Literal
 
-from deploy.local.simulated_meta.webhooks import about_account, about_partner
+from deploy.local.simulated_meta.webhooks import account_update, partner_update
 from deploy.local.simulated_meta.world import Body, Unfit, Waba, World
 
 Event = Literal[
@@ -15,14 +15,17 @@ APP_REMOVED = 458
 
 
 def revoke(world: World, waba: Waba, subcode: int) -> int:
-    """Kill the tokens of the WABA; returns how many lived."""
-    living = [token for token in world.tokens_of(waba) if token.dead is None]
-    for token in living:
-        token.dead = subcode
-    return len(living)
+    """Revoke the tokens of the WABA. Return how many were not revoked before."""
+    tokens = [token for token in world.tokens_of(waba) if token.revoked_subcode is None]
+    for token in tokens:
+        token.revoked_subcode = subcode
+    return len(tokens)
 
 
-def change(world: World, waba: Waba, event: Event, *, ban: BanState, is_disconnected: bool) -> None:
+def apply_event(
+    world: World, waba: Waba, event: Event, *, ban: BanState, is_disconnected: bool
+) -> None:
+    """Change the WABA as the event says."""
     match event:
         case "PARTNER_ADDED" | "PARTNER_APP_INSTALLED" | "ACCOUNT_RECONNECTED":
             waba.share(world.now())
@@ -43,33 +46,36 @@ def change(world: World, waba: Waba, event: Event, *, ban: BanState, is_disconne
             waba.is_disabled = ban == "DISABLE"
 
 
-def webhook(world: World, waba: Waba, event: Event, *, ban: BanState, reason: str | None) -> Body:
-    """A disconnection is told as shape A: about the WABA, by its number, without waba_info.
+def event_webhook(
+    world: World, waba: Waba, event: Event, *, ban: BanState, reason: str | None
+) -> Body:
+    """Return the webhook of the event.
 
-    Raises Unfit if there is no number to tell of.
+    `reason` is the reason of a disconnection. Its webhook has shape A: its entry is the WABA, it
+    names the number, and it has no waba_info. Raise Unfit if the WABA has no number.
     """
     now = int(world.now())
     match event:
         case "PARTNER_REMOVED" if reason:
             if not waba.numbers:
                 raise Unfit("a WABA without numbers cannot be disconnected")
-            number = (waba.coexisting or waba.numbers)[-1]
-            told = {"reason": reason, "initiated_by": "USER"}
-            return about_account(
-                waba, event, now, phone_number=number.digits, disconnection_info=told
+            number = (waba.coexistence_numbers or waba.numbers)[-1]
+            info = {"reason": reason, "initiated_by": "USER"}
+            return account_update(
+                waba, event, now, phone_number=number.digits, disconnection_info=info
             )
         case "PARTNER_ADDED" | "PARTNER_REMOVED":
-            return about_partner(waba, event, now)
+            return partner_update(waba, event, now)
         case "PARTNER_APP_INSTALLED" | "PARTNER_APP_UNINSTALLED":
-            return about_partner(waba, event, now, partner_app_id=world.app.app_id)
+            return partner_update(waba, event, now, partner_app_id=world.app.app_id)
         case "DISABLED_UPDATE":
             date = datetime.fromtimestamp(now, UTC).strftime("%B %d, %Y")
             info = {"waba_ban_state": ban, "waba_ban_date": date}
-            return about_account(waba, event, now, ban_info=info)
+            return account_update(waba, event, now, ban_info=info)
         case _:
-            return about_account(waba, event, now)
+            return account_update(waba, event, now)
 
 
 def _offboard(waba: Waba) -> None:
-    for number in waba.coexisting:
+    for number in waba.coexistence_numbers:
         number.offboard()

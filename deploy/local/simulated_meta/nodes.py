@@ -1,4 +1,4 @@
-"""How Graph prints a WABA and a number: the fields asked for, and lists in pages."""
+"""Return WABAs and numbers as Graph does: only the requested fields, and lists in pages."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from deploy.local.simulated_meta.access import Asked
+from deploy.local.simulated_meta.access import GraphRequest
 from deploy.local.simulated_meta.errors import bad_parameter
 from deploy.local.simulated_meta.world import MetaApp, Number, Waba
 
@@ -24,7 +24,7 @@ _NANP = re.compile(r"1(\d{3})(\d{3})(\d{4})")
 
 
 def waba_node(waba: Waba, fields: str) -> Answer:
-    known = {
+    node = {
         "id": waba.waba_id,
         "name": waba.name,
         "owner_business_info": {"name": f"{waba.name} Ltd", "id": waba.business_id},
@@ -35,16 +35,16 @@ def waba_node(waba: Waba, fields: str) -> Answer:
         "ownership_type": "CLIENT_OWNED",
         "message_template_namespace": f"ns_{waba.waba_id}",
     }
-    return _picked(known, fields or WABA_FIELDS, "WhatsAppBusinessAccount")
+    return _select(node, fields or WABA_FIELDS, "WhatsAppBusinessAccount")
 
 
 def number_node(app: MetaApp, waba: Waba, number: Number, fields: str) -> Answer:
     is_linked = number.onboarded_at is not None
     is_cloud_api = number.is_registered or (number.is_on_biz_app and is_linked)
     overrides = {"whatsapp_business_account": waba.override, "phone_number": number.override}
-    known = {
+    node = {
         "id": number.number_id,
-        "display_phone_number": _printed(number.display),
+        "display_phone_number": _formatted(number.display),
         "verified_name": waba.name,
         "name_status": "APPROVED",
         "code_verification_status": "VERIFIED",
@@ -62,16 +62,19 @@ def number_node(app: MetaApp, waba: Waba, number: Number, fields: str) -> Answer
         "webhook_configuration": {"application": app.callback_url}
         | {level: url for level, url in overrides.items() if url},
     }
-    return _picked(known, fields or NUMBER_FIELDS, "WhatsAppBusinessPhoneNumber")
+    return _select(node, fields or NUMBER_FIELDS, "WhatsAppBusinessPhoneNumber")
 
 
-def paged(items: Sequence[Answer], asked: Asked) -> Answer:
-    """A page of `items`; cursors are opaque and stay right when newer items come before them."""
+def paged(items: Sequence[Answer], request: GraphRequest) -> Answer:
+    """Return a page of `items`.
+
+    Cursors are opaque. They stay right when newer items are added before them.
+    """
     ids = [item["id"] for item in items]
     start = 0
-    if after := asked.text("after"):
-        start = _binding(ids, after) + 1
-    limit = asked.text("limit") or str(_PAGE_SIZE)
+    if after := request.text("after"):
+        start = _cursor_index(ids, after) + 1
+    limit = request.text("limit") or str(_PAGE_SIZE)
     if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_PAGE_SIZE:
         raise bad_parameter("Invalid limit")
     page = list(items[start : start + int(limit)])
@@ -80,23 +83,24 @@ def paged(items: Sequence[Answer], asked: Asked) -> Answer:
     last = _cursor(page[-1]["id"])
     paging: Answer = {"cursors": {"before": _cursor(page[0]["id"]), "after": last}}
     if start + len(page) < len(items):
-        kept = {name: asked.text(name) for name in ("fields", "limit") if asked.text(name)}
-        paging["next"] = f"{asked.url}?{urlencode(kept | {'after': last})}"
+        params = {name: request.text(name) for name in ("fields", "limit") if request.text(name)}
+        paging["next"] = f"{request.url}?{urlencode(params | {'after': last})}"
     return {"data": page, "paging": paging}
 
 
-def _picked(known: Answer, fields: str, kind: str) -> Answer:
+def _select(node: Answer, fields: str, kind: str) -> Answer:
+    """Return the id and the requested fields. Raise GraphError if one does not exist."""
     names = [name.strip() for name in _NESTED.sub("", fields).split(",")]
     for name in names:
-        if name not in known:
+        if name not in node:
             raise bad_parameter(f"Tried accessing nonexisting field ({name}) on node type ({kind})")
-    return {name: known[name] for name in (*names, "id")}
+    return {name: node[name] for name in (*names, "id")}
 
 
-def _printed(display: str) -> str:
-    """Graph prints numbers formatted, webhooks print their digits."""
-    if parts := _NANP.fullmatch(display):
-        return "+1 {}-{}-{}".format(*parts.groups())
+def _formatted(display: str) -> str:
+    """Return a number as Graph formats it. Webhooks have only its digits."""
+    if match := _NANP.fullmatch(display):
+        return "+1 {}-{}-{}".format(*match.groups())
     return f"+{display}" if display.isdecimal() else display
 
 
@@ -108,7 +112,7 @@ def _cursor(item_id: str) -> str:
     return urlsafe_b64encode(item_id.encode()).decode()
 
 
-def _binding(ids: list[str], cursor: str) -> int:
+def _cursor_index(ids: list[str], cursor: str) -> int:
     try:
         return ids.index(urlsafe_b64decode(cursor).decode())
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the simulator can be ordered to do, as it is said."""
+"""The orders to the simulator: the JSON of each."""
 
 import random
 from base64 import b64decode
@@ -24,7 +24,7 @@ class Order(BaseModel):
 
 
 class WebhooksOrder(Order):
-    """What to send: `bodies` are written as Meta writes them, `raw` (base64) goes as it is."""
+    """Send webhooks. `bodies` are written as Meta writes them; `raw` (base64) is sent unchanged."""
 
     bodies: list[dict[str, Any]] = []
     raw: list[Annotated[str, AfterValidator(_is_base64)]] = []
@@ -35,8 +35,9 @@ class WebhooksOrder(Order):
     signature: Signature = "right"
 
     def posts(self) -> list[bytes]:
-        once = [write(body) for body in batched(self.bodies, self.batch)]
-        posts = (once + [b64decode(raw) for raw in self.raw]) * self.copies
+        """Return the bodies of all POSTs, in order."""
+        bodies = [write(body) for body in batched(self.bodies, self.batch)]
+        posts = (bodies + [b64decode(raw) for raw in self.raw]) * self.copies
         if self.shuffle:
             random.Random(self.seed).shuffle(posts)  # noqa: S311 - an order, not a secret
         return posts
@@ -50,7 +51,7 @@ class NumberOrder(Order):
 
 
 class WabaOrder(Order):
-    """A WABA nobody shared yet; its numbers oldest first."""
+    """Create a WABA that is not shared yet. Its numbers are oldest first."""
 
     business_id: Id
     name: str = "Simulated account"
@@ -60,12 +61,12 @@ class WabaOrder(Order):
     def waba(self, waba_id: str) -> Waba:
         numbers = [
             Number(
-                said.phone_number_id,
-                said.display_phone_number,
-                is_on_biz_app=said.is_on_biz_app,
-                pin=said.pin,
+                number.phone_number_id,
+                number.display_phone_number,
+                is_on_biz_app=number.is_on_biz_app,
+                pin=number.pin,
             )
-            for said in self.numbers
+            for number in self.numbers
         ]
         return Waba(
             waba_id,
@@ -78,7 +79,10 @@ class WabaOrder(Order):
 
 
 class EventOrder(Order):
-    """`ban_state` is DISABLED_UPDATE's, `disconnection_reason` PARTNER_REMOVED's."""
+    """Apply an event to a WABA.
+
+    `ban_state` is for DISABLED_UPDATE, `disconnection_reason` is for PARTNER_REMOVED.
+    """
 
     event: Event
     ban_state: BanState = "DISABLE"
@@ -92,7 +96,7 @@ class RevokeOrder(Order):
 
 
 class UsageOrder(Order):
-    """What is left out stays as it is."""
+    """Change the usage figures. Omitted fields stay as they are."""
 
     app: int | None = Field(None, ge=0)
     business: int | None = Field(None, ge=0)

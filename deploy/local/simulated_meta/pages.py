@@ -1,11 +1,11 @@
-"""The dialog's pages: plain HTML, everything in it escaped."""
+"""The dialog's pages: plain HTML. Every value in it is escaped."""
 
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from deploy.local.simulated_meta.signups import Finish, finishes
+from deploy.local.simulated_meta.signups import Finish, possible_finishes
 from deploy.local.simulated_meta.world import Waba
 
 LABEL = "Simulated Meta: not the real thing"
@@ -25,56 +25,63 @@ button.quiet { background: #fff; color: #1c2b33; border-color: #8d949e; }
 """
 
 
-def choice(wabas: Iterable[Waba], asked: Mapping[str, str]) -> str:
-    """Each WABA with the ways a signup can end; `asked` comes back with the choice."""
-    kept = "".join(
+def choice(wabas: Iterable[Waba], params: Mapping[str, str]) -> str:
+    """Return a page with each WABA and the ways its signup can end.
+
+    The browser sends `params` back with the choice.
+    """
+    hidden_fields = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in asked.items()
+        for name, value in params.items()
     )
-    listed = "".join(_waba(waba, kept) for waba in wabas) or (
-        "<p>There is no WABA yet: order one with <code>PUT /simulator/wabas/{id}</code>.</p>"
+    forms = "".join(_waba_form(waba, hidden_fields) for waba in wabas) or (
+        "<p>There is no WABA yet. Create one with <code>PUT /simulator/wabas/{id}</code>.</p>"
     )
     return _page(
         "Connect a WhatsApp Business account",
-        f'{listed}<form method="post">{kept}'
+        f'{forms}<form method="post">{hidden_fields}'
         '<button class="quiet" name="event" value="CANCEL">Cancel</button></form>',
     )
 
 
 def outcome(message: Mapping[str, Any], code: str | None, origin: str) -> str:
-    """Tells the opener what was chosen, and closes: Meta's message to anybody, the code to one."""
-    # What a browser might take for the end of the script is escaped.
-    said = json.dumps({"message": json.dumps(message), "code": code, "origin": origin})
-    said = said.replace("<", "\\u003c")
+    """Return a page that sends the choice to its opener and closes.
+
+    As at Meta, any origin receives the message, but only `origin` receives the code.
+    """
+    # "<" is escaped: a browser could take it for the end of the script.
+    data = json.dumps({"message": json.dumps(message), "code": code, "origin": origin})
+    data = data.replace("<", "\\u003c")
     return _page(
         "Done",
         f"""<p>You may close this window.</p>
-<script type="application/json" id="outcome">{said}</script>
+<script type="application/json" id="outcome">{data}</script>
 <script>
-const said = JSON.parse(document.getElementById("outcome").textContent);
+const choice = JSON.parse(document.getElementById("outcome").textContent);
 if (window.opener) {{
-  window.opener.postMessage(said.message, "*");
-  window.opener.postMessage({{ type: "simulated_meta_login", code: said.code }}, said.origin);
+  window.opener.postMessage(choice.message, "*");
+  window.opener.postMessage({{ type: "simulated_meta_login", code: choice.code }}, choice.origin);
 }}
 window.close();
 </script>""",
     )
 
 
-def refusal(why: str) -> str:
-    return _page("This dialog cannot be shown", f"<p>{escape(why)}</p>")
+def refusal(reason: str) -> str:
+    return _page("This dialog cannot be shown", f"<p>{escape(reason)}</p>")
 
 
-def _waba(waba: Waba, kept: str) -> str:
+def _waba_form(waba: Waba, hidden_fields: str) -> str:
     numbers = ", ".join(
         f"{number.display} (WhatsApp Business app)" if number.is_on_biz_app else number.display
         for number in waba.numbers
     )
     buttons = "".join(
-        f'<button name="event" value="{end}">{_BUTTONS[end]}</button>' for end in finishes(waba)
+        f'<button name="event" value="{end}">{_BUTTONS[end]}</button>'
+        for end in possible_finishes(waba)
     )
     return (
-        f'<form method="post"><fieldset><legend>{escape(waba.name)}</legend>{kept}'
+        f'<form method="post"><fieldset><legend>{escape(waba.name)}</legend>{hidden_fields}'
         f'<input type="hidden" name="waba_id" value="{escape(waba.waba_id)}">'
         f"<p>WABA {escape(waba.waba_id)}, business {escape(waba.business_id)}<br>"
         f"Numbers: {escape(numbers) or 'none'}</p>{buttons}</fieldset></form>"

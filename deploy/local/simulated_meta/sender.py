@@ -1,4 +1,4 @@
-"""Sends webhooks as Meta does: again and again until they are answered 200, or a week is over."""
+"""Send webhooks as Meta does: again and again until each is answered 200, or a week is over."""
 
 import asyncio
 import time
@@ -11,17 +11,17 @@ import aiohttp
 
 from deploy.local.simulated_meta.writing import Signature, headers
 
-#: Meta says: at once, then a few times with decreasing frequency for up to 7 days
-#: (Webhooks overview, Apr 2026). Here a day takes seconds.
+#: Meta retries at once, then a few times with decreasing frequency for up to 7 days
+#: (Webhooks overview, Apr 2026). Here the delays are seconds.
 RETRY_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 ANSWER_SECONDS = 10.0
 CONCURRENCY = 32
-MAX_KEPT = 10_000
+MAX_SENT = 10_000
 
 
 @dataclass(slots=True)
 class Sent:
-    """One POST and its fate; `status` 0 means no answer came, `seconds` is the last answer's."""
+    """A webhook and its last POST. `status` 0 means no answer; `seconds` is how long it took."""
 
     number: int
     bytes: int
@@ -37,26 +37,28 @@ class Sender:
         self._session = session
         self._callback_url = callback_url
         self._secret = secret
-        self._sent: deque[Sent] = deque(maxlen=MAX_KEPT)
-        self._room = asyncio.Semaphore(CONCURRENCY)
-        self._behind: set[asyncio.Task[Any]] = set()
+        self._sent: deque[Sent] = deque(maxlen=MAX_SENT)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._background_tasks: set[asyncio.Task[Any]] = set()
         self._count = 0
 
     async def send(self, bodies: Sequence[bytes], signature: Signature) -> list[Sent]:
-        """POST each once and return how that went; what was not taken is retried behind."""
+        """POST each body once and return the results. Retry the refused ones in the background."""
         return list(await asyncio.gather(*(self._send(body, signature) for body in bodies)))
 
-    def send_behind(self, body: bytes) -> None:
-        """POST it as `send` does, without waiting for how that goes."""
-        self._keep(asyncio.create_task(self._send(body, "right")))
+    def send_in_background(self, body: bytes) -> None:
+        """POST the body as `send` does, but do not wait for the answer."""
+        self._run_in_background(asyncio.create_task(self._send(body, "right")))
 
-    def ledger(self) -> list[dict[str, Any]]:
+    def sent(self) -> list[dict[str, Any]]:
+        """Return the last webhooks, oldest first."""
         return [asdict(sent) for sent in self._sent]
 
     async def close(self) -> None:
-        for task in self._behind:
+        """Stop the retries."""
+        for task in self._background_tasks:
             task.cancel()
-        await asyncio.gather(*self._behind, return_exceptions=True)
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
 
     async def _send(self, body: bytes, signature: Signature) -> Sent:
         self._count += 1
@@ -64,12 +66,12 @@ class Sender:
         self._sent.append(sent)
         await self._post(sent, body)
         if not sent.is_over:
-            self._keep(asyncio.create_task(self._retry(sent, body)))
+            self._run_in_background(asyncio.create_task(self._retry(sent, body)))
         return sent
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._behind.add(task)
-        task.add_done_callback(self._behind.discard)
+    def _run_in_background(self, task: asyncio.Task[Any]) -> None:
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
 
     async def _retry(self, sent: Sent, body: bytes) -> None:
         for seconds in RETRY_SECONDS:
@@ -80,7 +82,7 @@ class Sender:
         sent.is_over = True
 
     async def _post(self, sent: Sent, body: bytes) -> None:
-        async with self._room:
+        async with self._slots:
             sent.attempts += 1
             started = time.perf_counter()
             try:
@@ -95,5 +97,5 @@ class Sender:
             except (aiohttp.ClientError, TimeoutError):
                 sent.status = 0
             sent.seconds = time.perf_counter() - started
-            # A forger does not come again; Meta does, until it is answered 200.
+            # Meta retries until it is answered 200. A forger does not retry.
             sent.is_over = sent.status == 200 or sent.signature != "right"

@@ -1,20 +1,24 @@
-"""A customer walks through Embedded Signup: the code, and what the browser is told."""
+"""Simulate a customer's Embedded Signup: return its code and the browser's message."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.local.simulated_meta.grants import CODE_SECONDS, MANAGEMENT, MESSAGING, Grant
-from deploy.local.simulated_meta.tokens import mint_code
-from deploy.local.simulated_meta.webhooks import about_partner
+from deploy.local.simulated_meta.tokens import issue_code
+from deploy.local.simulated_meta.webhooks import partner_update
 from deploy.local.simulated_meta.world import Unfit, Waba, World
 
 Finish = Literal["FINISH", "FINISH_ONLY_WABA", "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"]
 Message = dict[str, Any]
 
 
-class Onboardings(BaseModel):
-    """`grants`: the WABA, all of its business's, none, or these; `app_id`: of somebody else."""
+class SignupOrder(BaseModel):
+    """Finish a signup.
+
+    `grants` are the WABAs that the token covers: the signup's own, all of its business, none, or
+    the listed ids. `app_id` is the id of another app.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,33 +33,34 @@ class Onboardings(BaseModel):
     webhooks: bool = True
 
 
-def finishes(waba: Waba) -> list[Finish]:
-    """The ways a signup with this WABA can end."""
+def possible_finishes(waba: Waba) -> list[Finish]:
+    """Return the ways a signup with this WABA can end."""
     ends: list[Finish] = ["FINISH_ONLY_WABA"]
-    if len(waba.coexisting) < len(waba.numbers):
+    if len(waba.coexistence_numbers) < len(waba.numbers):
         ends.insert(0, "FINISH")
-    if waba.coexisting:
+    if waba.coexistence_numbers:
         ends.append("FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
     return ends
 
 
-def sign_up(world: World, signup: Onboardings) -> tuple[str, Message]:
-    """The code and the browser's message; shares what is granted, unless with another app.
+def sign_up(world: World, signup: SignupOrder) -> tuple[str, Message]:
+    """Finish the signup. Return its code and the browser's message.
 
-    Raises Unfit if there is no such WABA, or it cannot end so.
+    The granted WABAs are shared with our app, unless the signup is for another app. Raise Unfit if
+    the WABA does not exist, or if its signup cannot end as ordered.
     """
     waba = world.waba(signup.waba_id)
-    if signup.event not in finishes(waba):
+    if signup.event not in possible_finishes(waba):
         raise Unfit(f"a signup with this WABA cannot end as {signup.event}")
     grant = _grant(waba, signup)
     app_id = signup.app_id or world.app.app_id
     if app_id == world.app.app_id:
-        for other in world.living():
+        for other in world.existing_wabas():
             if other is waba or other.waba_id in (grant.targets or ()):
                 other.share(world.now())
         if signup.webhooks:
-            world.announce(about_partner(waba, "PARTNER_ADDED", int(world.now())))
-    code = mint_code(
+            world.send_webhook(partner_update(waba, "PARTNER_ADDED", int(world.now())))
+    code = issue_code(
         world,
         grant,
         app_id=app_id,
@@ -65,11 +70,11 @@ def sign_up(world: World, signup: Onboardings) -> tuple[str, Message]:
     return code, _message(signup.event, _ids(waba, signup.event))
 
 
-def cancelled() -> Message:
+def cancel_message() -> Message:
     return _message("CANCEL", {"current_step": "PHONE_NUMBER_SETUP"})
 
 
-def _grant(waba: Waba, signup: Onboardings) -> Grant:
+def _grant(waba: Waba, signup: SignupOrder) -> Grant:
     targets: tuple[str, ...] | None
     match signup.grants:
         case "target":
@@ -85,7 +90,10 @@ def _grant(waba: Waba, signup: Onboardings) -> Grant:
 
 
 def _ids(waba: Waba, event: Finish) -> dict[str, str]:
-    """Coexistence tells the WABA alone (Onboarding business app users, Sep 2026)."""
+    """Return the ids in the message.
+
+    Coexistence has only the WABA id (Onboarding business app users, Sep 2026).
+    """
     if event == "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING":
         return {"waba_id": waba.waba_id}
     ids = {"waba_id": waba.waba_id, "business_id": waba.business_id}

@@ -1,18 +1,23 @@
-"""The calls about tokens: exchange a code, look at a token, fetch one without the customer."""
+"""The calls about tokens: exchange a code, debug a token, fetch one without the customer."""
 
 import hmac
 import secrets
 from typing import Any
 
-from deploy.local.simulated_meta.access import Asked, caller
-from deploy.local.simulated_meta.errors import GraphError, bad_parameter, dead_token, unknown_object
+from deploy.local.simulated_meta.access import GraphRequest, caller
+from deploy.local.simulated_meta.errors import (
+    GraphError,
+    bad_parameter,
+    invalid_token,
+    unknown_object,
+)
 from deploy.local.simulated_meta.grants import MANAGEMENT, MESSAGING, Code, Grant, Token
 from deploy.local.simulated_meta.world import PARTNER, Waba, World
 
 Answer = dict[str, Any]
 
 
-def mint_code(
+def issue_code(
     world: World, grant: Grant, *, app_id: str, seconds: float, redirect_uri: str = ""
 ) -> str:
     value = f"AQ{secrets.token_urlsafe(96)}"
@@ -20,27 +25,31 @@ def mint_code(
     return value
 
 
-def mint_token(world: World, grant: Grant) -> str:
+def issue_token(world: World, grant: Grant) -> str:
     value = f"EAA{secrets.token_urlsafe(120)}"
     world.tokens[value] = Token(grant, world.now())
     return value
 
 
-def exchange_code(world: World, asked: Asked) -> Answer:
-    """Single use, 30 s, the dialog's redirect_uri (Embedded Signup implementation, Mar 2026)."""
+def exchange_code(world: World, request: GraphRequest) -> Answer:
+    """Exchange a code for a token.
+
+    A code can be used once, within 30 s, with the redirect_uri of the dialog (Embedded Signup
+    implementation, Mar 2026).
+    """
     app = world.app
-    if asked.text("client_id") != app.app_id:
+    if request.text("client_id") != app.app_id:
         raise GraphError(100, "Error validating application. Invalid application ID.")
-    if not hmac.compare_digest(asked.text("client_secret").encode(), app.secret.encode()):
+    if not hmac.compare_digest(request.text("client_secret").encode(), app.secret.encode()):
         raise GraphError(101, "Error validating client secret.")
-    code = world.codes.get(asked.text("code"))
+    code = world.codes.get(request.text("code"))
     if code is None or code.app_id != app.app_id:
         raise GraphError(100, "Invalid verification code format.")
     if code.is_used:
         raise GraphError(100, "This authorization code has been used.", subcode=36009)
-    if world.now() > code.minted_at + code.seconds:
+    if world.now() > code.issued_at + code.seconds:
         raise GraphError(100, "This authorization code has expired.", subcode=36007)
-    if asked.text("redirect_uri") != code.redirect_uri:
+    if request.text("redirect_uri") != code.redirect_uri:
         raise GraphError(
             100,
             "Error validating verification code. Please make sure your redirect_uri is identical to"
@@ -48,16 +57,16 @@ def exchange_code(world: World, asked: Asked) -> Answer:
             subcode=36008,
         )
     code.is_used = True
-    answer = {"access_token": mint_token(world, code.grant), "token_type": "bearer"}
+    answer = {"access_token": issue_token(world, code.grant), "token_type": "bearer"}
     seconds = code.grant.expires_in_seconds
     return answer | ({"expires_in": seconds} if seconds else {})
 
 
-def debug_token(world: World, asked: Asked) -> Answer:
-    """An invalid token is no error but 200 with `is_valid` false."""
-    if not hmac.compare_digest(asked.bearer.encode(), world.app.access_token.encode()):
+def debug_token(world: World, request: GraphRequest) -> Answer:
+    """Describe a token. For an invalid token the answer is 200 with `is_valid` false."""
+    if not hmac.compare_digest(request.bearer.encode(), world.app.access_token.encode()):
         raise bad_parameter("You must provide an app access token")
-    token = world.tokens.get(asked.text("input_token"))
+    token = world.tokens.get(request.text("input_token"))
     if token is None:
         error = {"code": 190, "message": "Invalid OAuth access token."}
         return {"data": {"error": error, "is_valid": False, "scopes": []}}
@@ -70,9 +79,9 @@ def debug_token(world: World, asked: Asked) -> Answer:
         "issued_at": int(token.issued_at),
         "user_id": token.user_id,
     }
-    if subcode := token.fault(world.now()):
-        told = dead_token(subcode)
-        error = {"code": told.code, "message": told.message, "subcode": subcode}
+    if subcode := token.error_subcode(world.now()):
+        refusal = invalid_token(subcode)
+        error = {"code": refusal.code, "message": refusal.message, "subcode": subcode}
         return {"data": data | {"error": error, "is_valid": False, "scopes": []}}
     granular = [_granular(world, scope, token.grant.targets) for scope in token.grant.scopes]
     scopes = list(token.grant.scopes)
@@ -80,51 +89,53 @@ def debug_token(world: World, asked: Asked) -> Answer:
 
 
 def _granular(world: World, scope: str, targets: tuple[str, ...] | None) -> Answer:
-    """What is no longer shared is no target any more."""
+    """Return the granular scope. A WABA that is no longer shared is not a target."""
     if targets is None:
         return {"scope": scope}
     wabas = world.wabas
-    left = [target for target in targets if target not in wabas or wabas[target].is_shared]
-    return {"scope": scope, "target_ids": left}
+    shared = [target for target in targets if target not in wabas or wabas[target].is_shared]
+    return {"scope": scope, "target_ids": shared}
 
 
-def fetch_token(world: World, asked: Asked) -> Answer:
-    """The newest living token that covers what the business shares, or a new one.
+def fetch_token(world: World, request: GraphRequest) -> Answer:
+    """Return the newest valid token that covers what the business shares, or a new one.
 
-    Asked by us alone: with the system token (Access tokens page, Apr 2026).
+    Only we may call this, with the system token (Access tokens page, Apr 2026).
     """
-    token = caller(world, asked)
+    token = caller(world, request)
     if token.grant.business_id != PARTNER:
         raise GraphError(200, "(#200) Requires business_management permission of the partner")
-    if asked.text("fetch_only").lower() != "true":
+    if request.text("fetch_only").lower() != "true":
         raise bad_parameter("fetch_only must be true")
     shared = [
-        waba for waba in world.living() if waba.business_id == asked.object_id and waba.is_shared
+        waba
+        for waba in world.existing_wabas()
+        if waba.business_id == request.object_id and waba.is_shared
     ]
     if not shared:
-        raise unknown_object(asked.method, asked.object_id)
+        raise unknown_object(request.method, request.object_id)
     installed = [waba for waba in shared if waba.is_installed]
     if not installed:
         raise GraphError(200, "(#200) The app is not installed by this business")
-    return {"access_token": _fetched(world, installed)}
+    return {"access_token": _fetch_or_issue(world, installed)}
 
 
-def _fetched(world: World, wabas: list[Waba]) -> str:
+def _fetch_or_issue(world: World, wabas: list[Waba]) -> str:
     for value, token in reversed(world.tokens.items()):
-        is_alive = token.fault(world.now()) is None
-        if is_alive and all(token.covers(waba.waba_id, waba.business_id) for waba in wabas):
+        is_valid = token.error_subcode(world.now()) is None
+        if is_valid and all(token.covers(waba.waba_id, waba.business_id) for waba in wabas):
             return value
     targets = tuple(waba.waba_id for waba in wabas)
     first = wabas[0]
     grant = Grant(first.waba_id, first.business_id, (MANAGEMENT, MESSAGING), targets)
-    return mint_token(world, grant)
+    return issue_token(world, grant)
 
 
-def read_me(world: World, asked: Asked) -> Answer:
-    """client_business_id exists for business tokens alone."""
-    token = caller(world, asked)
+def read_me(world: World, request: GraphRequest) -> Answer:
+    """Describe the caller. Only business tokens have a client_business_id."""
+    token = caller(world, request)
     if token.grant.business_id == PARTNER:
         raise GraphError(190, "This call needs a business integration system user token")
-    asked_for = asked.text("fields").split(",")
-    known = {"client_business_id": token.grant.business_id, "name": "Simulated system user"}
-    return {"id": token.user_id} | {name: known[name] for name in asked_for if name in known}
+    names = request.text("fields").split(",")
+    fields = {"client_business_id": token.grant.business_id, "name": "Simulated system user"}
+    return {"id": token.user_id} | {name: fields[name] for name in names if name in fields}

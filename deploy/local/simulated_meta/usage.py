@@ -1,4 +1,4 @@
-"""The headers that say how much of Meta's limits is used up."""
+"""The headers that say how much of Meta's rate limits is used."""
 
 import json
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Usage(BaseModel):
-    """Percent, and the minutes until calls are let in again (Rate limits page)."""
+    """Used percent of the limits, and minutes until calls are allowed again (Rate limits page)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -15,15 +15,15 @@ class Usage(BaseModel):
     minutes: int = Field(0, ge=0)
 
     def headers(self, business_id: str | None) -> dict[str, str]:
-        """`business_id` is the owner's, for calls about its WABAs and numbers."""
+        """Return the headers. `business_id` is the owner of the WABA or number of the call."""
         headers = {"X-App-Usage": json.dumps(_figures(self.app))}
         if business_id is not None:
-            used = {
+            usage = {
                 "type": "whatsapp_business_management",
                 **_figures(self.business),
                 "estimated_time_to_regain_access": self.minutes,
             }
-            headers["X-Business-Use-Case-Usage"] = json.dumps({business_id: [used]})
+            headers["X-Business-Use-Case-Usage"] = json.dumps({business_id: [usage]})
         return headers
 
 

@@ -1,4 +1,4 @@
-"""The webhooks Meta sends of its own accord, when the world changes."""
+"""Build the webhooks that Meta sends when something changes."""
 
 from typing import Any
 
@@ -15,18 +15,22 @@ def _webhook(entry_id: str, field: str, value: Body, time: int | None = None) ->
     return {"object": "whatsapp_business_account", "entry": [entry]}
 
 
-def about_partner(waba: Waba, event: str, time: int, **info: str) -> Body:
-    """Its entry is our business, its WABA in waba_info (account_update reference, Feb 2026)."""
-    told = {"waba_id": waba.waba_id, "owner_business_id": waba.business_id, **info}
-    return _webhook(PARTNER, "account_update", {"event": event, "waba_info": told}, time)
+def partner_update(waba: Waba, event: str, time: int, **info: str) -> Body:
+    """Return a PARTNER_* webhook: its entry is our business, its waba_info has the WABA.
+
+    (account_update reference, Feb 2026)
+    """
+    waba_info = {"waba_id": waba.waba_id, "owner_business_id": waba.business_id, **info}
+    return _webhook(PARTNER, "account_update", {"event": event, "waba_info": waba_info}, time)
 
 
-def about_account(waba: Waba, event: str, time: int, **value: Any) -> Body:
+def account_update(waba: Waba, event: str, time: int, **value: Any) -> Body:
+    """Return an account_update webhook whose entry is the WABA."""
     return _webhook(waba.waba_id, "account_update", {"event": event, **value}, time)
 
 
-def synced(waba_id: str, number: Number, kind: str, time: int) -> Body:
-    """What a sync brings: one contact, or one short thread."""
+def sync_webhook(waba_id: str, number: Number, kind: str, time: int) -> Body:
+    """Return the webhook of a sync: one contact, or one short thread."""
     value: Body = {
         "messaging_product": "whatsapp",
         "metadata": {
@@ -34,7 +38,7 @@ def synced(waba_id: str, number: Number, kind: str, time: int) -> Body:
             "phone_number_id": number.number_id,
         },
     }
-    return _webhook(waba_id, kind, value | {_KEYS[kind]: [_BROUGHT[kind](str(time))]})
+    return _webhook(waba_id, kind, value | {_KEYS[kind]: [_SYNC_ITEMS[kind](str(time))]})
 
 
 def _contact(time: str) -> Body:
@@ -62,4 +66,4 @@ def _history(time: str) -> Body:
 
 
 _KEYS = {"smb_app_state_sync": "state_sync", "history": "history"}
-_BROUGHT = {"smb_app_state_sync": _contact, "history": _history}
+_SYNC_ITEMS = {"smb_app_state_sync": _contact, "history": _history}

@@ -1,4 +1,4 @@
-"""The world as Meta knows it: WABAs, their numbers, who may see them; no HTTP."""
+"""The state of the simulated Meta: WABAs, numbers, codes and tokens. No HTTP."""
 
 import re
 from collections.abc import Callable
@@ -8,17 +8,17 @@ from typing import Any
 from deploy.local.simulated_meta.grants import MANAGEMENT, MESSAGING, Code, Grant, Token
 
 Body = dict[str, Any]
-#: Our own business portfolio: PARTNER_* webhooks have its id (account_update reference, Feb 2026).
+#: Our own business portfolio. PARTNER_* webhooks have its id (account_update reference, Feb 2026).
 PARTNER = "710000000000001"
 
 
 class Unfit(ValueError):
-    """An order that this world cannot obey."""
+    """The order is impossible in the present state of the world."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetaApp:
-    """Our app, as its dashboard shows it."""
+    """Our app, with the values that Meta's dashboard shows."""
 
     app_id: str
     callback_url: str
@@ -29,7 +29,7 @@ class MetaApp:
 
 @dataclass(slots=True)
 class Number:
-    """A coexistence number (`is_on_biz_app`) lives in the customer's app too."""
+    """A number. A coexistence number (`is_on_biz_app`) is also used in the customer's app."""
 
     number_id: str
     display: str
@@ -46,7 +46,7 @@ class Number:
         return re.sub(r"\D", "", self.display)
 
     def onboard(self, now: float) -> None:
-        """A window for the syncs opens when the number is linked, not at each signup."""
+        """Link the number, unless it is linked. The time for its syncs starts at the first link."""
         if self.onboarded_at is None:
             self.onboarded_at = now
             self.synced.clear()
@@ -72,7 +72,7 @@ class Waba:
     is_deleted: bool = False
 
     @property
-    def coexisting(self) -> list[Number]:
+    def coexistence_numbers(self) -> list[Number]:
         return [number for number in self.numbers if number.is_on_biz_app]
 
     def share(self, now: float) -> None:
@@ -91,10 +91,10 @@ class Waba:
 
 @dataclass(slots=True)
 class World:
-    """`announce` sends a webhook; `now` is in seconds since 1970."""
+    """`send_webhook` sends a webhook; `now` returns seconds since 1970."""
 
     app: MetaApp
-    announce: Callable[[Body], object]
+    send_webhook: Callable[[Body], object]
     now: Callable[[], float]
     wabas: dict[str, Waba] = field(default_factory=dict)
     codes: dict[str, Code] = field(default_factory=dict, repr=False)
@@ -102,34 +102,35 @@ class World:
 
     def __post_init__(self) -> None:
         scopes = ("business_management", MANAGEMENT, MESSAGING)
-        ours = Grant("", PARTNER, scopes, targets=None)
-        self.tokens[self.app.system_user_token] = Token(ours, self.now())
+        own_grant = Grant("", PARTNER, scopes, targets=None)
+        self.tokens[self.app.system_user_token] = Token(own_grant, self.now())
 
-    def living(self) -> list[Waba]:
+    def existing_wabas(self) -> list[Waba]:
         return [waba for waba in self.wabas.values() if not waba.is_deleted]
 
     def waba(self, waba_id: str) -> Waba:
-        """Raises Unfit for what was never there, or is deleted."""
+        """Return the WABA. Raise Unfit if it does not exist or is deleted."""
         waba = self.wabas.get(waba_id)
         if waba is None or waba.is_deleted:
-            raise Unfit(f"there is no WABA {waba_id}")
+            raise Unfit(f"WABA {waba_id} does not exist")
         return waba
 
-    def of_number(self, number_id: str) -> tuple[Waba, Number] | None:
-        for waba in self.living():
+    def find_number(self, number_id: str) -> tuple[Waba, Number] | None:
+        """Return the number and its WABA, or None if it does not exist."""
+        for waba in self.existing_wabas():
             for number in waba.numbers:
                 if number.number_id == number_id:
                     return waba, number
         return None
 
-    def owner(self, object_id: str) -> str | None:
-        """The business a WABA or a number belongs to."""
-        found = self.of_number(object_id)
+    def owner_business(self, object_id: str) -> str | None:
+        """Return the business that owns a WABA or a number, or None if it is unknown."""
+        found = self.find_number(object_id)
         waba = found[0] if found else self.wabas.get(object_id)
         return waba.business_id if waba else None
 
     def tokens_of(self, waba: Waba) -> list[Token]:
-        """Oldest first: minted for the WABA, or covering it."""
+        """Return the tokens that were issued for the WABA or cover it, oldest first."""
         return [
             token
             for token in self.tokens.values()

@@ -1,4 +1,4 @@
-"""Finds binaries, and on Debian and Ubuntu installs what is missing."""
+"""Find programs. On Debian and Ubuntu, install the missing ones."""
 
 import os
 import shutil
@@ -8,29 +8,32 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Debian's package for each program.
+#: The Debian package of each program.
 SERVERS = {
     "initdb": "postgresql",
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
 }
 BROWSER = {"chromium": "chromium"}
-#: Where Debian puts programs, beside PATH.
+#: Folders with programs that may not be in PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin", "/opt/homebrew/sbin")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 class NotInstalled(Exception):
-    """The text says what to install."""
+    """A program is missing. The text says what to install."""
 
 
 def find(program: str) -> str | None:
-    """The program's path; of several PostgreSQLs the newest, and RabbitMQ's own script before
-    Debian's wrapper, which insists on another user."""
+    """Return the path of a program, or None.
+
+    Of several PostgreSQLs, return the newest. Prefer RabbitMQ's own script to Debian's wrapper,
+    which needs another user.
+    """
     for pattern in _FOLDERS[:2]:
-        found = sorted(Path("/").glob(f"{pattern[1:]}/{program}"), key=_version)
-        if found:
-            return str(found[-1])
+        paths = sorted(Path("/").glob(f"{pattern[1:]}/{program}"), key=_version)
+        if paths:
+            return str(paths[-1])
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS[2:]]))
 
 
@@ -39,16 +42,16 @@ def _version(path: Path) -> list[int]:
 
 
 def ensure(packages: Mapping[str, str] = SERVERS) -> None:
-    """Install what is missing, without starting anything. Raises NotInstalled."""
+    """Install the missing programs, but start none. Raise NotInstalled if that fails."""
     missing = [package for program, package in packages.items() if find(program) is None]
     if not missing:
         return
     if shutil.which("apt-get") is None:
         raise NotInstalled(
-            f"please install: {', '.join(missing)} (or, of the servers, set DATABASE_URL,"
-            " REDIS_URL and RABBITMQ_URL to ones of your own)"
+            f"please install: {', '.join(missing)} (or set DATABASE_URL, REDIS_URL and RABBITMQ_URL"
+            " to use your own servers)"
         )
-    print(f"installing with apt: {', '.join(missing)} (once)", file=sys.stderr)
+    print(f"installing with apt: {', '.join(missing)} (only once)", file=sys.stderr)
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     with _no_autostart(sudo):
         for command in (
@@ -68,7 +71,7 @@ def ensure(packages: Mapping[str, str] = SERVERS) -> None:
 
 @contextmanager
 def _no_autostart(sudo: list[str]) -> Iterator[None]:
-    """Debian starts a server as it installs it, on its default port; ours run on private ones.
+    """Prevent Debian from starting a server on its default port when it installs it.
 
     https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
     """

@@ -1,4 +1,4 @@
-"""Private PostgreSQL, Redis and RabbitMQ on free loopback ports: what to run, and when it is up."""
+"""Private PostgreSQL, Redis and RabbitMQ on free loopback ports: commands and readiness checks."""
 
 import os
 import secrets
@@ -14,17 +14,18 @@ from random import SystemRandom
 from deploy.local.stack.install import find
 
 LOOPBACK = "127.0.0.1"
-#: Below Linux's ephemeral range, so that no outgoing connection can sit on a server's port.
+#: Below Linux's ephemeral range, so that no outgoing connection can use a server's port.
 _PORTS = range(20_000, 32_000)
-#: A port is free until its server binds it, some seconds later: processes that choose at the same
-#: time choose apart, and none chooses again what it chose just before.
-_APART = 16
-_CHOSEN: deque[int] = deque(maxlen=200)
+#: A server binds its port some seconds after the port was chosen. Meanwhile it must not be chosen
+#: again: two processes rarely choose from the same share of the ports (by process id), and a
+#: process never chooses one of its recent ports.
+_SHARES = 16
+_RECENT_PORTS: deque[int] = deque(maxlen=200)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A process to keep running. `is_up` says whether it answers."""
+    """A process to keep running. `is_up` returns True if the process answers."""
 
     name: str
     command: list[str]
@@ -35,34 +36,36 @@ class Program:
 
 
 def free_port() -> int:
-    ours = _PORTS[os.getpid() % _APART :: _APART]
+    """Return a loopback port that is free now."""
+    ports = _PORTS[os.getpid() % _SHARES :: _SHARES]
     while True:
-        port = SystemRandom().choice(ours)
-        if port in _CHOSEN:
+        port = SystemRandom().choice(ports)
+        if port in _RECENT_PORTS:
             continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-        _CHOSEN.append(port)
+        _RECENT_PORTS.append(port)
         return port
 
 
 def reply(port: int, request: bytes, size: int = 64) -> bytes:
-    """What the server answers first; empty if nothing listens."""
+    """Send a request. Return the first bytes of the reply, or nothing if no server listens."""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
-            connection.sendall(request)
-            return connection.recv(size)
+        with socket.create_connection((LOOPBACK, port), timeout=1) as client:
+            client.sendall(request)
+            return client.recv(size)
     except OSError:
         return b""
 
 
 def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None = None) -> Program:
-    """PostgreSQL refuses to run as root: then it runs as the user its package made.
+    """Create a PostgreSQL cluster in `folder`. Return its program.
 
-    `options` are settings of postgresql.conf, beside ours.
+    PostgreSQL refuses to run as root. For root it runs as `postgres`, the user of its package.
+    `options` are more settings of postgresql.conf; they override ours.
     """
     user = "postgres" if os.geteuid() == 0 else None
     port, password = free_port(), secrets.token_hex(16)
@@ -74,7 +77,7 @@ def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None =
         shutil.chown(data, user)
         shutil.chown(password_file, user)
     subprocess.run(
-        [_program("initdb"), "--pgdata", data, "--auth=scram-sha-256", "--username=porteiro",
+        [_program_path("initdb"), "--pgdata", data, "--auth=scram-sha-256", "--username=porteiro",
          f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"],
         stdout=subprocess.DEVNULL, user=user, cwd="/", check=True,
     )  # fmt: skip
@@ -88,11 +91,11 @@ def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None =
         "max_wal_size": "2GB",
     } | dict(options or {})
     flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    # An SSLRequest is answered with one byte, before any authentication.
+    # PostgreSQL answers an SSLRequest with one byte, before any authentication.
     ask_ssl = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
     return Program(
         "postgresql",
-        [_program("postgres"), "-D", str(data), *flags],
+        [_program_path("postgres"), "-D", str(data), *flags],
         lambda: reply(port, ask_ssl) in (b"N", b"S") and not _is_starting(data),
         user=user,
         url=f"postgresql://porteiro:{password}@{LOOPBACK}:{port}/postgres",
@@ -100,7 +103,7 @@ def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None =
 
 
 def _is_starting(data: Path) -> bool:
-    """The last line of postmaster.pid holds the state: `starting`, `ready`."""
+    """Return True until the last line of postmaster.pid is `ready`."""
     try:
         return (data / "postmaster.pid").read_text().split()[-1] != "ready"
     except (OSError, IndexError):
@@ -108,6 +111,7 @@ def _is_starting(data: Path) -> bool:
 
 
 def redis(folder: Path) -> Program:
+    """Create a configuration in `folder`. Return the program."""
     port, password = free_port(), secrets.token_hex(16)
     data = folder / "redis"
     data.mkdir(parents=True)
@@ -119,14 +123,17 @@ def redis(folder: Path) -> Program:
     config.write_text("".join(f'{key} "{value}"\n' for key, value in settings.items()))
     return Program(
         "redis",
-        [_program("redis-server"), str(config)],
+        [_program_path("redis-server"), str(config)],
         lambda: reply(port, b"AUTH %b\r\nPING\r\n" % password.encode()).startswith(b"+OK"),
         url=f"redis://:{password}@{LOOPBACK}:{port}/0",
     )
 
 
 def rabbitmq(folder: Path, *, management_port: int | None) -> list[Program]:
-    """RabbitMQ, and before it the port mapper it would else start on all interfaces."""
+    """Create a configuration in `folder`. Return the port mapper and RabbitMQ, in this order.
+
+    Without its own port mapper, RabbitMQ would start one that listens on all interfaces.
+    """
     port, mapper_port, distribution_port = free_port(), free_port(), free_port()
     password = secrets.token_hex(16)
     data = folder / "rabbitmq"
@@ -149,16 +156,16 @@ def rabbitmq(folder: Path, *, management_port: int | None) -> list[Program]:
     (data / "plugins").write_text("[rabbitmq_management].\n" if management_port else "[].\n")
     mapper = {"ERL_EPMD_PORT": str(mapper_port), "ERL_EPMD_ADDRESS": LOOPBACK}
     env = mapper | {
-        "HOME": str(data),  # the Erlang cookie's place
+        "HOME": str(data),  # the Erlang cookie is there
         "RABBITMQ_NODENAME": f"porteiro-{port}@localhost",
         "RABBITMQ_DIST_PORT": str(distribution_port),
         "RABBITMQ_MNESIA_BASE": str(data / "mnesia"),
         "RABBITMQ_LOG_BASE": str(data / "log"),
         "RABBITMQ_CONFIG_FILE": str(data / "rabbitmq.conf"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(data / "plugins"),
-        # The script then replaces itself by the Erlang VM: the pid is the real server's.
+        # With this the script replaces itself by the Erlang VM: the pid is the server's own.
         "RUNNING_UNDER_SYSTEMD": "true",
-        # Loopback only; and idle schedulers sleep instead of spinning on a shared core.
+        # Listen on loopback only. Idle schedulers sleep instead of using a shared core.
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
             "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
         ),
@@ -166,13 +173,13 @@ def rabbitmq(folder: Path, *, management_port: int | None) -> list[Program]:
     return [
         Program(
             "epmd",
-            [_program("epmd"), "-port", str(mapper_port), "-address", LOOPBACK],
+            [_program_path("epmd"), "-port", str(mapper_port), "-address", LOOPBACK],
             lambda: reply(mapper_port, b"\x00\x01n") != b"",
         ),
         Program(
             "rabbitmq",
-            [_program("rabbitmq-server")],
-            # Any answer to a wrong protocol header is the right one in an AMQP header frame.
+            [_program_path("rabbitmq-server")],
+            # RabbitMQ answers a wrong protocol header with the right one.
             lambda: reply(port, b"AMQP\x00\x00\x00\x00").startswith(b"AMQP"),
             env=env,
             url=f"amqp://porteiro:{password}@{LOOPBACK}:{port}/%2F",
@@ -180,8 +187,8 @@ def rabbitmq(folder: Path, *, management_port: int | None) -> list[Program]:
     ]
 
 
-def _program(name: str) -> str:
-    found = find(name)
-    if found is None:
+def _program_path(name: str) -> str:
+    path = find(name)
+    if path is None:
         raise FileNotFoundError(name)
-    return found
+    return path

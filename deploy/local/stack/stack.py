@@ -1,4 +1,4 @@
-"""The whole product on one machine: private servers, the services, a simulated Meta."""
+"""Run the whole product on one machine: private servers, the services, a simulated Meta."""
 
 import asyncio
 import hashlib
@@ -27,28 +27,31 @@ from deploy.local.stack.supervisor import Supervisor
 from services.ingress.app import PATH
 from shared.store import api_keys
 
-#: What people and tests read to find the stack; written whole or not at all.
 LOCAL = Path.cwd() / ".local"
+#: Addresses, keys and pids of the stack, for people and tests. It is written atomically.
 STACK_FILE = LOCAL / "stack.json"
-#: The services' settings, to run `porteiro` by hand: it holds keys, so nobody else may read it.
+#: The services' settings, for the `porteiro` command. It has keys, so only its owner may read it.
 ENV_FILE = LOCAL / "porteiro.env"
 LOGS = LOCAL / "logs"
-#: The servers' files live outside the repository: PostgreSQL runs as another user under root, who
-#: could not reach a folder below a private one.
+#: The servers' files are outside the repository: for root, PostgreSQL runs as another user, which
+#: may have no access to the repository's folder.
 DATA = Path(tempfile.gettempdir()) / (
     f"porteiro-{os.geteuid()}-{hashlib.sha256(str(LOCAL).encode()).hexdigest()[:8]}"
 )
 CHECK_SECONDS = 0.2
-#: Ids that Meta has not given to anybody; the simulated Meta takes them for ours.
+#: Invented ids. The simulated Meta accepts them as ours.
 META_APP_ID = "750000000000001"
 META_CONFIG_ID = "760000000000001"
-#: Servers of one's own, instead of private ones.
+#: Environment variables that name existing servers to use instead of private ones.
 SERVER_URLS = {"DATABASE_URL": "database", "REDIS_URL": "redis", "RABBITMQ_URL": "rabbitmq"}
 
 
 class Stack:
+    """Start, supervise and stop the processes of the stack."""
+
     def __init__(self) -> None:
-        self._facts: dict[str, Any] = dict.fromkeys(
+        #: The content of stack.json, without the pids.
+        self._content: dict[str, Any] = dict.fromkeys(
             ("ingress", "console", "simulated_meta", "database", "redis", "rabbitmq",
              "rabbitmq_management", "prometheus", "api_key", "operator")
         )  # fmt: skip
@@ -59,13 +62,13 @@ class Stack:
         self._meta_port = 0
 
     def run(self) -> None:
-        """Start everything, keep it running until SIGTERM, stop it, and leave nothing behind."""
-        stopped = threading.Event()
+        """Start everything and keep it running until SIGTERM. Then stop it and remove its files."""
+        stop_requested = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
+            signal.signal(number, lambda *_: stop_requested.set())
         try:
             self._start()
-            while not stopped.wait(CHECK_SECONDS):
+            while not stop_requested.wait(CHECK_SECONDS):
                 self._supervisor.check()
         finally:
             STACK_FILE.unlink(missing_ok=True)
@@ -91,41 +94,41 @@ class Stack:
         self._write()
 
     def _start_servers(self) -> None:
-        """A server whose URL is in the environment is used as it is, and never stopped."""
-        given = {fact: os.environ.get(name) for name, fact in SERVER_URLS.items()}
+        """Start the servers, except those with a URL in the environment. Never stop the latter."""
+        urls = {key: os.environ.get(name) for name, key in SERVER_URLS.items()}
         management = free_port()
-        if not given["rabbitmq"]:
-            self._facts["rabbitmq_management"] = f"http://{LOOPBACK}:{management}"
+        if not urls["rabbitmq"]:
+            self._content["rabbitmq_management"] = f"http://{LOOPBACK}:{management}"
             for program in servers.rabbitmq(DATA, management_port=management):
                 self._supervisor.start(program)
-            given["rabbitmq"] = program.url
-        if not given["redis"]:
-            given["redis"] = self._start_program(servers.redis(DATA))
-        if not given["database"]:
+            urls["rabbitmq"] = program.url
+        if not urls["redis"]:
+            urls["redis"] = self._start_program(servers.redis(DATA))
+        if not urls["database"]:
             url = self._start_program(servers.postgresql(DATA, fsync=True))
-            given["database"] = asyncio.run(_create_database(url))
-        self._facts |= given
+            urls["database"] = asyncio.run(_create_database(url))
+        self._content |= urls
 
     def _start_program(self, program: Program) -> str:
         self._supervisor.start(program)
         return program.url
 
     def _environment(self) -> dict[str, str]:
-        self._facts["app_secret"] = secrets.token_hex(16)
-        self._facts["verify_token"] = secrets.token_hex(16)
+        self._content["app_secret"] = secrets.token_hex(16)
+        self._content["verify_token"] = secrets.token_hex(16)
         return {
             "ENVIRONMENT": "local",
             "HOST": LOOPBACK,
-            "DATABASE_URL": self._facts["database"],
-            "REDIS_URL": self._facts["redis"],
-            "RABBITMQ_URL": self._facts["rabbitmq"],
-            "META_APP_SECRET": self._facts["app_secret"],
-            "META_WEBHOOK_VERIFY_TOKEN": self._facts["verify_token"],
+            "DATABASE_URL": self._content["database"],
+            "REDIS_URL": self._content["redis"],
+            "RABBITMQ_URL": self._content["rabbitmq"],
+            "META_APP_SECRET": self._content["app_secret"],
+            "META_WEBHOOK_VERIFY_TOKEN": self._content["verify_token"],
             "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
             "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
             "META_APP_ID": META_APP_ID,
             "META_CONFIG_ID": META_CONFIG_ID,
-            "META_APP_ACCESS_TOKEN": f"{META_APP_ID}|{self._facts['app_secret']}",
+            "META_APP_ACCESS_TOKEN": f"{META_APP_ID}|{self._content['app_secret']}",
             "META_SYSTEM_USER_TOKEN": secrets.token_urlsafe(48),
         }
 
@@ -152,15 +155,15 @@ class Stack:
                 env=self._env | own,
             )
         )
-        if name in self._facts:
-            self._facts[name] = f"http://{LOOPBACK}:{port}"
-        self._facts.setdefault("health", {})[name] = f"http://{LOOPBACK}:{health_port}"
+        if name in self._content:
+            self._content[name] = f"http://{LOOPBACK}:{port}"
+        self._content.setdefault("health", {})[name] = f"http://{LOOPBACK}:{health_port}"
 
     def _reserve_simulated_meta(self) -> None:
-        """Its address, for the services that call it; it starts last, for it calls the ingress."""
+        """Choose its address, which the services need. It starts last: it calls the ingress."""
         self._meta_port = free_port()
         url = f"http://{LOOPBACK}:{self._meta_port}"
-        self._facts["simulated_meta"] = url
+        self._content["simulated_meta"] = url
         self._env |= {
             "META_GRAPH_URL": url,
             "META_DIALOG_URL": url,
@@ -168,10 +171,10 @@ class Stack:
         }
 
     def _make_api_key(self) -> None:
-        self._facts["api_key"] = asyncio.run(_create_api_key(self._facts["database"]))
+        self._content["api_key"] = asyncio.run(_create_api_key(self._content["database"]))
 
     def _start_simulated_meta(self) -> None:
-        url = self._facts["simulated_meta"]
+        url = self._content["simulated_meta"]
         self._supervisor.start(
             Program(
                 "simulated_meta",
@@ -180,7 +183,7 @@ class Stack:
                 env=self._env
                 | {
                     "PORT": str(self._meta_port),
-                    "CALLBACK_URL": f"{self._facts['ingress']}{PATH}",
+                    "CALLBACK_URL": f"{self._content['ingress']}{PATH}",
                 },
             )
         )
@@ -198,8 +201,8 @@ class Stack:
     def _write(self) -> None:
         LOCAL.mkdir(exist_ok=True)
         draft = STACK_FILE.with_suffix(".draft")
-        draft.touch(mode=0o600)  # it holds secrets, if only of this machine's stack
-        draft.write_text(json.dumps(self._facts | {"pids": self._pids}, indent=2) + "\n")
+        draft.touch(mode=0o600)  # it has secrets of this stack
+        draft.write_text(json.dumps(self._content | {"pids": self._pids}, indent=2) + "\n")
         draft.replace(STACK_FILE)
 
 

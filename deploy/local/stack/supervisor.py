@@ -1,4 +1,4 @@
-"""Keeps processes running, and finds every process of a stack again, even an orphaned one."""
+"""Keep processes running. Find every process of a stack, also after its supervisor has died."""
 
 import os
 import signal
@@ -12,20 +12,23 @@ import psutil
 
 from deploy.local.stack.servers import Program
 
-#: In the environment of every process of a stack: how a later command finds them all.
+#: An environment variable of every process of a stack. A later command finds them by it.
 MARK = "PORTEIRO_STACK"
 START_SECONDS = 60
-#: A process gets this long to end by itself.
+#: The time that a process has to end by itself before it is killed.
 STOP_SECONDS = 15
-_PAUSE = 0.1
+_POLL_SECONDS = 0.1
 
 
 class NotUp(Exception):
-    """The text names the process and where its log is."""
+    """A process did not start. The text names it and its log file."""
 
 
 class Supervisor:
-    """Starts programs in order and starts again whichever ends. Output goes to a file each."""
+    """Start programs and restart those that end. The output of each goes to its own file.
+
+    After each start, call `on_pids` with the pids of all processes.
+    """
 
     def __init__(self, mark: str, logs: Path, on_pids: Callable[[Mapping[str, int]], None]) -> None:
         self._mark = mark
@@ -35,27 +38,27 @@ class Supervisor:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, program: Program) -> None:
-        """Start it and wait until it is up. Raises NotUp."""
+        """Start a program and wait until it is up. Raise NotUp if it ends or START_SECONDS pass."""
         self._programs[program.name] = program
         process = self._spawn(program)
         deadline = time.monotonic() + START_SECONDS
         while not program.is_up():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotUp(f"{program.name} did not come up: see {self._log_of(program)}")
-            time.sleep(_PAUSE)
+                raise NotUp(f"{program.name} did not start: see {self._log_file(program)}")
+            time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Start again what has ended."""
+        """Restart the processes that have ended."""
         for name, process in list(self._processes.items()):
             if process.poll() is not None:
                 self._spawn(self._programs[name])
 
     def stop(self) -> None:
-        """End everything, the last started first."""
+        """Stop every process, the last started first."""
         self.stop_only(*reversed(list(self._processes)))
 
     def stop_only(self, *names: str) -> None:
-        """End these, in this order."""
+        """Stop these processes, in this order."""
         for name in names:
             process = self._processes.pop(name)
             process.send_signal(signal.SIGINT if name == "postgresql" else signal.SIGTERM)
@@ -66,7 +69,7 @@ class Supervisor:
                 process.wait()
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        with self._log_of(program).open("ab") as log:
+        with self._log_file(program).open("ab") as log:
             process = subprocess.Popen(
                 program.command,
                 env={**os.environ, **program.env, MARK: self._mark},
@@ -75,26 +78,26 @@ class Supervisor:
                 stderr=log,
                 user=program.user,
                 cwd="/" if program.user else None,
-                start_new_session=True,  # Ctrl-C in the terminal is for us alone
+                start_new_session=True,  # Ctrl-C in the terminal must reach only us
             )
         self._processes[program.name] = process
         self._on_pids({name: p.pid for name, p in self._processes.items()})
         return process
 
-    def _log_of(self, program: Program) -> Path:
+    def _log_file(self, program: Program) -> Path:
         return self._logs / f"{program.name}.log"
 
 
-def sweep(mark: str) -> int:
-    """End every process of the stack that is still there, whoever started it; how many."""
-    found = [p for p in psutil.process_iter() if p.pid != os.getpid() and _is_marked(p, mark)]
-    for process in found:
+def stop_all(mark: str) -> int:
+    """Stop every process that has the mark, except this one. Return how many there were."""
+    processes = [p for p in psutil.process_iter() if p.pid != os.getpid() and _is_marked(p, mark)]
+    for process in processes:
         _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(found, timeout=STOP_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
     for process in alive:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=STOP_SECONDS)
-    return len(found)
+    return len(processes)
 
 
 def _is_marked(process: psutil.Process, mark: str) -> bool:

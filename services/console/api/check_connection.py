@@ -1,4 +1,4 @@
-"""check-connection: does it work, since when is that known, and what to do if it does not."""
+"""check-connection: whether a connection works, how old that information is, and the remedy."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from shared.store.pool import transaction
 
 PATH = "/api/v1/whatsapp/check-connection"
 MAX_CONNECTIONS = 100
-#: A live check asks Meta of so many connections, unless it was asked just before: its limits are
-#: low, for debug_token above all.
+#: A live check asks Meta about this many connections at most, and not about those checked within
+#: FRESH_SECONDS: Meta's limits are low, above all for debug_token.
 MAX_LIVE = 10
 FRESH_SECONDS = 60.0
 LIVE_SECONDS = 5.0
@@ -82,12 +82,18 @@ class CheckApi:
             async with transaction(self._context.pool) as conn:
                 await conn.execute("SELECT 1")
             return 200, CheckAnswer(status="up", connections=None)
-        found = await self._found(call.caller, query)
+        connections = await self._load(call.caller, query)
         if query.live:
-            found = await self._with_live_reads(found, query, call.caller)
-        return 200, CheckAnswer(status="up", connections=[_checked(view) for view in found])
+            connections = await self._with_live_reads(connections, query, call.caller)
+        return 200, CheckAnswer(
+            status="up", connections=[_check_answer(view) for view in connections]
+        )
 
-    async def _found(self, caller: Caller, query: CheckQuery) -> list[ConnectionView]:
+    async def _load(self, caller: Caller, query: CheckQuery) -> list[ConnectionView]:
+        """Return the connections that the caller asks for, as PostgreSQL has them.
+
+        Raises Problem if the caller may not read the organization or WABA it names.
+        """
         organization_id = caller.scope(query.organization_id)
         if query.waba_id is None:
             async with transaction(self._context.pool) as conn:
@@ -98,15 +104,18 @@ class CheckApi:
                     limit=MAX_CONNECTIONS,
                 )
         view = None
-        if await self._owner(query.waba_id) is not None:
+        if await self._cached_owner(query.waba_id) is not None:
             async with transaction(self._context.pool) as conn:
                 view = await views.connection(conn, query.waba_id, organization_id=organization_id)
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
         return [view]
 
-    async def _owner(self, waba_id: str) -> str | None:
-        """Whose it is, if anybody's, as far as the cache knows; PostgreSQL decides what is told."""
+    async def _cached_owner(self, waba_id: str) -> str | None:
+        """Return the WABA's owner as the cache has it, or None.
+
+        It may be out of date: PostgreSQL decides what the caller reads.
+        """
 
         async def load() -> str | None:
             async with transaction(self._context.pool) as conn:
@@ -116,11 +125,12 @@ class CheckApi:
         return await self._cache.get("waba", waba_id, load)
 
     async def _with_live_reads(
-        self, found: Sequence[ConnectionView], query: CheckQuery, caller: Caller
+        self, connections: Sequence[ConnectionView], query: CheckQuery, caller: Caller
     ) -> list[ConnectionView]:
-        stale = [v for v in found if (_age(v) or FRESH_SECONDS) >= FRESH_SECONDS]
+        """Ask Meta about the connections whose last check is old, and load them again."""
+        stale = [view for view in connections if (_age(view) or FRESH_SECONDS) >= FRESH_SECONDS]
         await asyncio.gather(*(self._read_live(view.waba_id) for view in stale[:MAX_LIVE]))
-        return await self._found(caller, query)
+        return await self._load(caller, query)
 
     async def _read_live(self, waba_id: str) -> None:
         try:
@@ -130,25 +140,26 @@ class CheckApi:
             async with transaction(self._context.pool) as conn:
                 await tokens.mark_unknown(conn, waba_id)
         except (GraphError, TimeoutError):
-            return  # the age of the last check says so
+            return  # the caller sees it by the age of the last check
 
 
 def _age(view: ConnectionView) -> float | None:
+    """Return the seconds since the last check, or None if it was never checked."""
     if view.token_checked_at is None:
         return None
     return max(0.0, (datetime.now(UTC) - view.token_checked_at).total_seconds())
 
 
-def _checked(view: ConnectionView) -> CheckedConnection:
-    shown = connection_answer(view)
-    is_sound = view.token_state in ("valid", "expiring")
+def _check_answer(view: ConnectionView) -> CheckedConnection:
+    answer = connection_answer(view)
+    is_token_valid = view.token_state in ("valid", "expiring")
     return CheckedConnection(
         waba_id=view.waba_id,
         organization_id=view.organization_id or "",
-        is_working=view.state == "active" and is_sound,
+        is_working=view.state == "active" and is_token_valid,
         state=view.state,
         token_state=view.token_state,
-        reason=shown.reason,
-        remedy=shown.remedy,
+        reason=answer.reason,
+        remedy=answer.remedy,
         last_check_age=_age(view),
     )

@@ -1,4 +1,4 @@
-"""The connections API: how each stands, and what can be done about it."""
+"""The connections API: read the status of connections, provision and disconnect them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,11 +18,11 @@ from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn, Pool, transaction
 
 BASE = "/api/v1/whatsapp/connections"
-ONE = BASE + "/{waba_id}"
+CONNECTION_PATH = BASE + "/{waba_id}"
 MAX_LISTED = 100
 
 MetaId = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
-#: The last WABA of the page before; empty: from the first.
+#: The last WABA of the previous page; empty for the first page.
 After = Annotated[str, Field(pattern=r"^[0-9]{0,20}$")]
 
 
@@ -106,21 +106,21 @@ class ConnectionsApi:
                 {200: ConnectionsAnswer}, refuses=(403,), query=ListQuery,
             ),
             Endpoint(
-                "GET", ONE, "getConnection", "One connection, with its numbers", self.show,
-                {200: OneAnswer}, refuses=(404,), path_model=WabaPath,
+                "GET", CONNECTION_PATH, "getConnection", "One connection, with its numbers",
+                self.show, {200: OneAnswer}, refuses=(404,), path_model=WabaPath,
             ),
             Endpoint(
-                "POST", f"{ONE}/provision", "provisionConnection",
+                "POST", f"{CONNECTION_PATH}/provision", "provisionConnection",
                 "Try to bring it to work once more", self.provision, accepted,
                 refuses=(403, 404, 409), path_model=WabaPath,
             ),
             Endpoint(
-                "POST", ONE + "/numbers/{phone_number_id}/pin", "setPin",
+                "POST", CONNECTION_PATH + "/numbers/{phone_number_id}/pin", "setPin",
                 "The two-step verification PIN a number has", self.set_pin, accepted,
                 refuses=(403, 404), path_model=NumberPath, body=PinBody,
             ),
             Endpoint(
-                "POST", f"{ONE}/disconnect", "disconnectConnection",
+                "POST", f"{CONNECTION_PATH}/disconnect", "disconnectConnection",
                 "Disconnect from our side: deregister, unsubscribe, forget the token",
                 self.disconnect, accepted, refuses=(403, 404), path_model=WabaPath,
                 body=DisconnectBody,
@@ -130,30 +130,30 @@ class ConnectionsApi:
     async def list(self, call: ApiCall) -> tuple[int, ConnectionsAnswer]:
         query: ListQuery = call.query
         async with transaction(self._pool) as conn:
-            found = await views.connections(
+            page = await views.connections(
                 conn,
                 organization_id=call.known.scope(query.organization_id),
                 state=query.state,
                 after=query.after,
                 limit=query.limit,
             )
-        return 200, ConnectionsAnswer(connections=[answer(view) for view in found])
+        return 200, ConnectionsAnswer(connections=[answer(view) for view in page])
 
     async def show(self, call: ApiCall) -> tuple[int, OneAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find(conn, call)
-            # A provisional owner is told of the connection's state, and of nothing inside.
-            found = await numbers.current(conn, view.waba_id) if _is_proven(view) else []
-        told_of = [
+            # A provisional owner sees the connection's state, but nothing inside it.
+            current_numbers = await numbers.current(conn, view.waba_id) if _is_proven(view) else []
+        number_answers = [
             NumberAnswer(
-                phone_number_id=one.phone_number_id,
-                digits=one.digits,
-                is_coexistence=one.is_coexistence,
-                is_registered=one.is_registered,
+                phone_number_id=number.phone_number_id,
+                digits=number.digits,
+                is_coexistence=number.is_coexistence,
+                is_registered=number.is_registered,
             )
-            for one in found
+            for number in current_numbers
         ]
-        return 200, OneAnswer(**answer(view).model_dump(), numbers=told_of)
+        return 200, OneAnswer(**answer(view).model_dump(), numbers=number_answers)
 
     async def provision(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
@@ -176,7 +176,10 @@ class ConnectionsApi:
         return await self._accepted()
 
     async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
-        """The customer's own word, for all of the connection's numbers that are not registered."""
+        """Set the customer's PIN for all of the connection's numbers that are not registered.
+
+        Do nothing if the organization has not proved the connection.
+        """
         async with transaction(self._pool) as conn:
             await connections.lock(conn, [waba_id])
             view = await views.connection(conn, waba_id, organization_id=organization_id)
@@ -197,6 +200,7 @@ class ConnectionsApi:
         return await self._accepted()
 
     async def _accepted(self) -> tuple[int, AcceptedAnswer]:
+        """Nudge the processor and return 202. Call after the commit."""
         await self._nudges.send()
         return 202, AcceptedAnswer()
 
@@ -209,7 +213,10 @@ class ConnectionsApi:
         return view
 
     async def _find_proven(self, conn: Conn, call: ApiCall) -> ConnectionView:
-        """Locked before it is looked at: else another's proof may come between."""
+        """Return the caller's connection if it is proven. Raises Problem.
+
+        Lock it before reading it: else another organization's proof may come in between.
+        """
         await connections.lock(conn, [call.path.waba_id])
         view = await self._find(conn, call)
         if not _is_proven(view):

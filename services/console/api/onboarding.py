@@ -1,4 +1,4 @@
-"""The onboarding API: what the company's backend and the customer's browser say of one."""
+"""The onboarding API: start, read and cancel an onboarding, and report its session and code."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,9 +17,9 @@ from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Pool, transaction
 
 BASE = "/api/v1/whatsapp/onboarding"
-ONE = BASE + "/{tracking_code}"
+ONBOARDING_PATH = BASE + "/{tracking_code}"
 IDEMPOTENCY_KEY = "Idempotency-Key"
-#: Where Meta's dialog sends the browser back in the redirect flow, unless the company says else.
+#: Meta's dialog returns the browser here in the redirect flow, if the company names no other URL.
 RETURN_PATH = "/connect/return"
 
 OrganizationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
@@ -33,8 +33,8 @@ Url = Annotated[
 ]
 
 
-def _whole(value: object) -> object:
-    """In JSON 5.0 is an integer too."""
+def _whole_to_int(value: object) -> object:
+    """Return 5 for 5.0: in JSON both are the same integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -44,7 +44,7 @@ class StartBody(Model):
     #: The customer's number stays on the WhatsApp Business app.
     is_coexistence: bool = False
     redirect_uri: Url | None = None
-    lifetime_minutes: Annotated[int, Field(ge=5, le=43_200), BeforeValidator(_whole)] = 1440
+    lifetime_minutes: Annotated[int, Field(ge=5, le=43_200), BeforeValidator(_whole_to_int)] = 1440
 
 
 class SessionBody(Model):
@@ -111,13 +111,16 @@ class StartAnswer(OnboardingAnswer):
     launch: Launch
 
 
-def told(found: Remedy | None) -> RemedyAnswer | None:
-    return None if found is None else RemedyAnswer(who=found.who, text=found.text)
+def told(known_remedy: Remedy | None) -> RemedyAnswer | None:
+    """Return a remedy as the API shows it."""
+    if known_remedy is None:
+        return None
+    return RemedyAnswer(who=known_remedy.who, text=known_remedy.text)
 
 
 class OnboardingApi:
-    def __init__(self, onboardings_of: Onboardings, pool: Pool, settings: ConsoleSettings) -> None:
-        self._signup = onboardings_of
+    def __init__(self, onboardings: Onboardings, pool: Pool, settings: ConsoleSettings) -> None:
+        self._onboardings = onboardings
         self._pool = pool
         self._settings = settings
 
@@ -129,22 +132,22 @@ class OnboardingApi:
                 headers={IDEMPOTENCY_KEY: "The same key means the same onboarding"},
             ),
             Endpoint(
-                "GET", ONE, "getOnboarding", "How an onboarding stands", self.show,
+                "GET", ONBOARDING_PATH, "getOnboarding", "How an onboarding stands", self.show,
                 {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
             ),
             Endpoint(
-                "DELETE", ONE, "cancelOnboarding", "Close an open onboarding", self.cancel,
-                {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
+                "DELETE", ONBOARDING_PATH, "cancelOnboarding", "Close an open onboarding",
+                self.cancel, {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
             ),
             Endpoint(
-                "POST", f"{ONE}/session", "reportSession", "What Meta's dialog told the browser",
-                self.session, {200: OnboardingAnswer}, refuses=(404, 409), path_model=CodePath,
-                body=SessionBody,
+                "POST", f"{ONBOARDING_PATH}/session", "reportSession",
+                "What Meta's dialog told the browser", self.session, {200: OnboardingAnswer},
+                refuses=(404, 409), path_model=CodePath, body=SessionBody,
             ),
             Endpoint(
-                "POST", f"{ONE}/code", "exchangeCode", "The code Meta's dialog gave: within 30 s",
-                self.code, {200: OnboardingAnswer}, refuses=(404, 409), path_model=CodePath,
-                body=CodeBody,
+                "POST", f"{ONBOARDING_PATH}/code", "exchangeCode",
+                "The code Meta's dialog gave: within 30 s", self.code, {200: OnboardingAnswer},
+                refuses=(404, 409), path_model=CodePath, body=CodeBody,
             ),
         )  # fmt: skip
 
@@ -161,7 +164,7 @@ class OnboardingApi:
         redirect_uri = body.redirect_uri
         if body.flow == "redirect":
             redirect_uri = redirect_uri or self._settings.console_url + RETURN_PATH
-        one, is_new = await self._signup.start(
+        onboarding, is_new = await self._onboardings.start(
             organization_id,
             flow=body.flow,
             is_coexistence=body.is_coexistence,
@@ -169,46 +172,51 @@ class OnboardingApi:
             lifetime=timedelta(minutes=body.lifetime_minutes),
             idempotency_key=key,
         )
-        answer = await self.answer(one)
-        return (201 if is_new else 200), StartAnswer(**answer.model_dump(), launch=self.launch(one))
+        answer = await self.answer(onboarding)
+        return (201 if is_new else 200), StartAnswer(
+            **answer.model_dump(), launch=self.launch(onboarding)
+        )
 
     async def show(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         return 200, await self.answer(await self._find(call))
 
     async def cancel(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
-        return 200, await self.answer(await self._signup.cancel(await self._find(call)))
+        return 200, await self.answer(await self._onboardings.cancel(await self._find(call)))
 
     async def session(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: SessionBody = call.body
-        one = await self._find(call)
-        return 200, await self.answer(await self._signup.take_session(one, body.event, body.data))
+        onboarding = await self._find(call)
+        return 200, await self.answer(
+            await self._onboardings.take_session(onboarding, body.event, body.data)
+        )
 
     async def code(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: CodeBody = call.body
-        one = await self._find(call)
+        onboarding = await self._find(call)
         return 200, await self.answer(
-            await self._signup.take_code(one, body.code, body.redirect_uri)
+            await self._onboardings.take_code(onboarding, body.code, body.redirect_uri)
         )
 
-    async def answer(self, one: Onboarding) -> OnboardingAnswer:
+    async def answer(self, onboarding: Onboarding) -> OnboardingAnswer:
+        """Return the onboarding as the API shows it, with its connection once it is proven."""
         view = None
-        if one.proven_at is not None and one.waba_id is not None:
+        if onboarding.proven_at is not None and onboarding.waba_id is not None:
             async with transaction(self._pool) as conn:
                 view = await views.connection(
-                    conn, one.waba_id, organization_id=one.organization_id
+                    conn, onboarding.waba_id, organization_id=onboarding.organization_id
                 )
-        reason = one.why(datetime.now(UTC))
-        goes_on_at = one.next_attempt_at if reason == one.waits_for else None
+        reason = onboarding.why(datetime.now(UTC))
+        goes_on_at = onboarding.next_attempt_at if reason == onboarding.waits_for else None
         return OnboardingAnswer(
-            tracking_code=one.tracking_code,
-            organization_id=one.organization_id,
-            flow=one.flow,
-            state=one.state,
+            tracking_code=onboarding.tracking_code,
+            organization_id=onboarding.organization_id,
+            flow=onboarding.flow,
+            state=onboarding.state,
             reason=reason,
             remedy=told(remedy(reason, goes_on=goes_on_at is not None)),
             next_attempt_at=goes_on_at,
-            session_event=one.session_event,
-            waba_id=one.waba_id,
+            session_event=onboarding.session_event,
+            waba_id=onboarding.waba_id,
             connection=view
             and ConnectionState(
                 waba_id=view.waba_id,
@@ -217,16 +225,19 @@ class OnboardingApi:
                 remedy=told(view.remedy),
                 next_attempt_at=view.goes_on_at,
             ),
-            created_at=one.created_at,
-            expires_at=one.expires_at,
+            created_at=onboarding.created_at,
+            expires_at=onboarding.expires_at,
         )
 
-    def launch(self, one: Onboarding) -> Launch:
-        """Embedded Signup v4: the configuration chooses the products, `extras` stay empty but for
-        coexistence, whose feature type Meta's pages still name (Versions, May 2026)."""
+    def launch(self, onboarding: Onboarding) -> Launch:
+        """Return how to open Meta's dialog, for Embedded Signup v4.
+
+        The configuration chooses the products. `extras` is empty except for coexistence: Meta's
+        pages still name its feature type (Versions, May 2026).
+        """
         settings = self._settings
         extras: dict[str, Any] = {"setup": {}}
-        if one.is_coexistence:
+        if onboarding.is_coexistence:
             extras["featureType"] = "whatsapp_business_app_onboarding"
         options = {
             "config_id": settings.meta_config_id,
@@ -239,13 +250,13 @@ class OnboardingApi:
             "config_id": settings.meta_config_id,
             "response_type": "code",
             "override_default_response_type": "true",
-            "redirect_uri": one.redirect_uri or settings.console_url + RETURN_PATH,
-            "state": one.tracking_code,
+            "redirect_uri": onboarding.redirect_uri or settings.console_url + RETURN_PATH,
+            "state": onboarding.tracking_code,
             "extras": orjson.dumps(extras).decode(),
         }
         dialog = f"{settings.meta_dialog_url}/{settings.meta_graph_version}/dialog/oauth"
         return Launch(
-            page_url=f"{settings.console_url}/connect/{one.tracking_code}",
+            page_url=f"{settings.console_url}/connect/{onboarding.tracking_code}",
             dialog_url=f"{dialog}?{urlencode(query)}",
             sdk_url=settings.meta_sdk_url,
             app_id=settings.meta_app_id,
@@ -254,4 +265,4 @@ class OnboardingApi:
         )
 
     async def _find(self, call: ApiCall) -> Onboarding:
-        return await self._signup.find(call.path.tracking_code, call.known.organization_id)
+        return await self._onboardings.find(call.path.tracking_code, call.known.organization_id)

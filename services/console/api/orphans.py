@@ -1,4 +1,4 @@
-"""The orphans API: WABAs nobody owns yet, for the company alone."""
+"""The orphans API: WABAs without an owner. Only the company may use it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -69,45 +69,46 @@ class OrphansApi:
         )  # fmt: skip
 
     async def list(self, call: ApiCall) -> tuple[int, OrphansAnswer]:
-        _only_the_company(call.known)
+        _require_company(call.known)
         async with transaction(self._pool) as conn:
-            found = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
+            orphans = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
         return 200, OrphansAnswer(
             orphans=[
                 OrphanAnswer(
-                    waba_id=one.waba_id,
-                    state=one.state,
-                    attribution=one.attribution,
-                    owner_business_id=one.owner_business_id,
-                    since=one.since,
-                    waiting_changes=one.waiting_changes,
-                    candidates=list(one.candidates),
+                    waba_id=orphan.waba_id,
+                    state=orphan.state,
+                    attribution=orphan.attribution,
+                    owner_business_id=orphan.owner_business_id,
+                    since=orphan.since,
+                    waiting_changes=orphan.waiting_changes,
+                    candidates=list(orphan.candidates),
                 )
-                for one in found
+                for orphan in orphans
             ]
         )
 
     async def claim(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
-        _only_the_company(call.known)
+        _require_company(call.known)
         body: ClaimBody = call.body
         async with transaction(self._pool) as conn:
-            refused = await orphan_claims.claim(
+            refusal = await orphan_claims.claim(
                 conn,
                 call.path.waba_id,
                 body.organization_id,
                 actor=f"{body.actor} by {call.known.actor}",
                 reason=body.reason,
             )
-        if refused == "no_such_waba":
+        if refusal == "no_such_waba":
             raise Problem(404, "no_such_waba", "Nothing is known of this WABA.")
-        if refused is not None:
-            raise Problem(409, refused, "It is another organization's: only a proof changes that.")
+        if refusal is not None:
+            raise Problem(409, refusal, "It is another organization's: only a proof changes that.")
         await self._cache.invalidate("waba", call.path.waba_id)
         await self._nudges.send()
         return 202, AcceptedAnswer()
 
 
-def _only_the_company(caller: Caller) -> None:
+def _require_company(caller: Caller) -> None:
+    """Raise Problem for an organization's key."""
     if caller.organization_id is not None:
         raise Problem(
             403,

@@ -1,4 +1,4 @@
-"""The page customers connect on: it opens Meta's dialog and hands on what the dialog says."""
+"""The page where customers connect: it opens Meta's dialog and posts its results to us."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -25,30 +25,31 @@ from shared.settings.console import ConsoleSettings
 from shared.store.connections.onboardings import CANCEL, Onboarding
 
 PATH = "/connect/{tracking_code}"
-_PAGE = Path(__file__).parent / "static" / "connect.html"
-_NOWHERE = _PAGE.with_name("nowhere.html")
-#: What a customer reads where the way on is another link.
+_CONNECT_PAGE = Path(__file__).parent / "static" / "connect.html"
+_NOT_FOUND_PAGE = _CONNECT_PAGE.with_name("nowhere.html")
+#: Shown to a customer who needs another link to continue.
 NEW_LINK = "Ask us for a new link when you are ready."
 #: Reasons for which the page asks for a PIN.
-NEEDS_PIN = ("pin_needed", "pin_or_lock")
+PIN_REASONS = ("pin_needed", "pin_or_lock")
 
 
 class ConnectPages:
-    """Who has the link has the onboarding: its tracking code is a secret of 144 random bits."""
+    """Serve the page and its requests. The link alone gives access to the onboarding: its tracking
+    code is a secret of 144 random bits."""
 
     def __init__(
         self,
-        onboardings_of: Onboardings,
-        api: OnboardingApi,
-        connections: ConnectionsApi,
+        onboardings: Onboardings,
+        onboarding_api: OnboardingApi,
+        connections_api: ConnectionsApi,
         settings: ConsoleSettings,
     ) -> None:
-        self._signup = onboardings_of
-        self._connections = connections
-        self._api = api
+        self._onboardings = onboardings
+        self._connections_api = connections_api
+        self._onboarding_api = onboarding_api
         self._origin = settings.console_url
-        self._policy = _policy(settings)
-        self._page = Template(_PAGE.read_text())
+        self._content_security_policy = _content_security_policy(settings)
+        self._template = Template(_CONNECT_PAGE.read_text())
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get(RETURN_PATH, self.came_back, allow_head=False)
@@ -60,82 +61,101 @@ class ConnectPages:
 
     async def show(self, request: web.Request) -> web.Response:
         try:
-            one = await self._find(request)
+            onboarding = await self._find(request)
         except Problem as problem:
-            return self._html(_NOWHERE.read_text(), status=problem.status)
-        launch = self._api.launch(one)
-        facts: dict[str, Any] = launch.model_dump() | {
-            "flow": one.flow,
-            "tracking_code": one.tracking_code,
-            "status": _told(await self._api.answer(one)),
+            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=problem.status)
+        launch = self._onboarding_api.launch(onboarding)
+        page_data: dict[str, Any] = launch.model_dump() | {
+            "flow": onboarding.flow,
+            "tracking_code": onboarding.tracking_code,
+            "status": _page_status(await self._onboarding_api.answer(onboarding)),
             "meta_origins": [_origin_of(launch.dialog_url), _origin_of(launch.sdk_url)],
         }
-        return self._html(self._page.substitute(facts=escape(orjson.dumps(facts).decode())))
+        return self._html_response(
+            self._template.substitute(facts=escape(orjson.dumps(page_data).decode()))
+        )
 
-    def _html(self, text: str, *, status: int = 200) -> web.Response:
+    def _html_response(self, text: str, *, status: int = 200) -> web.Response:
         response = web.Response(text=text, content_type="text/html", status=status)
-        response.headers["Content-Security-Policy"] = self._policy
+        response.headers["Content-Security-Policy"] = self._content_security_policy
         return response
 
     async def status(self, request: web.Request) -> web.Response:
-        return web.json_response(_told(await self._api.answer(await self._find(request))))
+        return web.json_response(
+            _page_status(await self._onboarding_api.answer(await self._find(request)))
+        )
 
     async def session(self, request: web.Request) -> web.Response:
-        body = await self._posted(request, SessionBody)
-        one = await self._signup.take_session(await self._find(request), body.event, body.data)
-        return web.json_response(_told(await self._api.answer(one)))
+        body = await self._read_posted_body(request, SessionBody)
+        onboarding = await self._onboardings.take_session(
+            await self._find(request), body.event, body.data
+        )
+        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def code(self, request: web.Request) -> web.Response:
-        body = await self._posted(request, CodeBody)
-        one = await self._signup.take_code(await self._find(request), body.code)
-        return web.json_response(_told(await self._api.answer(one)))
+        body = await self._read_posted_body(request, CodeBody)
+        onboarding = await self._onboardings.take_code(await self._find(request), body.code)
+        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def pin(self, request: web.Request) -> web.Response:
-        """The PIN of the numbers that wait for one."""
-        body = await self._posted(request, PinBody)
-        one = await self._find(request)
-        if one.waba_id is not None and one.proven_at is not None:
-            await self._connections.tell_pin(one.waba_id, one.organization_id, body.pin)
-        return web.json_response(_told(await self._api.answer(one)))
+        """Set the PIN of the connection's numbers that wait for a PIN."""
+        body = await self._read_posted_body(request, PinBody)
+        onboarding = await self._find(request)
+        if onboarding.waba_id is not None and onboarding.proven_at is not None:
+            await self._connections_api.tell_pin(
+                onboarding.waba_id, onboarding.organization_id, body.pin
+            )
+        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def came_back(self, request: web.Request) -> web.Response:
-        """The redirect flow's end: `state` is the tracking code, intact as Meta promises. What is
-        wrong with the code, or why none is wanted any more, the page then says."""
+        """End the redirect flow and redirect to the page.
+
+        `state` is the tracking code: Meta promises to return it intact. If the code is refused or
+        not wanted, the page then shows why.
+        """
         try:
             path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
-            one = await self._signup.find(path.tracking_code, None)
+            onboarding = await self._onboardings.find(path.tracking_code, None)
         except Problem as problem:
-            return self._html(_NOWHERE.read_text(), status=problem.status)
+            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=problem.status)
         with suppress(Problem):
             if (code := request.query.get("code")) is not None:
                 body = checked(CodeBody, {"code": code}, "query")
-                await self._signup.take_code(one, body.code, self._return_url(one))
+                await self._onboardings.take_code(
+                    onboarding, body.code, self._return_url(onboarding)
+                )
             else:
-                await self._signup.take_session(one, CANCEL, {})
-        raise web.HTTPSeeOther(f"/connect/{one.tracking_code}")
+                await self._onboardings.take_session(onboarding, CANCEL, {})
+        raise web.HTTPSeeOther(f"/connect/{onboarding.tracking_code}")
 
-    def _return_url(self, one: Onboarding) -> str:
-        """What the dialog had: also where a popup's onboarding was opened by its dialog URL."""
-        return one.redirect_uri or self._origin + RETURN_PATH
+    def _return_url(self, onboarding: Onboarding) -> str:
+        """Return the redirect URL that the dialog was opened with.
+
+        This includes a popup's onboarding whose customer opened its dialog URL.
+        """
+        return onboarding.redirect_uri or self._origin + RETURN_PATH
 
     async def _find(self, request: web.Request) -> Onboarding:
         path = checked(CodePath, dict(request.match_info), "path")
-        return await self._signup.find(path.tracking_code, None)
+        return await self._onboardings.find(path.tracking_code, None)
 
-    async def _posted(self, request: web.Request, model: Any) -> Any:
-        """A page of another origin must not speak for the customer."""
+    async def _read_posted_body(self, request: web.Request, model: Any) -> Any:
+        """Read and check a posted body. Raises Problem.
+
+        Refuses a page of another origin: it must not act for the customer.
+        """
         if request.headers.get("Origin") != self._origin:
             raise Problem(403, "other_origin", "Only the page itself may send this.")
         return await read_body(model, request)
 
 
-def _told(answer: OnboardingAnswer) -> dict[str, Any]:
-    """What the customer may see: how far it is, what to do, and whether the page looks again."""
+def _page_status(answer: OnboardingAnswer) -> dict[str, Any]:
+    """Return what the page shows: the step, the text for the customer, and whether it polls."""
     connection = answer.connection
     reason = connection.reason if connection else answer.reason
     remedy = connection.remedy if connection else answer.remedy
-    needs_pin = connection is not None and reason in NEEDS_PIN
-    goes_on = remedy is not None and remedy.who == "nobody"
+    needs_pin = connection is not None and reason in PIN_REASONS
+    is_in_progress = remedy is not None and remedy.who == "nobody"
     is_done = connection is not None and connection.state == "active"
     text = None if remedy is None else remedy.text
     if is_done:
@@ -144,20 +164,29 @@ def _told(answer: OnboardingAnswer) -> dict[str, Any]:
         text = "Something is not right at our side. We have been told, and will see to it."
     elif connection and remedy and remedy.who == "customer" and not needs_pin:
         text = f"{remedy.text} {NEW_LINK}"
-    elif answer.state == "completed" and connection is None:  # another organization has it now
+    elif answer.state == "completed" and connection is None:  # another organization owns it now
         text = f"The account is connected by this link no more. {NEW_LINK}"
+    if is_done:
+        step = "done"
+    elif connection:
+        step = "setup"
+    else:
+        step = "prove" if is_in_progress else "login"
     return {
-        "step": "done" if is_done else "setup" if connection else "prove" if goes_on else "login",
+        "step": step,
         "text": text,
-        "is_trouble": text is not None and not is_done and not goes_on,
-        "may_start": answer.state == "open" and not goes_on,
-        "looks_again": not is_done and (connection is not None or goes_on),
+        "is_trouble": text is not None and not is_done and not is_in_progress,
+        "may_start": answer.state == "open" and not is_in_progress,
+        "looks_again": not is_done and (connection is not None or is_in_progress),
         "needs_pin": needs_pin,
     }
 
 
-def _policy(settings: ConsoleSettings) -> str:
-    """Scripts of ours and Meta's SDK; its dialog's window and frames; nothing else."""
+def _content_security_policy(settings: ConsoleSettings) -> str:
+    """Return the Content-Security-Policy.
+
+    It allows our own scripts, Meta's SDK, and the dialog's window and frames; nothing else.
+    """
     sdk, dialog = _origin_of(settings.meta_sdk_url), _origin_of(settings.meta_dialog_url)
     return (
         f"default-src 'none'; script-src 'self' {sdk}; style-src 'self'; img-src 'self' data:"

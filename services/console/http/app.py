@@ -1,4 +1,4 @@
-"""The console's HTTP: endpoints and pages behind keys and limits, and what each fault answers."""
+"""The console's HTTP application: endpoints and pages, API keys, limits and error responses."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,31 +28,34 @@ log = structlog.get_logger()
 PAGES = "/connect/"
 OPENAPI_PATH = "/api/v1/openapi.json"
 STATIC = Path(__file__).parents[1] / "connect" / "static"
-#: How long a caller without a database should stay away.
+#: Retry-After while PostgreSQL is unreachable.
 RETRY_AFTER_SECONDS = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EndpointServer:
-    """Serves endpoints: limits first, then the key, then the request's own checks."""
+    """Serve endpoints. Check the limit of the address, then the key, the other limits and the
+    request itself."""
 
     def __init__(self, pool: Pool, addresses: ClientAddresses, metrics: ConsoleMetrics) -> None:
         self._pool = pool
-        self._of = addresses.of
+        self._address_of = addresses.of
         self._metrics = metrics
-        self._addresses = SlidingWindow(PER_ADDRESS)
-        self._organizations = SlidingWindow(PER_ORGANIZATION)
-        self._at_once = ConcurrencyLimit()
+        self._address_window = SlidingWindow(PER_ADDRESS)
+        self._organization_window = SlidingWindow(PER_ORGANIZATION)
+        self._concurrency = ConcurrencyLimit()
 
     def handler(self, endpoint: Endpoint) -> Handler:
+        """Return the request handler of an endpoint."""
+
         async def handle(request: web.Request) -> web.StreamResponse:
-            caller = await self._caller(request, needs_key=endpoint.needs_key)
-            who = str(caller.key_id) if caller else self._of(request)
-            with self._at_once.room(who) as has_room:
-                if not has_room:
-                    raise self._limited("concurrent", 1.0)
-                self._count(caller)
+            caller = await self._authenticate(request, needs_key=endpoint.needs_key)
+            name = str(caller.key_id) if caller else self._address_of(request)
+            with self._concurrency.room(name) as is_allowed:
+                if not is_allowed:
+                    raise self._limit_problem("concurrent", 1.0)
+                self._count_for_organization(caller)
                 call = await read_call(endpoint, request, caller)
                 status, answer = await endpoint.handle(call)
             return web.Response(
@@ -63,15 +66,18 @@ class EndpointServer:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every answer is JSON with a code, and says nothing of what went on inside."""
+        """Apply the limit of the address, turn errors into responses, and set the common headers.
+
+        Every error is JSON with a code and reveals nothing internal.
+        """
         try:
-            left = self._addresses.seconds_left(self._of(request), _now())
-            if left:
-                raise self._limited("address", left)
-            if request.path.startswith(PAGES):  # whose browsers have no key to count by
-                with self._at_once.room(self._of(request)) as has_room:
-                    if not has_room:
-                        raise self._limited("concurrent", 1.0)
+            wait_seconds = self._address_window.seconds_left(self._address_of(request), _now())
+            if wait_seconds:
+                raise self._limit_problem("address", wait_seconds)
+            if request.path.startswith(PAGES):  # a browser has no key: count by address
+                with self._concurrency.room(self._address_of(request)) as is_allowed:
+                    if not is_allowed:
+                        raise self._limit_problem("concurrent", 1.0)
                     response = await handler(request)
             else:
                 response = await handler(request)
@@ -87,7 +93,7 @@ class EndpointServer:
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
         except Exception as error:
-            response = self._failed(error)
+            response = self._error_response(error)
         self._metrics.requests.labels(f"{response.status // 100}xx").inc()
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["Server"] = "porteiro"
@@ -95,29 +101,31 @@ class EndpointServer:
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    async def _caller(self, request: web.Request, *, needs_key: bool) -> Caller | None:
+    async def _authenticate(self, request: web.Request, *, needs_key: bool) -> Caller | None:
+        """Return the caller, or None if there is no key and none is needed. Raises Problem."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if not key and not needs_key:
             return None
-        found = None
+        api_key = None
         if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX) and key.isascii():
             async with transaction(self._pool) as conn:
-                found = await api_keys.find(conn, key)
-        if found is None:
+                api_key = await api_keys.find(conn, key)
+        if api_key is None:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
-        return Caller(found.id, found.name, found.organization_id)
+        return Caller(api_key.id, api_key.name, api_key.organization_id)
 
-    def _count(self, caller: Caller | None) -> None:
+    def _count_for_organization(self, caller: Caller | None) -> None:
+        """Count a request of an organization. Raises Problem beyond PER_ORGANIZATION."""
         if caller is not None and caller.organization_id is not None:
-            left = self._organizations.seconds_left(caller.organization_id, _now())
-            if left:
-                raise self._limited("organization", left)
+            wait_seconds = self._organization_window.seconds_left(caller.organization_id, _now())
+            if wait_seconds:
+                raise self._limit_problem("organization", wait_seconds)
 
-    def _limited(self, limit: str, seconds: float) -> Problem:
+    def _limit_problem(self, limit: str, seconds: float) -> Problem:
         self._metrics.limited.labels(limit).inc()
         return Problem(429, "too_many", "Too many requests.", retry_after=seconds)
 
-    def _failed(self, error: Exception) -> web.Response:
+    def _error_response(self, error: Exception) -> web.Response:
         if is_infrastructure(error) or isinstance(error, asyncpg.PostgresConnectionError):
             log.warning("request.interrupted", exc_info=error)
             return Problem(
@@ -130,15 +138,15 @@ class EndpointServer:
 
 
 def create_app(
-    endpoints: Sequence[Endpoint], pages: ConnectPages, serving: EndpointServer
+    endpoints: Sequence[Endpoint], pages: ConnectPages, server: EndpointServer
 ) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[serving.guard])
-    for one in endpoints:
-        app.router.add_route(one.method, one.path, serving.handler(one))
-    described = document(endpoints)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[server.guard])
+    for endpoint in endpoints:
+        app.router.add_route(endpoint.method, endpoint.path, server.handler(endpoint))
+    openapi_document = document(endpoints)
 
     async def openapi(_: web.Request) -> web.Response:
-        return web.json_response(described)
+        return web.json_response(openapi_document)
 
     app.router.add_get(OPENAPI_PATH, openapi, allow_head=False)
     pages.add_to(app)

@@ -1,4 +1,4 @@
-"""How the API is described once and served: an endpoint is data, for the router and OpenAPI."""
+"""Endpoints as data, which the router and OpenAPI share, and the checks of a request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 5.0
 
-#: What can be refused, and with which status.
+#: The statuses of a refused request.
 RefusalStatus = Literal[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
 
 
 class Problem(Exception):
-    """The request is refused: a word for programs, a sentence for people, never their secrets."""
+    """A refused request: `code` is for programs, `message` for people. Never quotes a secret."""
 
     def __init__(
         self, status: RefusalStatus, code: str, message: str, *, retry_after: float | None = None
@@ -40,14 +40,15 @@ class Problem(Exception):
 
 
 class Model(BaseModel):
-    """What is not known is refused, so that a misspelt property is no silent default."""
+    """Refuse unknown properties: else a misspelt property would silently get its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `organization_id` None: the company, for any organization it names."""
+    """The authenticated API key. `organization_id` None: the company's key, for any
+    organization it names."""
 
     key_id: UUID
     name: str
@@ -55,13 +56,14 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """For the audit log."""
+        """Return the name for the audit log."""
         return f"api key {self.name}"
 
     def scope(self, named: str | None) -> str | None:
-        """The organization a request is about: the caller's own, or the one it names.
+        """Return the organization a request is about: the caller's own, or the one it names.
 
-        Raises Problem where that is another's.
+        Return None if the company names none. Raises Problem if an organization's key names
+        another organization.
         """
         if self.organization_id is None:
             return named
@@ -72,7 +74,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One request, checked. `body`, `query` and `path` are of the endpoint's models."""
+    """A checked request. `path`, `query` and `body` are instances of the endpoint's models."""
 
     caller: Caller | None
     path: Any
@@ -82,8 +84,8 @@ class ApiCall:
 
     @property
     def known(self) -> Caller:
-        """For endpoints that need a key."""
-        assert self.caller is not None  # noqa: S101 - authenticated before
+        """Return the caller, in endpoints that need a key."""
+        assert self.caller is not None  # noqa: S101 - it was authenticated before
         return self.caller
 
 
@@ -94,7 +96,10 @@ EndpointHandler = Callable[[ApiCall], Awaitable[tuple[int, BaseModel]]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`answers` maps statuses to their models; problems are told by `refuses`."""
+    """An operation of the API.
+
+    `answers` maps a status to its model. `refuses` lists the statuses of its own problems.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
@@ -111,23 +116,23 @@ class Endpoint:
 
 
 async def read_call(endpoint: Endpoint, request: web.Request, caller: Caller | None) -> ApiCall:
-    """The request's parts as its endpoint describes them. Raises Problem."""
+    """Check a request against its endpoint's models. Raises Problem."""
     return ApiCall(
         caller=caller,
         path=endpoint.path_model and checked(endpoint.path_model, dict(request.match_info), "path"),
-        query=endpoint.query and checked(endpoint.query, _query(request), "query"),
-        body=await _body(endpoint, request),
+        query=endpoint.query and checked(endpoint.query, _read_query(request), "query"),
+        body=await _read_body(endpoint, request),
         headers=request.headers,
     )
 
 
-def _query(request: web.Request) -> dict[str, str]:
+def _read_query(request: web.Request) -> dict[str, str]:
     if len(request.query) != len(set(request.query)):
         raise Problem(422, "invalid_query", "A parameter is given more than once.")
     return dict(request.query)
 
 
-async def _body(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
+async def _read_body(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     if endpoint.body is None:
         return None
     if request.content_type != "application/json":
@@ -136,7 +141,7 @@ async def _body(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
 
 
 async def read_body(model: type[M], request: web.Request) -> M:
-    """Within BODY_SECONDS. Raises Problem."""
+    """Read and check a JSON body within BODY_SECONDS. Raises Problem."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             raw = await request.read()
@@ -152,17 +157,18 @@ async def read_body(model: type[M], request: web.Request) -> M:
 
 
 def checked(model: type[M], value: object, place: str) -> M:
-    """`value` as the model: what came as JSON strictly, texts of a URL as what they stand for.
+    """Return `value` as an instance of the model.
 
-    Raises Problem, which names what is wrong and quotes nothing.
+    A JSON body is checked strictly; the strings of a URL are converted to the model's types.
+    Raises Problem, which names the invalid properties and never quotes a value.
     """
     try:
         return model.model_validate(value, strict=place == "body")
     except ValidationError as error:
-        # Names and kinds of fault; never the value, which may be a token.
-        told = {
-            ".".join(map(str, e["loc"]))[:100] or place: e["type"]
-            for e in error.errors(include_input=False, include_context=False)
+        # Never the value: it may be a token.
+        faults = {
+            ".".join(map(str, fault["loc"]))[:100] or place: fault["type"]
+            for fault in error.errors(include_input=False, include_context=False)
         }
-        what = ", ".join(f"{where}: {kind}" for where, kind in sorted(told.items())[:10])
-        raise Problem(422, f"invalid_{place}", what) from None
+        message = ", ".join(f"{name}: {fault}" for name, fault in sorted(faults.items())[:10])
+        raise Problem(422, f"invalid_{place}", message) from None

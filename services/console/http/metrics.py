@@ -1,4 +1,4 @@
-"""What the console counts."""
+"""The console's metrics."""
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -6,11 +6,14 @@ from prometheus_client import CollectorRegistry, Counter
 class ConsoleMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
-            "porteiro_console_requests", "Answers by their kind", ["status"], registry=registry
+            "porteiro_console_requests",
+            "Responses by class of status",
+            ["status"],
+            registry=registry,
         )
         self.limited = Counter(
             "porteiro_requests_limited",
-            "Refused with 429, by the limit",
+            "Requests refused with 429, by limit",
             ["limit"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the endpoints themselves."""
+"""Build the OpenAPI document from the endpoints."""
 
 import re
 from collections.abc import Sequence
@@ -32,33 +32,34 @@ _PROBLEM = {
 }
 
 
-def problems(endpoint: Endpoint) -> set[int]:
-    """The statuses an endpoint may refuse with: its own, and those of how it is served."""
-    found: set[int] = {*endpoint.refuses, 429, 503}
+def _refusal_statuses(endpoint: Endpoint) -> set[int]:
+    """Return the statuses an endpoint may refuse with: its own and the general ones."""
+    statuses: set[int] = {*endpoint.refuses, 429, 503}
     if endpoint.needs_key:
-        found.add(401)
+        statuses.add(401)
     if endpoint.body is not None:
-        found |= {400, 408, 413, 415}
+        statuses |= {400, 408, 413, 415}
     if endpoint.body or endpoint.query or endpoint.path_model:
-        found.add(422)
-    return found
+        statuses.add(422)
+    return statuses
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """Return the OpenAPI 3.1 document."""
     models = {
         model
-        for one in endpoints
-        for model in (*one.answers.values(), one.body)
+        for endpoint in endpoints
+        for model in (*endpoint.answers.values(), endpoint.body)
         if model is not None
     }
-    in_order = sorted(models, key=lambda model: model.__name__)
+    sorted_models = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
-        [(model, "validation") for model in in_order], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model in sorted_models],
+        ref_template="#/components/schemas/{model}",
     )
     paths: dict[str, dict[str, Any]] = {}
-    for one in endpoints:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Porteiro", "version": "1"},
@@ -70,36 +71,36 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _operation(one: Endpoint) -> dict[str, Any]:
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
     answers = {
         str(status): {"description": "Done", "content": _json(model.__name__)}
-        for status, model in one.answers.items()
+        for status, model in endpoint.answers.items()
     }
     refusals = {
         str(status): {"description": _PROBLEMS[status], "content": _json("Problem")}
-        for status in sorted(problems(one))
+        for status in sorted(_refusal_statuses(endpoint))
     }
     operation: dict[str, Any] = {
-        "operationId": one.name,
-        "summary": one.summary,
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
         "responses": answers | refusals,
-        "security": [{"key": []}] if one.needs_key else [{"key": []}, {}],
+        "security": [{"key": []}] if endpoint.needs_key else [{"key": []}, {}],
     }
     parameters = [
-        *_parameters(one.path_model, "path"),
-        *_parameters(one.query, "query"),
+        *_parameters(endpoint.path_model, "path"),
+        *_parameters(endpoint.query, "query"),
         *(
             {
                 "in": "header", "name": name, "description": text, "required": False,
                 "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
             }
-            for name, text in one.headers.items()
+            for name, text in endpoint.headers.items()
         ),
     ]  # fmt: skip
     if parameters:
         operation["parameters"] = parameters
-    if one.body is not None:
-        operation["requestBody"] = {"required": True, "content": _json(one.body.__name__)}
+    if endpoint.body is not None:
+        operation["requestBody"] = {"required": True, "content": _json(endpoint.body.__name__)}
     return operation
 
 
@@ -114,6 +115,6 @@ def _parameters(model: type[BaseModel] | None, place: str) -> list[dict[str, Any
     required = set(schema.get("required", ()))
     assert not re.search(r"\$ref", str(schema))  # noqa: S101 - parameters are plain
     return [
-        {"in": place, "name": name, "required": name in required, "schema": one}
-        for name, one in schema["properties"].items()
+        {"in": place, "name": name, "required": name in required, "schema": property_schema}
+        for name, property_schema in schema["properties"].items()
     ]

@@ -1,6 +1,5 @@
-"""Dead letters, by hand: seen, replayed, discarded."""
+"""Commands for dead letters."""
 
-import getpass
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -12,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.scheduler.run_job import run_job
+from services.scheduler.admin.options import ActorOption, ReasonOption
+from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page
+from services.scheduler.run_job import UsageError, run_job
 from shared.actions import letter_replays
 from shared.crypto import KeyRing
-from shared.errors import StartupRefused
 from shared.process import crash_points
 from shared.settings.groups import BodyKeySettings, DatabaseSettings
 from shared.settings.load import hex_bytes, load
@@ -26,127 +26,124 @@ from shared.store.intake.replays import LetterOutcome, LetterSelection, Replay
 from shared.store.pool import Conn, Pool, open_pool, transaction
 
 log = structlog.get_logger()
-app = typer.Typer(help="What was given up on.", no_args_is_help=True)
-
-MAX_SHOWN = 50
+app = typer.Typer(help="Manage dead letters: what was given up.", no_args_is_help=True)
 
 
 class LetterSettings(DatabaseSettings, BodyKeySettings):
     pass
 
 
-Ids = Annotated[list[UUID] | None, typer.Argument(help="Letters, or else --fingerprint.")]
-Fingerprint = Annotated[
-    str | None, typer.Option(help="All letters of one cause, as `list` shows it.")
+Ids = Annotated[
+    list[UUID] | None, typer.Argument(help="Ids of letters; not together with --fingerprint.")
 ]
-Until = Annotated[datetime | None, typer.Option(help="Only what died by then (UTC); else by now.")]
+Fingerprint = Annotated[
+    str | None, typer.Option(help="All letters of the cause with this fingerprint (see `list`).")
+]
+Until = Annotated[
+    datetime | None, typer.Option(help="Only letters that died at this time or before (UTC).")
+]
 Rate = Annotated[int, typer.Option(min=1, max=1000, help="Letters a second.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
-Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
-Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="Who, likewise.")]
 
 
 @app.command("list")
 def list_letters(
     fingerprint: Fingerprint = None,
-    after: Annotated[UUID | None, typer.Option(help="Only letters behind this one.")] = None,
+    after: Annotated[
+        UUID | None, typer.Option(help="Only letters whose id comes after this one.")
+    ] = None,
 ) -> None:
-    """Open letters by cause or, of one cause, one by one, the oldest first."""
+    """List the causes of open letters, or the open letters of one cause, the oldest first."""
 
-    async def work(pool: Pool, _: KeyRing) -> None:
+    async def show(pool: Pool, _: KeyRing) -> None:
         async with transaction(pool) as conn:
-            table = (
-                _letters(
-                    await dead_letters.listed(
-                        conn, fingerprint=fingerprint, after=after, limit=MAX_SHOWN
-                    )
+            if not fingerprint:
+                _print_causes(await dead_letters.causes(conn))
+                return
+            _print_letters(
+                await dead_letters.listed(
+                    conn, fingerprint=fingerprint, after=after, limit=MAX_SHOWN
                 )
-                if fingerprint
-                else _causes(await dead_letters.causes(conn))
             )
-        Console().print(table)
 
-    run_job("dead-letters", _with_pool(work))
+    run_job("dead-letters", _with_pool(show))
 
 
 @app.command("show")
 def show(
     letter_id: UUID,
-    actor: Actor,
+    actor: ActorOption,
     content: Annotated[  # noqa: FBT002
-        bool, typer.Option(help="Also what it holds, people's messages; audited.")
+        bool, typer.Option(help="Also show the content: people's messages. Audited.")
     ] = False,
 ) -> None:
-    """One letter, whole."""
+    """Show everything about one letter."""
 
-    async def work(pool: Pool, ring: KeyRing) -> None:
+    async def show_letter(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as conn:
             letter = next(iter(await dead_letters.by_ids(conn, [letter_id])), None)
             if letter is None:
-                raise StartupRefused([f"there is no dead letter {letter_id}"])
+                raise UsageError([f"there is no dead letter {letter_id}"])
             body = None
             if content:
-                body = await _content(conn, ring, letter)
+                body = await _read_content(conn, ring, letter)
                 await audit.add(
                     conn, actor=actor, action="dead_letters.read", subject=str(letter_id),
                     reason="shown with its content",
                 )  # fmt: skip
-        table = Table(show_header=False)
-        for name in Letter.__slots__:
-            value = getattr(letter, name)
-            table.add_row(name, "" if value is None else str(value))
-        Console().print(table)
+        values = ((name, getattr(letter, name)) for name in Letter.__slots__)
+        print_fields((name, "" if value is None else str(value)) for name, value in values)
         if body is not None:
             sys.stdout.write(_printable(body) + "\n")
 
-    run_job("dead-letters", _with_pool(work))
+    run_job("dead-letters", _with_pool(show_letter))
 
 
 @app.command("replay")
 def replay(
-    reason: Reason,
-    actor: Actor,
+    reason: ReasonOption,
+    actor: ActorOption,
     ids: Ids = None,
     fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
     dry_run: DryRun = False,  # noqa: FBT002
 ) -> None:
-    """Have what is in letters tried again, from its first try on."""
+    """Retry what is in letters, starting again at its first attempt."""
     selection = _selection(ids, fingerprint, until)
     run_job("dead-letters", _close("replayed", selection, rate, actor, reason, dry_run=dry_run))
 
 
 @app.command("discard")
 def discard(
-    reason: Reason,
-    actor: Actor,
+    reason: ReasonOption,
+    actor: ActorOption,
     ids: Ids = None,
     fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
     dry_run: DryRun = False,  # noqa: FBT002
 ) -> None:
-    """Give up what is in letters for good."""
+    """Discard what is in letters, for good."""
     selection = _selection(ids, fingerprint, until)
     run_job("dead-letters", _close("discarded", selection, rate, actor, reason, dry_run=dry_run))
 
 
 @app.command("resume")
-def resume(replay_id: UUID, actor: Actor) -> None:
-    """Go on with a replay or discard that was stopped half-way."""
+def resume(replay_id: UUID, actor: ActorOption) -> None:
+    """Continue a replay or discard that was interrupted."""
 
-    async def work(pool: Pool, ring: KeyRing) -> None:
+    async def resume_replay(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as conn:
             if await replays.get(conn, replay_id) is None:
-                raise StartupRefused([f"there is no replay {replay_id}"])
+                raise UsageError([f"there is no replay {replay_id}"])
             await audit.add(
                 conn, actor=actor, action="dead_letters.resumed", subject=str(replay_id),
                 reason="it was stopped half-way",
             )  # fmt: skip
-        await _run(pool, ring, replay_id)
+        await _run_replay(pool, ring, replay_id)
 
-    run_job("dead-letters", _with_pool(work))
+    run_job("dead-letters", _with_pool(resume_replay))
 
 
 async def _close(
@@ -158,84 +155,80 @@ async def _close(
     *,
     dry_run: bool,
 ) -> None:
-    async def work(pool: Pool, ring: KeyRing) -> None:
+    """Replay or discard the selected letters. Raise UsageError if none of them is open."""
+
+    async def close(pool: Pool, ring: KeyRing) -> None:
         async with transaction(pool) as conn:
-            if not await replays.count(conn, selection):
-                raise StartupRefused(["none of these is an open dead letter that died by then"])
+            count = await replays.count(conn, selection)
+            if not count:
+                raise UsageError(["none of these is an open dead letter, or it died after --until"])
             if dry_run:
-                count = await replays.count(conn, selection)
                 log.info("replay.dry_run", count=count, outcome=outcome)
                 return
             replay_id = await letter_replays.start(
                 conn, selection, outcome, rate=rate, actor=actor, reason=reason
             )
         log.info("replay.started", replay_id=replay_id, outcome=outcome)
-        await _run(pool, ring, replay_id)
+        await _run_replay(pool, ring, replay_id)
 
-    await _with_pool(work)
+    await _with_pool(close)
 
 
-async def _run(pool: Pool, ring: KeyRing, replay_id: UUID) -> None:
+async def _run_replay(pool: Pool, ring: KeyRing, replay_id: UUID) -> None:
+    """Run the replay to its end. Raise UsageError if letters had to stay open."""
     skipped = 0
 
-    def tell(replay: Replay) -> None:
+    def log_progress(replay: Replay) -> None:
         nonlocal skipped
         skipped = replay.skipped
-        _tell(replay)
-
-    await letter_replays.run(pool, ring, replay_id, tell)
-    if skipped:
-        raise StartupRefused(
-            [f"{skipped} letters stay open: their bytes are no webhooks this code can read"]
+        log.info(
+            "replay.finished" if replay.finished_at else "replay.progress",
+            replay_id=replay.id,
+            outcome=replay.outcome,
+            done=replay.done,
+            skipped=replay.skipped,
+            total=replay.total,
         )
 
-
-def _tell(replay: Replay) -> None:
-    log.info(
-        "replay.finished" if replay.finished_at else "replay.progress",
-        replay_id=replay.id,
-        outcome=replay.outcome,
-        done=replay.done,
-        skipped=replay.skipped,
-        total=replay.total,
-    )
+    await letter_replays.run(pool, ring, replay_id, log_progress)
+    if skipped:
+        raise UsageError(
+            [f"{skipped} letters stay open: this version cannot read their bytes as webhooks"]
+        )
 
 
 def _selection(
     ids: Sequence[UUID] | None, fingerprint: str | None, until: datetime | None
 ) -> LetterSelection:
     if bool(ids) == bool(fingerprint):
-        raise typer.BadParameter("name letters, or one --fingerprint")
+        raise typer.BadParameter("give either ids of letters or one --fingerprint")
     if until is not None and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return LetterSelection(ids or None, fingerprint, until)
 
 
-def _causes(found: Sequence[Cause]) -> Table:
+def _print_causes(causes: Sequence[Cause]) -> None:
     table = Table(title="Dead letters by cause")
     for column in ("fingerprint", "letters", "kind", "blame", "error", "first", "last"):
         table.add_column(
             column, overflow="fold", justify="right" if column == "letters" else "left"
         )
-    for one in found:
-        times = (f"{at:%Y-%m-%d %H:%M}" for at in (one.first_failed_at, one.died_at))
-        table.add_row(one.fingerprint, f"{one.count:,}", one.kind, one.blame, one.error, *times)
-    return table
-
-
-def _letters(found: Sequence[Letter]) -> Table:
-    title = "Dead letters of this cause"
-    if len(found) == MAX_SHOWN:
-        title += f"; what follows: --after {found[-1].id}"
-    table = Table(title=title)
-    for column in ("id", "field", "event", "WABA", "organization", "attempts", "died"):
-        table.add_column(column, overflow="fold", no_wrap=column == "id")
-    for one in found:
+    for cause in causes:
+        times = (f"{at:%Y-%m-%d %H:%M}" for at in (cause.first_failed_at, cause.died_at))
         table.add_row(
-            str(one.id), one.field, one.event, one.waba_id, one.organization_id,
-            str(one.attempts), f"{one.died_at:%Y-%m-%d %H:%M:%S}",
-        )  # fmt: skip
-    return table
+            cause.fingerprint, f"{cause.count:,}", cause.kind, cause.blame, cause.error, *times
+        )
+    Console().print(table)
+
+
+def _print_letters(letters: Sequence[Letter]) -> None:
+    columns = ("id", "field", "event", "WABA", "organization", "attempts", "died")
+    rows = [
+        (str(letter.id), letter.field, letter.event, letter.waba_id, letter.organization_id,
+         str(letter.attempts), f"{letter.died_at:%Y-%m-%d %H:%M:%S}")
+        for letter in letters
+    ]  # fmt: skip
+    print_page("Dead letters of this cause", columns, rows, no_wrap=("id",))
 
 
 async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
@@ -249,14 +242,14 @@ async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
 
 
 def _printable(body: bytes) -> str:
-    """On one screen with nothing that would move its cursor."""
+    """Return the body as text. Escape what is not printable, so it cannot control the terminal."""
     text = body.decode(errors="backslashreplace")
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 
-async def _content(conn: Conn, ring: KeyRing, letter: Letter) -> bytes | None:
+async def _read_content(conn: Conn, ring: KeyRing, letter: Letter) -> bytes | None:
     if letter.kind == "change":
         return await changes.read_content(conn, ring, letter.subject_id)
     if letter.kind == "webhook":

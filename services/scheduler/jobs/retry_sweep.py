@@ -1,4 +1,4 @@
-"""The retry sweep: the processor's loops, run once for what is overdue."""
+"""The retry sweep: the processor's loops, run once for overdue rows."""
 
 import time
 from contextlib import AsyncExitStack
@@ -28,7 +28,7 @@ from shared.store.pool import open_pool
 log = structlog.get_logger()
 
 OVERDUE = timedelta(minutes=5)
-#: It is fired every five minutes; what is left by then is the next one's.
+#: The sweep is scheduled every five minutes. It leaves the remaining rows to the next sweep.
 MAX_SECONDS = 240
 
 
@@ -39,29 +39,37 @@ class SweepSettings(
 
 
 async def sweep() -> None:
-    """Harmless when run by many at once, and beside the processors: every row is claimed first."""
+    """Process overdue rows until none is left or MAX_SECONDS have passed.
+
+    Safe to run many times at once and beside the processors: each row is leased first.
+    """
     settings = load(SweepSettings)
-    ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
-    tokens = KeyRing(
+    body_ring = KeyRing(
+        hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous)
+    )
+    token_ring = KeyRing(
         hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
     )
     registry = CollectorRegistry()
     metrics = IntakeMetrics(registry)
     recorder = FailureRecorder(settings.retry_seconds, metrics)
-    until = time.monotonic() + MAX_SECONDS
-    count = 0
+    deadline = time.monotonic() + MAX_SECONDS
+    total = 0
     url = settings.database_url.get_secret_value()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(url, name="retry-sweep", size=1))
         graph = await stack.enter_async_context(open_graph(settings, registry))
-        work = DueRows(pool, ring, WebhookGroups(pool, ring, recorder, metrics), recorder)
+        groups = WebhookGroups(pool, body_ring, recorder, metrics)
+        due_rows = DueRows(pool, body_ring, groups, recorder)
         follow_ups = FollowUpWorker(
-            FollowUpContext(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
+            FollowUpContext(pool, token_ring, graph),
+            settings.retry_seconds,
+            FollowUpMetrics(registry),
         )
-        while time.monotonic() < until:
-            worked, _ = await work.work_once(overdue=OVERDUE)  # the loops need no nudges
-            worked += await follow_ups.work_once(overdue=OVERDUE)
-            if not worked:
+        while time.monotonic() < deadline:
+            count, _ = await due_rows.work_once(overdue=OVERDUE)  # the loops need no nudges
+            count += await follow_ups.work_once(overdue=OVERDUE)
+            if not count:
                 break
-            count += worked
-    log.info("retry_sweep.done", count=count)
+            total += count
+    log.info("retry_sweep.done", count=total)

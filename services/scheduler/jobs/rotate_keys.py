@@ -1,4 +1,4 @@
-"""Rotating keys online: everything sealed comes under the newest key, in bounded batches."""
+"""Rotate keys online: seal all data again under the newest key, in bounded batches."""
 
 import asyncio
 from collections import Counter
@@ -20,9 +20,10 @@ from shared.store.rotation import RotationBatch, SealedColumn, SealedData
 
 log = structlog.get_logger()
 
-#: Between two batches, so that services come first.
+#: The pause between two batches, so that the services' own statements come first.
 PAUSE_SECONDS = 0.05
-MAX_TRIES = 5
+#: Attempts of one batch.
+MAX_ATTEMPTS = 5
 
 
 class TokenRotation(DatabaseSettings, TokenKeySettings):
@@ -33,13 +34,14 @@ class BodyRotation(DatabaseSettings, BodyKeySettings):
     pass
 
 
-async def rotate(vault: SealedData, *, dry_run: bool) -> None:
-    """May be ended at any moment and run again: what is done is done.
+async def rotate(data: SealedData, *, dry_run: bool) -> None:
+    """Seal `data` again under the newest key, or with `dry_run` only count its rows by key.
 
-    Raises Refusal where something is left that no key of the ring opens.
+    Safe to stop at any moment and to repeat: finished batches stay finished. Raise StartupRefused
+    if there are rows that no key of the ring opens.
     """
     settings: TokenRotation | BodyRotation
-    if vault == "tokens":
+    if data == "tokens":
         settings = load(TokenRotation)
         keys = (settings.token_encryption_key, *settings.token_encryption_keys_previous)
     else:
@@ -49,29 +51,29 @@ async def rotate(vault: SealedData, *, dry_run: bool) -> None:
         crash_points.arm(settings.crash_at)
     ring = KeyRing(hex_bytes(*keys))
     url = settings.database_url.get_secret_value()
-    left = 0
+    unopened = 0
     async with open_pool(url, name="rotate-keys", size=1) as pool:
-        for sealed in rotation.COLUMNS[vault]:
-            counts = await _rotate_column(pool, ring, sealed, dry_run=dry_run)
+        for column in rotation.COLUMNS[data]:
+            counts = await _rotate_column(pool, ring, column, dry_run=dry_run)
             for key_id, count in sorted(counts.items()):
                 is_newest = key_id == ring.write_id.hex()
-                left += 0 if is_newest or dry_run else count
+                unopened += 0 if is_newest or dry_run else count
                 log.info(
-                    "keys.counted", kind=sealed.name, key_id=key_id, count=count, newest=is_newest
+                    "keys.counted", kind=column.name, key_id=key_id, count=count, newest=is_newest
                 )
-    if left:
+    if unopened:
         raise StartupRefused(
-            [f"{left} rows are sealed under no key of the ring: they were left as is"]
+            [f"{unopened} rows are sealed under no key of the ring: they were not changed"]
         )
 
 
 async def _rotate_column(
-    pool: Pool, ring: KeyRing, sealed: SealedColumn, *, dry_run: bool
+    pool: Pool, ring: KeyRing, column: SealedColumn, *, dry_run: bool
 ) -> Counter[str]:
-    """Rows by the id of the key that they are under in the end."""
+    """Return how many rows are sealed under each key, by key id, after the rotation."""
     after, counts = None, Counter[str]()
     while True:
-        batch = await _batch(pool, ring, sealed, after, dry_run=dry_run)
+        batch = await _reseal_with_retries(pool, ring, column, after, dry_run=dry_run)
         if batch.reached is None:
             return counts
         after = batch.reached
@@ -79,30 +81,30 @@ async def _rotate_column(
         if batch.resealed:
             counts[ring.write_id.hex()] += batch.resealed
         log.info(
-            "keys.counting" if dry_run else "keys.rotating", kind=sealed.name, done=counts.total()
+            "keys.counting" if dry_run else "keys.rotating", kind=column.name, done=counts.total()
         )
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _batch(
-    pool: Pool, ring: KeyRing, sealed: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
+async def _reseal_with_retries(
+    pool: Pool, ring: KeyRing, column: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
 ) -> RotationBatch:
-    """One batch, once more where the servers failed it: a deadlock with a service, for one."""
-    for attempt in range(1, MAX_TRIES):
+    """Reseal one batch. Retry on an infrastructure error, such as a deadlock with a service."""
+    for attempt in range(1, MAX_ATTEMPTS):
         try:
-            return await _reseal(pool, ring, sealed, after, dry_run=dry_run)
+            return await _reseal(pool, ring, column, after, dry_run=dry_run)
         except Exception as error:
             if not is_infrastructure(error):
                 raise
-            log.warning("keys.interrupted", kind=sealed.name, attempt=attempt, exc_info=error)
+            log.warning("keys.interrupted", kind=column.name, attempt=attempt, exc_info=error)
             await asyncio.sleep(attempt)
-    return await _reseal(pool, ring, sealed, after, dry_run=dry_run)
+    return await _reseal(pool, ring, column, after, dry_run=dry_run)
 
 
 async def _reseal(
-    pool: Pool, ring: KeyRing, sealed: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
+    pool: Pool, ring: KeyRing, column: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
 ) -> RotationBatch:
     async with transaction(pool) as conn:
-        batch = await rotation.reseal(conn, ring, sealed, after=after, dry_run=dry_run)
+        batch = await rotation.reseal(conn, ring, column, after=after, dry_run=dry_run)
         crash_point("keys.resealing")
     return batch

@@ -1,4 +1,4 @@
-"""The code an onboarding's dialog gave, and the unproven token it was exchanged for."""
+"""The code that Meta's dialog returned for an onboarding, and the unproven token it gave."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,10 +11,10 @@ from shared.store.pool import Conn
 
 
 async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
-    """Whether this code is new and is to be exchanged now, by whoever is told so: once, and none
-    beside it.
+    """Return True if the code is new and the caller must exchange it now.
 
-    To be committed before the exchange.
+    A code gives True only once, and only while no other exchange of the onboarding is under way.
+    Commit before the exchange.
     """
     try:
         status = await conn.execute(
@@ -30,7 +30,7 @@ async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bo
             code_hash,
             EXCHANGE,
         )
-    except asyncpg.UniqueViolationError:  # another onboarding's
+    except asyncpg.UniqueViolationError:  # another onboarding has this code
         return False
     return status == "UPDATE 1"
 
@@ -38,59 +38,64 @@ async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bo
 async def save_token(
     conn: Conn,
     ring: KeyRing,
-    one: Onboarding,
+    onboarding: Onboarding,
     token: str,
     *,
     code_hash: bytes,
     expires_at: datetime | None,
 ) -> bool:
-    """Unproven: it is nobody's connection's yet. False where the onboarding ended meanwhile."""
+    """Store the unproven token. It belongs to no connection yet. Return False if the onboarding
+    ended, was proven or began another exchange meanwhile."""
     status = await conn.execute(
         """
         UPDATE whatsapp_onboarding SET token = $3, token_expires_at = $4
         WHERE id = $1 AND code_hash = $2 AND state = 'open' AND proven_at IS NULL
         """,
-        one.id,
+        onboarding.id,
         code_hash,
-        ring.seal(token.encode(), _binding(one.id)),
+        ring.seal(token.encode(), _binding(onboarding.id)),
         expires_at,
     )
     return status == "UPDATE 1"
 
 
-async def fail_exchange(conn: Conn, one: Onboarding, code_hash: bytes, reason: str) -> None:
-    """Its exchange came to nothing, and why."""
+async def fail_exchange(conn: Conn, onboarding: Onboarding, code_hash: bytes, reason: str) -> None:
+    """Record why the exchange of this code failed."""
     await conn.execute(
         """
         UPDATE whatsapp_onboarding SET reason = $3
         WHERE id = $1 AND code_hash = $2 AND token IS NULL AND proven_at IS NULL
         """,
-        one.id,
+        onboarding.id,
         code_hash,
         reason,
     )
 
 
 async def read_token(
-    conn: Conn, ring: KeyRing, one: Onboarding
+    conn: Conn, ring: KeyRing, onboarding: Onboarding
 ) -> tuple[str, datetime | None] | None:
-    """The unproven token and when it ends. Raises Undecryptable."""
+    """Return the unproven token and when it expires; None if there is none.
+
+    May raise Undecryptable.
+    """
     record = await conn.fetchrow(
-        "SELECT token, token_expires_at FROM whatsapp_onboarding WHERE id = $1", one.id
+        "SELECT token, token_expires_at FROM whatsapp_onboarding WHERE id = $1", onboarding.id
     )
     if record is None or record["token"] is None:
         return None
-    return ring.open(record["token"], _binding(one.id)).decode(), record["token_expires_at"]
+    return ring.open(record["token"], _binding(onboarding.id)).decode(), record["token_expires_at"]
 
 
-async def delete_token(conn: Conn, one: Onboarding, *, reason: str | None) -> None:
-    """It was proven and copied, or (with a `reason`) proved nothing."""
+async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: str | None) -> None:
+    """Delete the token: it was proven and copied to the connection, or it proved nothing. In the
+    second case `reason` says why."""
     await conn.execute(
         """
         UPDATE whatsapp_onboarding
         SET token = NULL, token_expires_at = NULL, reason = $2 WHERE id = $1
         """,
-        one.id,
+        onboarding.id,
         reason,
     )
 

@@ -1,4 +1,4 @@
-"""Connections: a row a WABA, whose it is and why, and in what state."""
+"""Connections: one row a WABA, with its owner, why that is the owner, and its state."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.store.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
-    """A connection as it is, or is to be."""
+    """A connection as it is stored, or as it is to be stored."""
 
     waba_id: str
     owner: Owner | None
@@ -24,7 +24,7 @@ class ConnectionRow:
 
 
 async def ensure(conn: Conn, waba_ids: Collection[str]) -> None:
-    """A connection for each WABA, an orphan at first. Idempotent."""
+    """Add a connection for each WABA that has none. It starts as an orphan. Idempotent."""
     await conn.execute(
         """
         INSERT INTO whatsapp_connections (id, waba_id)
@@ -36,7 +36,10 @@ async def ensure(conn: Conn, waba_ids: Collection[str]) -> None:
 
 
 async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
-    """The connections there are, locked in the order of their WABAs until the transaction ends."""
+    """Return those of these connections that exist, locked until the transaction ends.
+
+    They are locked in the order of their WABA ids.
+    """
     records = await conn.fetch(
         """
         SELECT waba_id, organization_id, attribution, state, reason, owner_business_id, revision
@@ -59,39 +62,39 @@ async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
 
 
 async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
-    """Write locked connections back. `owned_since` moves where the owner or its basis does."""
+    """Store locked connections. `owned_since` becomes now if the owner or its basis changes."""
     await conn.execute(
         """
-        UPDATE whatsapp_connections AS held SET
-            organization_id = told.organization_id, attribution = told.attribution,
-            state = told.state, reason = told.reason,
-            owner_business_id = told.owner_business_id, revision = told.revision,
+        UPDATE whatsapp_connections AS stored SET
+            organization_id = new.organization_id, attribution = new.attribution,
+            state = new.state, reason = new.reason,
+            owner_business_id = new.owner_business_id, revision = new.revision,
             updated_at = now(),
             owned_since = CASE
-                WHEN told.organization_id IS NULL THEN NULL
-                WHEN (held.organization_id, held.attribution)
-                    IS NOT DISTINCT FROM (told.organization_id, told.attribution)
-                THEN held.owned_since ELSE now() END,
-            is_stamping = held.is_stamping OR (
-                told.attribution = 'tracking_code' AND held.attribution <> 'tracking_code')
+                WHEN new.organization_id IS NULL THEN NULL
+                WHEN (stored.organization_id, stored.attribution)
+                    IS NOT DISTINCT FROM (new.organization_id, new.attribution)
+                THEN stored.owned_since ELSE now() END,
+            is_stamping = stored.is_stamping OR (
+                new.attribution = 'tracking_code' AND stored.attribution <> 'tracking_code')
         FROM unnest($1::text[], $2::text[], $3::attribution[], $4::connection_state[], $5::text[],
                     $6::text[], $7::bigint[])
-            AS told (waba_id, organization_id, attribution, state, reason, owner_business_id,
+            AS new (waba_id, organization_id, attribution, state, reason, owner_business_id,
                      revision)
-        WHERE held.waba_id = told.waba_id
+        WHERE stored.waba_id = new.waba_id
         """,
-        [one.waba_id for one in connections],
-        [one.owner.organization_id if one.owner else None for one in connections],
-        [one.why for one in connections],
-        [one.status.state for one in connections],
-        [one.status.reason for one in connections],
-        [one.owner_business_id for one in connections],
-        [one.revision for one in connections],
+        [row.waba_id for row in connections],
+        [row.owner.organization_id if row.owner else None for row in connections],
+        [row.why for row in connections],
+        [row.status.state for row in connections],
+        [row.status.reason for row in connections],
+        [row.owner_business_id for row in connections],
+        [row.revision for row in connections],
     )
 
 
 async def is_coexistence(conn: Conn, waba_id: str) -> bool:
-    """Whether its numbers stay on the WhatsApp Business app, as Meta's dialog said."""
+    """Return whether its numbers stay on the WhatsApp Business app, as Meta's dialog reported."""
     return bool(
         await conn.fetchval(
             "SELECT is_coexistence FROM whatsapp_connections WHERE waba_id = $1", waba_id
@@ -100,7 +103,7 @@ async def is_coexistence(conn: Conn, waba_id: str) -> bool:
 
 
 async def start_over(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
-    """The customer has just been through Meta's dialog: what was left behind before is no more."""
+    """Set `is_coexistence` and clear `left_behind`: the customer just completed Meta's dialog."""
     await conn.execute(
         """
         UPDATE whatsapp_connections SET is_coexistence = $2, left_behind = '{}' WHERE waba_id = $1
@@ -111,7 +114,8 @@ async def start_over(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
 
 
 async def withdraw(conn: Conn, waba_id: str) -> None:
-    """Its owner's time is over: what was received until now is theirs, and nothing after."""
+    """Record that the owner withdrew now. Changes received until now belong to that owner, later
+    ones do not."""
     await conn.execute(
         "UPDATE whatsapp_connections SET withdrawn_at = now(), is_stamping = true"
         " WHERE waba_id = $1",
@@ -119,12 +123,12 @@ async def withdraw(conn: Conn, waba_id: str) -> None:
     )
 
 
-async def add_left_behind(conn: Conn, waba_id: str, what: Sequence[str]) -> None:
-    """What stays at Meta after we disconnect, beside what was noted before."""
+async def add_left_behind(conn: Conn, waba_id: str, items: Sequence[str]) -> None:
+    """Add items to the list of what stays at Meta after we disconnected."""
     await conn.execute(
         "UPDATE whatsapp_connections SET left_behind = left_behind || $2 WHERE waba_id = $1",
         waba_id,
-        list(what),
+        list(items),
     )
 
 
@@ -135,9 +139,9 @@ async def clear_left_behind(conn: Conn, waba_id: str) -> None:
 
 
 async def without_owner(conn: Conn, *, limit: int) -> list[str]:
-    """WABAs without an owner that may have one by now.
+    """Return WABAs without an owner whose owner business now belongs to an organization.
 
-    In no order: none waits for ever behind those that stay undecided.
+    The order is random, so that no WABA waits for ever behind others that stay undecided.
     """
     records = await conn.fetch(
         """

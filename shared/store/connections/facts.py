@@ -1,4 +1,4 @@
-"""The facts that hold of connections and their numbers."""
+"""The newest facts about connections and their numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -7,21 +7,24 @@ from shared.domain.facts import Fact, FactName, merge
 from shared.store.pool import Conn
 
 
-async def record(conn: Conn, told: Mapping[str, Sequence[Fact]]) -> None:
-    """Keep of each fact (by WABA id) what holds; idempotent, and in any order the same."""
+async def record(conn: Conn, facts: Mapping[str, Sequence[Fact]]) -> None:
+    """Record facts (by WABA id). Of each name, the fact with the highest rank is stored.
+
+    Idempotent. The order of the calls does not change the result.
+    """
     rows = sorted(
-        ((waba_id, fact) for waba_id, facts in told.items() for fact in merge(facts).values()),
-        key=lambda row: (row[0], row[1].digits, row[1].name),  # one lock order for everybody
+        ((waba_id, fact) for waba_id, group in facts.items() for fact in merge(group).values()),
+        key=lambda row: (row[0], row[1].digits, row[1].name),  # every process locks in this order
     )
     await conn.execute(
         """
-        INSERT INTO connection_facts AS held (waba_id, digits, name, value, at, is_takedown)
+        INSERT INTO connection_facts AS stored (waba_id, digits, name, value, at, is_takedown)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
                              $6::boolean[])
         ON CONFLICT (waba_id, digits, name) DO UPDATE
         SET value = excluded.value, at = excluded.at, is_takedown = excluded.is_takedown
         WHERE (excluded.at, excluded.is_takedown, excluded.value)
-            > (held.at, held.is_takedown, held.value)
+            > (stored.at, stored.is_takedown, stored.value)
         """,
         [waba_id for waba_id, _ in rows],
         [fact.digits for _, fact in rows],
@@ -33,8 +36,8 @@ async def record(conn: Conn, told: Mapping[str, Sequence[Fact]]) -> None:
 
 
 async def current(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[FactName, Fact]]:
-    """By WABA id and name the facts that hold of the connections themselves."""
-    held: dict[str, dict[FactName, Fact]] = {waba_id: {} for waba_id in waba_ids}
+    """Return the stored facts of the connections, not of their numbers, by WABA id and name."""
+    facts: dict[str, dict[FactName, Fact]] = {waba_id: {} for waba_id in waba_ids}
     for record in await conn.fetch(
         """
         SELECT waba_id, name, value, at FROM connection_facts
@@ -43,26 +46,26 @@ async def current(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[FactN
         list(waba_ids),
     ):
         fact = Fact(record["name"], record["value"], record["at"])
-        held[record["waba_id"]][fact.name] = fact
-    return held
+        facts[record["waba_id"]][fact.name] = fact
+    return facts
 
 
 async def add_numbers(conn: Conn, numbers: Collection[tuple[str, NumberRef]]) -> None:
-    """Numbers (by WABA id) that were named; an id once known for its digits stays known."""
+    """Store numbers (by WABA id) that a webhook named. A stored id is never replaced by None."""
     if not numbers:
         return
     ids: dict[tuple[str, str], str | None] = {}
     for waba_id, number in numbers:
-        place = (waba_id, number.digits)
-        ids[place] = number.phone_number_id or ids.get(place)
+        key = (waba_id, number.digits)
+        ids[key] = number.phone_number_id or ids.get(key)
     rows = sorted(ids.items())
     await conn.execute(
         """
-        INSERT INTO phone_numbers AS held (waba_id, digits, phone_number_id)
+        INSERT INTO phone_numbers AS stored (waba_id, digits, phone_number_id)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
         ON CONFLICT (waba_id, digits) DO UPDATE SET phone_number_id = excluded.phone_number_id
-        WHERE excluded.phone_number_id IS DISTINCT FROM held.phone_number_id
-            AND excluded.phone_number_id > coalesce(held.phone_number_id, '')
+        WHERE excluded.phone_number_id IS DISTINCT FROM stored.phone_number_id
+            AND excluded.phone_number_id > coalesce(stored.phone_number_id, '')
         """,
         [waba_id for (waba_id, _), _ in rows],
         [digits for (_, digits), _ in rows],

@@ -1,4 +1,7 @@
-"""Follow-ups: work that calls Meta, claimed and tried like a change, one open of a kind each."""
+"""Follow-ups: work that calls Meta. They are leased and attempted like changes.
+
+A subject has at most one open follow-up of each kind.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,12 +20,12 @@ AT_ONCE = timedelta(0)
 
 
 class LeaseLost(Exception):
-    """The claim's lease lapsed, and the follow-up is another's: nothing may be done for it."""
+    """The lease has lapsed or the follow-up was ended. The caller must do nothing more for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A claimed one; every transaction for it begins with `fence`."""
+    """A leased follow-up. Each transaction that works on it calls `fence`."""
 
     id: UUID
     kind: FollowUpKind
@@ -35,21 +38,22 @@ class FollowUp:
 async def add(
     conn: Conn, kind: FollowUpKind, subjects: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
-    """Ask for it, anew if it is blocked or under way. Idempotent while it is open.
+    """Request a follow-up for each subject; again if it is blocked or leased.
 
-    What waits for a limit of Meta's goes on waiting: calls meanwhile would prolong it.
+    Idempotent while it is open.
+    A follow-up that waits for a rate limit of Meta goes on waiting: a call would prolong the limit.
     """
     await conn.execute(
         """
-        INSERT INTO follow_ups AS held (id, kind, subject, due_at)
+        INSERT INTO follow_ups AS stored (id, kind, subject, due_at)
         SELECT id, $1, subject, now() + $4 FROM unnest($2::uuid[], $3::text[]) AS row (id, subject)
         ON CONFLICT (subject, kind) WHERE state <> 'done' DO UPDATE
         SET state = 'pending', asked_at = clock_timestamp(),
-            reason = CASE WHEN held.reason = 'throttled' THEN held.reason END,
-            due_at = CASE WHEN held.reason = 'throttled' THEN held.due_at
-                     WHEN held.state = 'pending' THEN least(held.due_at, excluded.due_at)
+            reason = CASE WHEN stored.reason = 'throttled' THEN stored.reason END,
+            due_at = CASE WHEN stored.reason = 'throttled' THEN stored.due_at
+                     WHEN stored.state = 'pending' THEN least(stored.due_at, excluded.due_at)
                      ELSE excluded.due_at END,
-            attempts = CASE WHEN held.lease_until > now() THEN held.attempts ELSE 0 END
+            attempts = CASE WHEN stored.lease_until > now() THEN stored.attempts ELSE 0 END
         """,
         kind,
         [uuid7() for _ in subjects],
@@ -61,7 +65,7 @@ async def add(
 async def add_if_token(
     conn: Conn, kind: FollowUpKind, waba_ids: Collection[str], *, after: timedelta = AT_ONCE
 ) -> None:
-    """The same for those of these connections that have a token."""
+    """Request the follow-up, as `add` does, for those of these connections that have a token."""
     records = await conn.fetch(
         "SELECT waba_id FROM whatsapp_connections WHERE waba_id = ANY($1) AND token IS NOT NULL",
         list(waba_ids),
@@ -71,8 +75,10 @@ async def add_if_token(
 
 
 async def close(conn: Conn, kinds: Collection[FollowUpKind], subject: str) -> None:
-    """These are not wanted any more. Who works one finds its claim void, and nothing else is done
-    to the subject until its call is surely over: the lease stands.
+    """End open follow-ups of these kinds: they are not needed any more.
+
+    A worker that has leased one finds its lease void. The lease still blocks other follow-ups of
+    the subject until it lapses, when the worker's call is surely over.
     """
     await conn.execute(
         """
@@ -98,7 +104,7 @@ async def is_open(conn: Conn, kind: FollowUpKind, subject: str) -> bool:
 
 
 async def wake_waiting(conn: Conn, waba_ids: Collection[str]) -> None:
-    """A webhook of these has come: what waits for one is due."""
+    """Make follow-ups due that wait for a webhook of these WABAs: one was received."""
     await conn.execute(
         """
         UPDATE follow_ups SET due_at = now()
@@ -110,7 +116,7 @@ async def wake_waiting(conn: Conn, waba_ids: Collection[str]) -> None:
 
 
 async def load(conn: Conn, lease: due.Lease) -> FollowUp | None:
-    """None if the claim is void."""
+    """Return the leased follow-up; None if the lease is void."""
     record = await conn.fetchrow(
         """
         SELECT id, kind, subject, attempts, lease_until, asked_at FROM follow_ups
@@ -122,22 +128,25 @@ async def load(conn: Conn, lease: due.Lease) -> FollowUp | None:
     return None if record is None else FollowUp(*record)
 
 
-async def fence(conn: Conn, one: FollowUp) -> None:
-    """Lock it until the transaction ends, after the rows it is about. Raises Void."""
-    is_held = await conn.fetchval(
+async def fence(conn: Conn, follow_up: FollowUp) -> None:
+    """Lock the follow-up until the transaction ends. Raise LeaseLost if its lease is void.
+
+    Lock the connection or onboarding it is about first.
+    """
+    is_leased = await conn.fetchval(
         """
         SELECT true FROM follow_ups
         WHERE id = $1 AND lease_until = $2 AND state = 'pending' FOR UPDATE
         """,
-        one.id,
-        one.lease_until,
+        follow_up.id,
+        follow_up.lease_until,
     )
-    if not is_held:
+    if not is_leased:
         raise LeaseLost
 
 
-async def end(conn: Conn, one: FollowUp) -> None:
-    """A held one is done, unless it was asked for again meanwhile."""
+async def end(conn: Conn, follow_up: FollowUp) -> None:
+    """Mark a fenced follow-up as done, or as due now if it was requested again meanwhile."""
     await conn.execute(
         """
         UPDATE follow_ups SET
@@ -146,13 +155,14 @@ async def end(conn: Conn, one: FollowUp) -> None:
             attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
         WHERE id = $1
         """,
-        one.id,
-        one.asked_at,
+        follow_up.id,
+        follow_up.asked_at,
     )
 
 
-async def block(conn: Conn, one: FollowUp, reason: str) -> None:
-    """A held one waits until it is asked for again, which may have happened meanwhile."""
+async def block(conn: Conn, follow_up: FollowUp, reason: str) -> None:
+    """Block a fenced follow-up until it is requested again. If that happened meanwhile, it is due
+    now."""
     await conn.execute(
         """
         UPDATE follow_ups SET
@@ -160,28 +170,31 @@ async def block(conn: Conn, one: FollowUp, reason: str) -> None:
             attempts = 0, due_at = now(), lease_until = '-infinity', reason = $3
         WHERE id = $1
         """,
-        one.id,
-        one.asked_at,
+        follow_up.id,
+        follow_up.asked_at,
         reason,
     )
 
 
-async def advance(conn: Conn, one: FollowUp) -> None:
-    """A held one came a step further: due again at once, with all its tries."""
+async def advance(conn: Conn, follow_up: FollowUp) -> None:
+    """Make a fenced follow-up due again at once, with no attempts counted: a step is done."""
     await conn.execute(
         """
         UPDATE follow_ups SET attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
         WHERE id = $1
         """,
-        one.id,
+        follow_up.id,
     )
 
 
 async def put_off(
-    conn: Conn, one: FollowUp, after: timedelta, reason: str, *, is_try: bool
+    conn: Conn, follow_up: FollowUp, after: timedelta, reason: str, *, is_try: bool
 ) -> None:
-    """A held one is due again after that, or at once if it was asked for again meanwhile: unless it
-    is a limit of Meta's that it waits for."""
+    """Make a fenced follow-up due `after` that time; at once if it was requested again meanwhile.
+
+    If it waits for a rate limit of Meta (`throttled`), it always waits. `is_try` says whether the
+    attempt counts.
+    """
     await conn.execute(
         """
         UPDATE follow_ups SET
@@ -189,43 +202,44 @@ async def put_off(
             attempts = greatest(attempts - $4, 0), lease_until = '-infinity', reason = $5
         WHERE id = $1
         """,
-        one.id,
-        one.asked_at,
+        follow_up.id,
+        follow_up.asked_at,
         after,
         0 if is_try else 1,
         reason,
     )
 
 
-async def begin_step(conn: Conn, one: FollowUp, step: Step) -> None:
-    """Before it is tried; idempotent."""
+async def begin_step(conn: Conn, follow_up: FollowUp, step: Step) -> None:
+    """Record that a step begins. Commit before the step's call. Idempotent."""
     await conn.execute(
         """
         INSERT INTO provision_steps (follow_up_id, waba_id, step, phone_number_id)
         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
         """,
-        one.id,
-        one.subject,
+        follow_up.id,
+        follow_up.subject,
         step.name,
         step.phone_number_id,
     )
 
 
-async def end_step(conn: Conn, one: FollowUp, step: Step) -> None:
-    """It had its effect."""
+async def end_step(conn: Conn, follow_up: FollowUp, step: Step) -> None:
+    """Record that a step has had its effect."""
     await conn.execute(
         """
         UPDATE provision_steps SET done_at = clock_timestamp()
         WHERE follow_up_id = $1 AND step = $2 AND phone_number_id = $3
         """,
-        one.id,
+        follow_up.id,
         step.name,
         step.phone_number_id,
     )
 
 
 async def half_registered(conn: Conn, waba_id: str) -> set[str]:
-    """Numbers whose registration was begun and has no outcome: Meta may have done it."""
+    """Return ids of numbers whose registration began but has no outcome. Meta may have registered
+    them."""
     records = await conn.fetch(
         """
         SELECT phone_number_id FROM provision_steps
@@ -236,18 +250,21 @@ async def half_registered(conn: Conn, waba_id: str) -> set[str]:
     return {record["phone_number_id"] for record in records}
 
 
-async def done_steps(conn: Conn, one: FollowUp, *, proven_at: datetime) -> set[Step]:
-    """Those done since it was asked for, and syncs since the proof: Meta takes those once."""
+async def done_steps(conn: Conn, follow_up: FollowUp, *, proven_at: datetime) -> set[Step]:
+    """Return the steps done since the follow-up was requested, and the syncs done since the proof.
+
+    Meta accepts each sync only once for each onboarding.
+    """
     records = await conn.fetch(
         """
         SELECT step, phone_number_id FROM provision_steps
         WHERE waba_id = $2 AND done_at IS NOT NULL
             AND (follow_up_id = $1 AND done_at >= $5 OR step = ANY($3) AND done_at >= $4)
         """,
-        one.id,
-        one.subject,
+        follow_up.id,
+        follow_up.subject,
         list(SYNCS),
         proven_at,
-        one.asked_at,
+        follow_up.asked_at,
     )
     return {Step(*record) for record in records}

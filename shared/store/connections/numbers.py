@@ -1,4 +1,4 @@
-"""The numbers of connections, as Meta tells them."""
+"""The phone numbers of connections, as Meta lists them."""
 
 from collections.abc import Sequence
 
@@ -7,37 +7,37 @@ from shared.store.pool import Conn
 
 
 async def save(conn: Conn, waba_id: str, numbers: Sequence[PhoneNumber]) -> None:
-    """All the numbers Meta has of this WABA now, the newest first; idempotent.
+    """Store all the numbers that Meta lists for this WABA now, the newest first. Idempotent.
 
-    Of two with the same digits the newer one is the number.
+    If two have the same digits, store the newer one.
     """
-    newest = {one.digits: one for one in reversed(numbers)}
-    rows = sorted(newest.values(), key=lambda one: one.digits)  # one lock order for everybody
+    newest = {number.digits: number for number in reversed(numbers)}
+    rows = sorted(newest.values(), key=lambda number: number.digits)  # every process's lock order
     await conn.execute(
         "UPDATE phone_numbers SET read_at = NULL WHERE waba_id = $1",
         waba_id,
     )
     await conn.execute(
         """
-        INSERT INTO phone_numbers AS held
+        INSERT INTO phone_numbers
             (waba_id, digits, phone_number_id, is_coexistence, is_registered, read_at)
-        SELECT $1, told.*, now()
+        SELECT $1, new.*, now()
         FROM unnest($2::text[], $3::text[], $4::boolean[], $5::boolean[])
-            AS told (digits, phone_number_id, is_coexistence, is_registered)
+            AS new (digits, phone_number_id, is_coexistence, is_registered)
         ON CONFLICT (waba_id, digits) DO UPDATE
         SET phone_number_id = excluded.phone_number_id, is_coexistence = excluded.is_coexistence,
             is_registered = excluded.is_registered, read_at = excluded.read_at
         """,
         waba_id,
-        [one.digits for one in rows],
-        [one.phone_number_id for one in rows],
-        [one.is_coexistence for one in rows],
-        [one.is_registered for one in rows],
+        [number.digits for number in rows],
+        [number.phone_number_id for number in rows],
+        [number.is_coexistence for number in rows],
+        [number.is_registered for number in rows],
     )
 
 
 async def current(conn: Conn, waba_id: str) -> list[PhoneNumber]:
-    """Those Meta had when it was last asked, in a fixed order."""
+    """Return the numbers that Meta listed when they were last read, ordered by their digits."""
     records = await conn.fetch(
         """
         SELECT phone_number_id, digits, is_coexistence, is_registered FROM phone_numbers

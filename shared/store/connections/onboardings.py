@@ -1,4 +1,4 @@
-"""Onboardings: one organization's tries to connect, and what the browser and its token said."""
+"""Onboardings: attempts of an organization to connect, and what the browser and the token said."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from uuid_utils.compat import uuid7
 
 from shared.store.pool import Conn
 
-#: How long an exchange takes at most; who is silent since then has died of it.
+#: How long an exchange takes at most. After it, the process that began it is presumed dead.
 EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
 
-#: Messages of Meta's dialog that end it without a result.
+#: Messages of Meta's dialog that say it ended without a result.
 CANCEL, ERROR = "CANCEL", "ERROR"
 
 
 @dataclass(frozen=True, slots=True)
 class NewOnboarding:
-    """A new onboarding, as its organization asks for it."""
+    """A new onboarding, as its organization requests it."""
 
     organization_id: str
     tracking_code: str
@@ -34,9 +34,12 @@ class NewOnboarding:
 
 @dataclass(frozen=True, slots=True)
 class Onboarding:
-    """What is known of one; `session_event` and `session_waba_id` are the browser's words, `reason`
-    what its code or its proof came to. `waits_for`: why its proof takes its time, and
-    `next_attempt_at` until when."""
+    """An onboarding.
+
+    `session_event` and `session_waba_id` are what the browser reported (unproven). `reason` is why
+    its code or its proof failed. `waits_for` is why its proof is put off, and `next_attempt_at` is
+    until when.
+    """
 
     id: UUID
     organization_id: str
@@ -59,7 +62,7 @@ class Onboarding:
     next_attempt_at: datetime | None
 
     def why(self, now: datetime) -> str | None:
-        """Why it is not completed yet, or None while it waits for the customer's next step."""
+        """Return why it is not completed yet; None if it is, or if the customer acts next."""
         if self.state == "expired":
             return "expired"
         if self.reason is not None or self.proven_at is not None:
@@ -73,8 +76,8 @@ class Onboarding:
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """What a message of the browser's comes to: `is_news` where it tells that the customer got no
-    further, and nothing is under way all the same."""
+    """The result of a message from the browser. `is_news` is true if the message newly reports that
+    the customer got no further, and no code or token of the onboarding is in use."""
 
     has_token: bool
     is_news: bool
@@ -94,8 +97,9 @@ _SELECT = """
 """
 
 
-async def start(conn: Conn, one: NewOnboarding) -> UUID | None:
-    """The new onboarding's id; None if its tracking code or idempotency key is taken."""
+async def start(conn: Conn, new: NewOnboarding) -> UUID | None:
+    """Store a new onboarding and return its id. Return None if its tracking code or idempotency key
+    exists already."""
     onboarding_id: UUID | None = await conn.fetchval(
         """
         INSERT INTO whatsapp_onboarding
@@ -104,19 +108,20 @@ async def start(conn: Conn, one: NewOnboarding) -> UUID | None:
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
         """,
         uuid7(),
-        one.organization_id,
-        one.tracking_code,
-        one.expires_at,
-        one.flow,
-        one.is_coexistence,
-        one.redirect_uri,
-        one.idempotency_key,
+        new.organization_id,
+        new.tracking_code,
+        new.expires_at,
+        new.flow,
+        new.is_coexistence,
+        new.redirect_uri,
+        new.idempotency_key,
     )
     return onboarding_id
 
 
 async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -> Onboarding | None:
-    """That onboarding, if it is the organization's; None as organization: whosever it is."""
+    """Return the onboarding if it belongs to the organization, else None. If `organization_id` is
+    None, return the onboarding of any organization."""
     record = await conn.fetchrow(
         f"{_SELECT} WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)",
         tracking_code,
@@ -126,7 +131,7 @@ async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -
 
 
 async def started_as(conn: Conn, organization_id: str, idempotency_key: str) -> Onboarding | None:
-    """The organization's onboarding that was started under this key."""
+    """Return the organization's onboarding that was started with this idempotency key."""
     record = await conn.fetchrow(
         f"{_SELECT} WHERE organization_id = $1 AND idempotency_key = $2",
         organization_id,
@@ -136,7 +141,7 @@ async def started_as(conn: Conn, organization_id: str, idempotency_key: str) -> 
 
 
 async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
-    """Those that are open and got somewhere: a message, a code or a reason; the newest first."""
+    """Return open onboardings that have a message, a code or a reason, the last to expire first."""
     records = await conn.fetch(
         f"""
         {_SELECT}
@@ -156,10 +161,10 @@ async def save_session(
     event: str,
     session_waba_id: str | None,
 ) -> SessionResult | None:
-    """Keep what the browser says; None where it changes nothing any more: proven or ended.
+    """Record what the browser reported. Return None, and record nothing, if it was proven or ended.
 
-    A message that claims nothing leaves an earlier claim standing, and one that a dialog was closed
-    an earlier finish. What a code or a proof came to, `reason`, is not the browser's to say.
+    A message without a WABA keeps the WABA that an earlier message named. CANCEL and ERROR do not
+    replace an earlier FINISH. The browser never changes `reason`, the result of a code or a proof.
     """
     record = await conn.fetchrow(
         """
@@ -168,15 +173,15 @@ async def save_session(
             WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
             FOR UPDATE
         )
-        UPDATE whatsapp_onboarding AS held SET
+        UPDATE whatsapp_onboarding AS stored SET
             session_event = CASE
-                WHEN $4 OR held.session_event IS NULL OR held.session_event !~ '^FINISH'
-                THEN $2 ELSE held.session_event END,
+                WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
+                THEN $2 ELSE stored.session_event END,
             session_waba_id = coalesce($3, session_waba_id)
-        FROM before WHERE held.id = before.id
+        FROM before WHERE stored.id = before.id
         RETURNING token IS NOT NULL,
             NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
-                AND held.session_event IS DISTINCT FROM before.session_event
+                AND stored.session_event IS DISTINCT FROM before.session_event
         """,
         tracking_code,
         event,
@@ -186,13 +191,16 @@ async def save_session(
     return None if record is None else SessionResult(*record)
 
 
-async def set_reason(conn: Conn, one: Onboarding, reason: str | None) -> None:
-    """Why it is stuck; None: it is not."""
-    await conn.execute("UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", one.id, reason)
+async def set_reason(conn: Conn, onboarding: Onboarding, reason: str | None) -> None:
+    """Record why the onboarding is blocked; None: it is not."""
+    await conn.execute(
+        "UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", onboarding.id, reason
+    )
 
 
 async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) -> bool:
-    """Close an open onboarding for good, and drop what it held; False where there is none."""
+    """Cancel an open, unproven onboarding for ever and delete its token. Return False if there is
+    none."""
     status = await conn.execute(
         """
         UPDATE whatsapp_onboarding
@@ -207,9 +215,9 @@ async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) ->
 
 
 async def organizations_with_open(conn: Conn, waba_ids: Collection[str]) -> set[str]:
-    """Organizations with an open onboarding that may yet name one of these WABAs.
+    """Return organizations with an open onboarding that may still turn out to be of these WABAs.
 
-    At most two: more would change no decision, which asks for one that is not the owner.
+    Return at most two: the decision only needs to know whether one of them is not the owner.
     """
     records = await conn.fetch(
         """

@@ -9,7 +9,7 @@ from shared.store.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """`wabas`: how many are its own."""
+    """An organization. `wabas` counts the connections it owns."""
 
     id: str
     created_at: datetime
@@ -18,7 +18,7 @@ class Organization:
 
 
 async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
-    """By id, behind `after`."""
+    """Return organizations after `after`, in the order of their ids."""
     records = await conn.fetch(
         """
         SELECT id, created_at,
@@ -41,14 +41,15 @@ async def is_known(conn: Conn, organization_id: str) -> bool:
 
 
 async def add(conn: Conn, organization_id: str) -> None:
-    """Idempotent: an organization is created when it is first named."""
+    """Create an organization when it is first named. Idempotent."""
     await conn.execute(
         "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
     )
 
 
 async def add_business(conn: Conn, organization_id: str, business_id: str) -> None:
-    """Only what a token proved, or an operator knows; idempotent."""
+    """Record that the organization owns the business. A token must have proved it, or an operator
+    must have confirmed it. Idempotent."""
     await conn.execute(
         """
         INSERT INTO organization_businesses (organization_id, business_id) VALUES ($1, $2)
@@ -60,8 +61,8 @@ async def add_business(conn: Conn, organization_id: str, business_id: str) -> No
 
 
 async def owners(conn: Conn, business_ids: Collection[str]) -> dict[str, set[str]]:
-    """By business id the organizations that own it."""
-    found: dict[str, set[str]] = {}
+    """Return the organizations that own each business, by business id."""
+    owners_by_business: dict[str, set[str]] = {}
     for record in await conn.fetch(
         """
         SELECT business_id, organization_id FROM organization_businesses
@@ -69,5 +70,5 @@ async def owners(conn: Conn, business_ids: Collection[str]) -> dict[str, set[str
         """,
         list(business_ids),
     ):
-        found.setdefault(record["business_id"], set()).add(record["organization_id"])
-    return found
+        owners_by_business.setdefault(record["business_id"], set()).add(record["organization_id"])
+    return owners_by_business

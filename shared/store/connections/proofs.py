@@ -1,4 +1,4 @@
-"""Proofs: which onboarding is of which WABA, and since when."""
+"""Proofs: which WABA the session of an onboarding belongs to, and since when."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -7,10 +7,10 @@ from shared.store.pool import Conn
 
 
 async def prove(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> str | None:
-    """This onboarding's session is proven to be of that WABA; its organization.
+    """Record the proof that this onboarding's session belongs to that WABA.
 
-    Idempotent; the earliest proof is kept. None if there is no such onboarding, or it was proven
-    to be another WABA's, or was cancelled.
+    Return the onboarding's organization; None if there is no such onboarding, if it was cancelled,
+    or if it is proven for another WABA. Idempotent: the earliest time is stored.
     """
     organization_id: str | None = await conn.fetchval(
         """
@@ -28,8 +28,9 @@ async def prove(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> s
 
 
 async def valid(conn: Conn, waba_ids: Collection[str]) -> dict[str, list[str]]:
-    """By WABA id the organizations whose proof of it stands, the first first."""
-    found: dict[str, list[str]] = {}
+    """Return the organizations with a proof of each WABA that is not withdrawn, by WABA id, in the
+    order of the proofs."""
+    organizations: dict[str, list[str]] = {}
     for record in await conn.fetch(
         """
         SELECT waba_id, organization_id FROM whatsapp_onboarding
@@ -38,12 +39,13 @@ async def valid(conn: Conn, waba_ids: Collection[str]) -> dict[str, list[str]]:
         """,
         list(waba_ids),
     ):
-        found.setdefault(record["waba_id"], []).append(record["organization_id"])
-    return found
+        organizations.setdefault(record["waba_id"], []).append(record["organization_id"])
+    return organizations
 
 
 async def latest(conn: Conn, waba_id: str) -> datetime | None:
-    """When its owner last went through Meta's dialog, or an operator claimed it."""
+    """Return the time of the WABA's latest proof that is not withdrawn: when a customer completed
+    Meta's dialog, or an operator claimed the WABA."""
     at: datetime | None = await conn.fetchval(
         """
         SELECT max(proven_at) FROM whatsapp_onboarding
@@ -55,7 +57,7 @@ async def latest(conn: Conn, waba_id: str) -> datetime | None:
 
 
 async def withdraw(conn: Conn, waba_id: str, organization_id: str) -> None:
-    """The organization disconnected this WABA: what it proved stands no more."""
+    """Withdraw the organization's proofs of this WABA: the organization disconnected it."""
     await conn.execute(
         """
         UPDATE whatsapp_onboarding SET withdrawn_at = now()
@@ -68,7 +70,7 @@ async def withdraw(conn: Conn, waba_id: str, organization_id: str) -> None:
 
 
 async def wabas_of(conn: Conn, organization_id: str) -> set[str]:
-    """The WABAs whose proof by this organization stands."""
+    """Return the WABAs of which this organization has a proof that is not withdrawn."""
     records = await conn.fetch(
         """
         SELECT DISTINCT waba_id FROM whatsapp_onboarding

@@ -1,4 +1,4 @@
-"""The vault: customers' tokens and their numbers' PINs, sealed, each bound to its row."""
+"""Customers' tokens and the PINs of their numbers. Each is sealed and bound to its row."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ TokenState = Literal["none", "valid", "expiring", "expired", "revoked", "unknown
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredToken:
-    """A connection's token, since when we have it; never shown."""
+    """A connection's token and when we stored it. `repr` does not show it."""
 
     text: str
     at: datetime
@@ -27,7 +27,7 @@ async def save(
     expires_at: datetime | None,
     user_id: str | None = None,
 ) -> None:
-    """The locked connection's token, in place of an older one, and fresh from Meta."""
+    """Store a token that Meta has just issued, as the locked connection's only token."""
     await conn.execute(
         """
         UPDATE whatsapp_connections
@@ -43,7 +43,7 @@ async def save(
 
 
 async def read(conn: Conn, ring: KeyRing, waba_id: str) -> StoredToken | None:
-    """Raises Undecryptable."""
+    """Return the connection's token; None if it has none. May raise Undecryptable."""
     record = await conn.fetchrow(
         "SELECT token, token_at FROM whatsapp_connections WHERE waba_id = $1 AND token IS NOT NULL",
         waba_id,
@@ -55,21 +55,21 @@ async def read(conn: Conn, ring: KeyRing, waba_id: str) -> StoredToken | None:
     )
 
 
-async def set_state(conn: Conn, waba_id: str, state: TokenState, of: StoredToken) -> None:
-    """What Meta said of that token; a newer one is not touched."""
+async def set_state(conn: Conn, waba_id: str, state: TokenState, token: StoredToken) -> None:
+    """Set the state that Meta reported for this token. Do nothing if a newer token is stored."""
     await conn.execute(
         """
         UPDATE whatsapp_connections SET token_state = $3, token_checked_at = now()
         WHERE waba_id = $1 AND token_at = $2
         """,
         waba_id,
-        of.at,
+        token.at,
         state,
     )
 
 
 async def mark_unknown(conn: Conn, waba_id: str) -> None:
-    """It cannot be opened: nothing is known of it."""
+    """Set the state of a token that cannot be opened to `unknown`."""
     await conn.execute(
         """
         UPDATE whatsapp_connections SET token_state = 'unknown'
@@ -93,7 +93,8 @@ async def delete(conn: Conn, waba_id: str) -> None:
 async def ensure_pin(
     conn: Conn, ring: KeyRing, waba_id: str, phone_number_id: str, new: str
 ) -> str:
-    """The number's PIN; `new` becomes it if it has none. To be committed before it is used."""
+    """Return the number's PIN. If it has none, store `new` and return it. Commit before using it.
+    May raise Undecryptable."""
     record = await conn.fetchrow(
         """
         SELECT digits, pin FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2
@@ -109,7 +110,7 @@ async def ensure_pin(
 
 
 async def set_pin(conn: Conn, ring: KeyRing, waba_id: str, phone_number_id: str, pin: str) -> bool:
-    """False where the connection has no such number."""
+    """Store the number's PIN. Return False if the connection has no such number."""
     digits = await conn.fetchval(
         "SELECT digits FROM phone_numbers WHERE waba_id = $1 AND phone_number_id = $2",
         waba_id,

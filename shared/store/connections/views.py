@@ -1,4 +1,4 @@
-"""Connections and orphans as people and programs look at them."""
+"""Connections and orphans as the API and the CLI show them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from shared.domain.remedies import Remedy, remedy
 from shared.store.connections.tokens import TokenState
 from shared.store.pool import Conn
 
-_OF_TOKEN = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
+_TOKEN_REASONS = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """A connection; `waits_for` is what a follow-up of it is blocked on or waits for, and
-    `next_attempt_at` when that is tried again: None where it is blocked."""
+    """A connection. `waits_for` is the reason why its follow-up is blocked or put off.
+    `next_attempt_at` is when the follow-up is attempted again; None if it is blocked."""
 
     waba_id: str
     organization_id: str | None
@@ -35,7 +35,7 @@ class ConnectionView:
 
     @property
     def goes_on_at(self) -> datetime | None:
-        """When what keeps it from working is tried again by itself, if it is."""
+        """Return when the failed work is attempted again without a person; None if it is not."""
         return self.next_attempt_at if self.why == self.waits_for else None
 
     @property
@@ -44,20 +44,21 @@ class ConnectionView:
 
     @property
     def why(self) -> str | None:
-        """What keeps it from working, in one word; None where nothing is amiss."""
+        """Return the reason why it does not work, in one word; None if it works."""
         if self.state == "provisioning" and self.next_attempt_at is not None:
             return self.waits_for
-        if self.state == "active" and self.token_state in _OF_TOKEN:
-            return _OF_TOKEN[self.token_state]
-        told = self.reason or self.waits_for
+        if self.state == "active" and self.token_state in _TOKEN_REASONS:
+            return _TOKEN_REASONS[self.token_state]
+        reason = self.reason or self.waits_for
         if self.state == "provisioning" and not self.has_token:
-            return told or "no_token"
-        return told
+            return reason or "no_token"
+        return reason
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A WABA shared with us that nobody owns, with what is known of it."""
+    """A WABA that is shared with us and has no owner. `waiting_changes` counts its changes without
+    an owner, up to MAX_COUNTED. `candidates` are the organizations that own its owner business."""
 
     waba_id: str
     state: State
@@ -68,7 +69,7 @@ class Orphan:
     candidates: Sequence[str]
 
 
-#: Waiting changes are counted to here.
+#: Waiting changes are counted up to this number.
 MAX_COUNTED = 1000
 
 _SELECT = """
@@ -96,7 +97,10 @@ async def connections(
     after: str = "",
     limit: int = 100,
 ) -> list[ConnectionView]:
-    """The organization's (None: everybody's that have an owner), by WABA, behind `after`."""
+    """Return the organization's connections after `after`, in the order of their WABA ids.
+
+    If `organization_id` is None, return the connections of all organizations.
+    """
     records = await conn.fetch(
         f"""
         {_SELECT}
@@ -115,7 +119,8 @@ async def connections(
 async def connection(
     conn: Conn, waba_id: str, *, organization_id: str | None
 ) -> ConnectionView | None:
-    """That connection, if it is the organization's; None as organization: whosever it is."""
+    """Return the connection if the organization owns it, else None. If `organization_id` is None,
+    return the connection whether or not it has an owner."""
     record = await conn.fetchrow(
         f"{_SELECT} WHERE waba_id = $1 AND ($2::text IS NULL OR organization_id = $2)",
         waba_id,
@@ -125,7 +130,7 @@ async def connection(
 
 
 async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orphan]:
-    """Those without an owner, by WABA, behind `after`."""
+    """Return the orphans after `after`, in the order of their WABA ids."""
     records = await conn.fetch(
         """
         SELECT waba_id, state, attribution, owner_business_id, created_at,

@@ -1,4 +1,4 @@
-"""The changes webhooks are split into: the unit that is stored, applied, retried and parked."""
+"""Changes: the parts of a webhook. Each is stored, applied, retried or given up alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from shared.domain.splitting import Change
 from shared.store.due import Lease
 from shared.store.pool import Conn
 
-#: Longer than any of our transactions lives.
+#: Longer than any of our transactions lasts.
 COMMITTED_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class NewChange:
-    """A change that was stored for the first time. Its owner is one that was proven before."""
+    """A change that was stored for the first time. `organization_id` is the proven owner of its
+    WABA; None if there was none yet."""
 
     id: UUID
     webhook_id: UUID
@@ -30,29 +31,29 @@ class NewChange:
 async def insert(
     conn: Conn, ring: KeyRing, changes: Sequence[tuple[UUID, datetime, Change]]
 ) -> list[NewChange]:
-    """Store changes (webhook id, received_at, change) as processed; those that were new.
+    """Store changes (webhook id, received_at, change) as processed. Return those that were new.
 
-    Idempotent by key: a change that Meta sent before, in whatever webhook, adds nothing. Whoever
-    is the proven owner of its WABA by now is the change's owner for ever, unless it was received
-    before a former owner withdrew: then it is the former owner's, who is found by `stamp`.
+    Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. Stamp
+    each new change with the proven owner of its WABA, for ever. Do not stamp a change that was
+    received before a former owner withdrew: it belongs to that owner, and `stamp` stamps it later.
     """
-    changes = sorted(changes, key=lambda c: c[2].key)  # one lock order for everybody
+    changes = sorted(changes, key=lambda c: c[2].key)  # every process locks in this order
     ids = [uuid7() for _ in changes]
     stored = await conn.fetch(
         """
         INSERT INTO webhook_changes
             (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
              subject_hash, content, state, organization_id)
-        SELECT told.*, 'processed', whatsapp_connections.organization_id
+        SELECT new.*, 'processed', whatsapp_connections.organization_id
         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[],
                     $7::text[], $8::text[], $9::bytea[], $10::bytea[])
-            AS told (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
-                     subject_hash, content)
+            AS new (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
+                    subject_hash, content)
             LEFT JOIN whatsapp_connections
-                ON whatsapp_connections.waba_id = told.waba_id
+                ON whatsapp_connections.waba_id = new.waba_id
                 AND whatsapp_connections.attribution = 'tracking_code'
-                AND (withdrawn_at IS NULL OR told.received_at > withdrawn_at)
-        ORDER BY told.key
+                AND (withdrawn_at IS NULL OR new.received_at > withdrawn_at)
+        ORDER BY new.key
         ON CONFLICT (key) DO NOTHING
         RETURNING id, organization_id
         """,
@@ -67,17 +68,17 @@ async def insert(
         [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
         [ring.seal(c.content, _binding(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
     )
-    new = dict(map(tuple, stored))
+    owners = dict(map(tuple, stored))
     return [
-        NewChange(id_, webhook_id, received_at, change, new[id_])
+        NewChange(id_, webhook_id, received_at, change, owners[id_])
         for id_, (webhook_id, received_at, change) in zip(ids, changes, strict=True)
-        if id_ in new
+        if id_ in owners
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedChange:
-    """A claimed change. `content` is sealed; None where it is no more."""
+    """A leased change. `content` is sealed; None if it was deleted."""
 
     id: UUID
     webhook_id: UUID
@@ -87,7 +88,7 @@ class LeasedChange:
 
 
 async def load_leased(conn: Conn, lease: Lease) -> LeasedChange | None:
-    """The claimed change, locked until the transaction ends; None if the claim is void."""
+    """Return the leased change, locked until the transaction ends; None if the lease is void."""
     record = await conn.fetchrow(
         """
         SELECT webhook_id, received_at, organization_id, content FROM webhook_changes
@@ -103,7 +104,7 @@ async def load_leased(conn: Conn, lease: Lease) -> LeasedChange | None:
 
 
 async def mark_processed(conn: Conn, change_id: UUID) -> None:
-    """A loaded change's effects are made."""
+    """Mark a loaded change as processed. Its effects are applied in the same transaction."""
     await conn.execute(
         """
         UPDATE webhook_changes SET state = 'processed', last_error = NULL, next_attempt_at = NULL
@@ -114,7 +115,8 @@ async def mark_processed(conn: Conn, change_id: UUID) -> None:
 
 
 async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) -> None:
-    """A try of a locked change failed: it is tried again `after` that, or dead."""
+    """Record that an attempt of a locked change failed. Retry it `after` that time; None: mark it
+    dead."""
     await conn.execute(
         """
         UPDATE webhook_changes
@@ -130,9 +132,9 @@ async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) ->
     )
 
 
-#: A connection's changes that nobody owns yet, and whose each is: of the first owner who withdrew
-#: after it was received, else of the proven one; null: nobody's yet.
-_OWED = """
+#: Changes that are not stamped yet, each with its owner: the first owner who withdrew after the
+#: change was received, else the proven owner. Changes without such an owner are left out.
+_UNSTAMPED = """
     whatsapp_connections JOIN webhook_changes USING (waba_id)
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -149,29 +151,30 @@ _OWED = """
 
 
 async def stamp(conn: Conn, *, limit: int) -> int:
-    """Give changes that arrived before their WABA's owner was proven to that owner, and what is a
-    former owner's to that one; how many.
+    """Stamp changes that have no organization yet with their owner. Return how many.
 
-    A connection is asked for until SETTLED after its owner's proof or withdrawal: a change that was
-    being stored while that was committed saw nothing of it, and is found by then.
+    They were received before the owner of their WABA was proven, or before a former owner withdrew.
+    Add an event for each stamped change that is processed. A connection is searched until
+    COMMITTED_WITHIN after the proof or withdrawal of its owner: a transaction that stored a change
+    at the same time did not see the new owner, but has ended by that time.
     """
     count: int = await conn.fetchval(
         f"""
-        WITH found AS (
-            SELECT webhook_changes.id, owner FROM {_OWED}
+        WITH unstamped AS (
+            SELECT webhook_changes.id, owner FROM {_UNSTAMPED}
             ORDER BY waba_id, webhook_changes.id LIMIT $1
             FOR UPDATE OF webhook_changes SKIP LOCKED
         ), stamped AS (
-            UPDATE webhook_changes SET organization_id = found.owner
-            FROM found WHERE webhook_changes.id = found.id
+            UPDATE webhook_changes SET organization_id = unstamped.owner
+            FROM unstamped WHERE webhook_changes.id = unstamped.id
             RETURNING webhook_changes.*
-        ), told AS (
+        ), added AS (
             INSERT INTO events (id, type, organization_id, waba_id)
             SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
             FROM stamped WHERE state = 'processed'
         )
         SELECT count(*) FROM stamped
-        """,  # noqa: S608 - our own words
+        """,  # noqa: S608 - constant SQL
         limit,
     )
     if count:
@@ -180,21 +183,21 @@ async def stamp(conn: Conn, *, limit: int) -> int:
         f"""
         UPDATE whatsapp_connections SET is_stamping = false
         WHERE is_stamping AND owned_since < now() - $1::interval
-            AND waba_id NOT IN (SELECT waba_id FROM {_OWED})
-        """,  # noqa: S608 - our own words
+            AND waba_id NOT IN (SELECT waba_id FROM {_UNSTAMPED})
+        """,  # noqa: S608 - constant SQL
         COMMITTED_WITHIN,
     )
     return 0
 
 
 async def read_content(conn: Conn, ring: KeyRing, change_id: UUID) -> bytes | None:
-    """The change's piece of its webhook; None once it was dropped. Raises Undecryptable."""
+    """Return the change's part of its webhook; None if it was deleted. May raise Undecryptable."""
     envelope = await conn.fetchval("SELECT content FROM webhook_changes WHERE id = $1", change_id)
     return None if envelope is None else open_content(ring, change_id, envelope)
 
 
 def open_content(ring: KeyRing, change_id: UUID, envelope: bytes) -> bytes:
-    """Raises Undecryptable."""
+    """Return the content that this envelope of the change seals. May raise Undecryptable."""
     return ring.open(envelope, _binding(change_id))
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: what was given up, why, and until somebody replays or discards it."""
+"""Dead letters: what was given up and why. A letter is open until it is replayed or discarded."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ LetterKind = Literal["change", "webhook", "envelope"]
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """`field`, `event`, `waba_id` and `organization_id` are a change's, else None."""
+    """A dead letter. `field`, `event`, `waba_id` and `organization_id` are None unless it is
+    of a change."""
 
     id: UUID
     kind: LetterKind
@@ -40,7 +41,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Open letters of one cause."""
+    """A group of open letters that have the same cause."""
 
     fingerprint: str
     kind: LetterKind
@@ -52,7 +53,8 @@ class Cause:
 
 
 async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
-    """Letters for dead webhooks, in the transaction that marks them dead. Idempotent."""
+    """Add a letter for each dead webhook. Call it in the transaction that marks them dead.
+    Idempotent."""
     await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
@@ -72,7 +74,8 @@ async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
 
 
 async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
-    """Letters for dead changes, in the transaction that marks them dead. Idempotent."""
+    """Add a letter for each dead change. Call it in the transaction that marks them dead.
+    Idempotent."""
     await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
@@ -93,8 +96,8 @@ async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
 
 
 async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame) -> bool:
-    """A letter for a message the broker gave up on, its bytes unread; False if there is one of
-    these bytes already."""
+    """Add a letter for a message that RabbitMQ dead-lettered. Its bytes are sealed, not parsed.
+    Return False if there is an open letter of the same bytes already."""
     digest = sha256(body).digest()
     id_ = uuid7()
     status = await conn.execute(
@@ -115,7 +118,7 @@ async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame
 
 
 async def causes(conn: Conn) -> list[Cause]:
-    """Open letters by their cause, the most numerous first."""
+    """Return the causes of the open letters, the most frequent first."""
     records = await conn.fetch(
         """
         SELECT fingerprint, min(kind) AS kind, min(blame) AS blame, min(error) AS error,
@@ -131,7 +134,7 @@ async def causes(conn: Conn) -> list[Cause]:
 async def listed(
     conn: Conn, *, fingerprint: str | None, after: UUID | None, limit: int
 ) -> list[Letter]:
-    """Open letters behind `after`, oldest first."""
+    """Return open letters after `after`, the oldest first."""
     records = await conn.fetch(
         f"""
         {_SELECT}
@@ -147,7 +150,7 @@ async def listed(
 
 
 async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
-    """Letters, open or closed."""
+    """Return the letters with these ids, open or closed."""
     records = await conn.fetch(
         f"{_SELECT} WHERE dead_letters.id = ANY($1) ORDER BY dead_letters.id", list(ids)
     )
@@ -164,13 +167,16 @@ _SELECT = """
 
 
 async def envelope(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
-    """An envelope's bytes. Raises Undecryptable."""
+    """Return the bytes of a letter of kind `envelope`; None if there are none.
+
+    May raise Undecryptable.
+    """
     body = await conn.fetchval("SELECT body FROM dead_letters WHERE id = $1", letter_id)
     return None if body is None else ring.open(body, _binding(letter_id))
 
 
 async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_id: UUID) -> None:
-    """Close locked letters: their rows become pending again, or discarded."""
+    """Close locked letters. Their webhooks and changes become due again, or discarded."""
     by_kind: dict[LetterKind, list[UUID]] = {"change": [], "webhook": []}
     for letter in letters:
         by_kind.setdefault(letter.kind, []).append(letter.subject_id)

@@ -8,11 +8,11 @@ DAYS_AHEAD = 14
 
 
 async def add_ahead(conn: Conn, today: date) -> int:
-    """Make the partitions from tomorrow to DAYS_AHEAD days on that are missing; how many.
+    """Create the missing partitions of the DAYS_AHEAD days after `today`. Return how many.
 
-    Idempotent; two at once take turns, for each would find the same day missing.
-    Rows of a day without a partition rest in the default one, so a late run loses nothing; such a
-    day is passed over, since its partition could not be made beside those rows.
+    Idempotent. A lock lets one process run at a time: two would both find the same day missing.
+    Rows of a day without a partition are stored in the default partition, so a late run loses
+    nothing. Such a day is skipped: PostgreSQL cannot create its partition while they are there.
     """
     days = [today + timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
     async with conn.transaction():
@@ -26,10 +26,10 @@ async def _add(conn: Conn, day: date) -> bool:
     name = f"webhook_bodies_{day:%Y%m%d}"
     if await conn.fetchval("SELECT to_regclass($1)", name):
         return False
-    stray = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
-    if await conn.fetchval(f"SELECT EXISTS ({stray})", start, end):
+    in_default = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
+    if await conn.fetchval(f"SELECT EXISTS ({in_default})", start, end):
         return False
-    # DDL takes no parameters; all three texts are made from a date here.
+    # DDL takes no parameters. All three texts are made here, from a date.
     await conn.execute(
         f"CREATE TABLE {name} PARTITION OF webhook_bodies"
         f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"

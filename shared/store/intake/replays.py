@@ -1,4 +1,4 @@
-"""Replays: which dead letters somebody had tried again or discarded, and how far that is."""
+"""Replays: which dead letters an operator replays or discards, and the progress of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ LetterOutcome = Literal["replayed", "discarded"]
 
 @dataclass(frozen=True, slots=True)
 class LetterSelection:
-    """Open letters with these ids, or else with this fingerprint, that died by then (None: now)."""
+    """Open letters with these ids or, if `ids` is None, with this fingerprint. Only those that died
+    at `died_until` (None: now) or before."""
 
     ids: Sequence[UUID] | None
     fingerprint: str | None
@@ -26,7 +27,8 @@ class LetterSelection:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """`rate` is letters a second; `skipped` counts letters that could not be replayed."""
+    """A replay. `rate` is letters a second. `reached` is the last letter that was handled.
+    `skipped` counts letters that could not be replayed."""
 
     id: UUID
     outcome: LetterOutcome
@@ -40,26 +42,26 @@ class Replay:
 
 
 async def count(conn: Conn, selection: LetterSelection) -> int:
-    found: int = await conn.fetchval(
-        f"SELECT count(*) FROM dead_letters WHERE {_chosen(selection)}",  # noqa: S608 - our own words
+    letters: int = await conn.fetchval(
+        f"SELECT count(*) FROM dead_letters WHERE {_condition(selection)}",  # noqa: S608 - constant SQL
         *_arguments(selection),
     )
-    return found
+    return letters
 
 
 async def add(
     conn: Conn, selection: LetterSelection, outcome: LetterOutcome, *, rate: int, actor: str,
     reason: str,
 ) -> UUID:  # fmt: skip
-    """A new replay's id; nothing is replayed yet."""
+    """Add a replay and return its id. No letter is replayed yet."""
     id_: UUID = uuid7()
     await conn.execute(
         f"""
         INSERT INTO replays
             (id, ids, fingerprint, died_until, outcome, rate, actor, reason, total)
         SELECT $3, $4, $5, coalesce($2, now()), $6, $7, $8, $9, count(*)
-        FROM dead_letters WHERE {_chosen(selection)}
-        """,  # noqa: S608 - our own words
+        FROM dead_letters WHERE {_condition(selection)}
+        """,  # noqa: S608 - constant SQL
         *_arguments(selection),
         id_,
         None if selection.ids is None else list(selection.ids),
@@ -73,7 +75,7 @@ async def add(
 
 
 async def get(conn: Conn, replay_id: UUID) -> Replay | None:
-    """The replay, locked until the transaction ends."""
+    """Return the replay, locked until the transaction ends; None if there is none."""
     record = await conn.fetchrow(
         """
         SELECT id, outcome, ids, fingerprint, died_until, rate, total, done, skipped, reached,
@@ -84,22 +86,23 @@ async def get(conn: Conn, replay_id: UUID) -> Replay | None:
     )
     if record is None:
         return None
-    id_, outcome, ids, fingerprint, died_until, *rest = record
-    return Replay(id_, outcome, LetterSelection(ids, fingerprint, died_until), *rest)
+    id_, outcome, ids, fingerprint, died_until, *progress = record
+    return Replay(id_, outcome, LetterSelection(ids, fingerprint, died_until), *progress)
 
 
 async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:
-    """The letters behind those the replay has reached, locked until the transaction ends.
+    """Return the letters after the last one the replay reached, locked until the transaction ends.
 
-    Replays take turns: one that waited for another's letters would find them closed, and none left.
+    A lock lets one replay run at a time. Otherwise a replay that waits for the letters of another
+    one would find them closed, get none, and end too early.
     """
     await conn.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro replays'))")
     ids = await conn.fetch(
         f"""
         SELECT id FROM dead_letters
-        WHERE {_chosen(replay.selection)} AND ($3::uuid IS NULL OR id > $3)
+        WHERE {_condition(replay.selection)} AND ($3::uuid IS NULL OR id > $3)
         ORDER BY id LIMIT $4 FOR UPDATE
-        """,  # noqa: S608 - our own words
+        """,  # noqa: S608 - constant SQL
         *_arguments(replay.selection),
         replay.reached,
         limit,
@@ -110,7 +113,7 @@ async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter
 async def advance(
     conn: Conn, replay_id: UUID, *, reached: UUID | None, done: int, skipped: int
 ) -> None:
-    """So many letters more are done; without one that was reached, the replay is finished."""
+    """Add to the counts of the replay. If `reached` is None, mark the replay as finished."""
     await conn.execute(
         """
         UPDATE replays
@@ -125,12 +128,12 @@ async def advance(
     )
 
 
-def _chosen(selection: LetterSelection) -> str:
-    """A condition on $1 and $2, which are the selection's `_arguments`."""
+def _condition(selection: LetterSelection) -> str:
+    """Return the SQL condition. Its $1 and $2 are the selection's `_arguments`."""
     by = "fingerprint = $1::text" if selection.ids is None else "id = ANY($1::uuid[])"
     return f"closed_at IS NULL AND died_at <= coalesce($2::timestamptz, now()) AND {by}"
 
 
 def _arguments(selection: LetterSelection) -> tuple[list[UUID] | str | None, datetime | None]:
-    chosen = selection.fingerprint if selection.ids is None else list(selection.ids)
-    return chosen, selection.died_until
+    ids_or_fingerprint = selection.fingerprint if selection.ids is None else list(selection.ids)
+    return ids_or_fingerprint, selection.died_until

@@ -1,4 +1,4 @@
-"""The log of webhooks and their bodies: one row each, under the id it got at the door."""
+"""The log of webhooks, and their bodies: one row each, under the id assigned on receipt."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WebhookState = Literal["unsplit", "split", "dead"]
 
 @dataclass(frozen=True, slots=True)
 class WebhookRow:
-    """A webhook as it is about to be stored."""
+    """A webhook that is to be stored."""
 
     webhook: Webhook
     lane: Lane
@@ -29,13 +29,13 @@ class WebhookRow:
     state: WebhookState
 
 
-async def insert(conn: Conn, ring: KeyRing, arrivals: Sequence[WebhookRow]) -> set[UUID]:
-    """Store webhooks and their bodies; the ids that were new. Idempotent by id.
+async def insert(conn: Conn, ring: KeyRing, rows: Sequence[WebhookRow]) -> set[UUID]:
+    """Store webhooks and their bodies. Return the ids that were new. Idempotent by id.
 
-    `processed` is true at once for a split webhook: nothing of it is left to do.
+    A split webhook is stored as processed: no work on it is left.
     """
-    arrivals = sorted(arrivals, key=lambda a: a.webhook.id.int)  # one lock order for everybody
-    webhooks = [a.webhook for a in arrivals]
+    rows = sorted(rows, key=lambda row: row.webhook.id.int)  # every process locks in this order
+    webhooks = [row.webhook for row in rows]
     new = await conn.fetch(
         """
         INSERT INTO webhook_log
@@ -51,9 +51,9 @@ async def insert(conn: Conn, ring: KeyRing, arrivals: Sequence[WebhookRow]) -> s
         [w.received_at for w in webhooks],
         [sha256(w.body).digest() for w in webhooks],
         [w.kind for w in webhooks],
-        [a.lane for a in arrivals],
-        [a.stored_via for a in arrivals],
-        [a.state for a in arrivals],
+        [row.lane for row in rows],
+        [row.stored_via for row in rows],
+        [row.state for row in rows],
     )
     ids = {record["id"] for record in new}
     await _insert_bodies(conn, ring, [w for w in webhooks if w.id in ids])
@@ -75,7 +75,7 @@ async def _insert_bodies(conn: Conn, ring: KeyRing, webhooks: Sequence[Webhook])
 
 
 async def sizes(conn: Conn, ids: Collection[UUID]) -> dict[UUID, int]:
-    """How many bytes their sealed bodies have, unread."""
+    """Return the size in bytes of each sealed body, by webhook id. Bodies are not read."""
     records = await conn.fetch(
         """
         SELECT id, octet_length(body) FROM webhook_log JOIN webhook_bodies USING (id, received_at)
@@ -89,7 +89,8 @@ async def sizes(conn: Conn, ids: Collection[UUID]) -> dict[UUID, int]:
 async def load_unsplit(
     conn: Conn, ring: KeyRing, ids: Collection[UUID]
 ) -> list[tuple[Webhook, Lane]]:
-    """The named webhooks that are still unsplit, locked until the transaction ends."""
+    """Return those of these webhooks that are still unsplit, locked until the transaction ends.
+    May raise Undecryptable."""
     records = await conn.fetch(
         """
         SELECT id, received_at, kind, lane, signature, body
@@ -114,7 +115,8 @@ async def mark_split(conn: Conn, ids: Collection[UUID]) -> None:
 
 
 async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) -> bool:
-    """A try failed: it is tried again `after` that, or dead; False if the claim is void."""
+    """Record that an attempt failed. Retry the webhook `after` that time; None: mark it dead.
+    Return False if the lease is void."""
     status = await conn.execute(
         """
         UPDATE webhook_log
@@ -132,7 +134,7 @@ async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) ->
 
 
 async def open_change(conn: Conn, webhook_id: UUID) -> None:
-    """One more of its changes is unsettled."""
+    """Count one more unfinished change of the webhook: it is not processed any more."""
     await conn.execute(
         """
         UPDATE webhook_log SET processed = false, changes_left = changes_left + 1 WHERE id = $1
@@ -141,23 +143,24 @@ async def open_change(conn: Conn, webhook_id: UUID) -> None:
     )
 
 
-async def close_changes(conn: Conn, settled: Mapping[UUID, int]) -> None:
-    """So many of their changes are settled; processed are those that have none left."""
+async def close_changes(conn: Conn, closed: Mapping[UUID, int]) -> None:
+    """Subtract finished changes, by webhook id. A webhook that has no unfinished change left is
+    processed."""
     await conn.execute(
         """
         UPDATE webhook_log
-        SET changes_left = changes_left - settled.count,
-            processed = changes_left - settled.count = 0
-        FROM unnest($1::uuid[], $2::integer[]) AS settled (id, count)
-        WHERE webhook_log.id = settled.id
+        SET changes_left = changes_left - closed.count,
+            processed = changes_left - closed.count = 0
+        FROM unnest($1::uuid[], $2::integer[]) AS closed (id, count)
+        WHERE webhook_log.id = closed.id
         """,
-        list(settled),
-        list(settled.values()),
+        list(closed),
+        list(closed.values()),
     )
 
 
 async def read_body(conn: Conn, ring: KeyRing, webhook_id: UUID) -> bytes | None:
-    """The exact bytes Meta sent; None once they were dropped. Raises Undecryptable."""
+    """Return the exact bytes Meta sent; None if they were deleted. May raise Undecryptable."""
     envelope = await conn.fetchval(
         """
         SELECT body FROM webhook_log JOIN webhook_bodies USING (id, received_at) WHERE id = $1

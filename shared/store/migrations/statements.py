@@ -1,12 +1,12 @@
-"""Running a migration's SQL."""
+"""Run the SQL of a migration."""
 
 from alembic import op
 
 
 def execute(script: str) -> None:
-    """Run each statement of `script` by itself (asyncpg prepares, so takes one at a time).
+    """Run the statements of `script` one by one (asyncpg prepares each, so it takes only one).
 
-    A statement ends with a semicolon at the end of a line.
+    Each statement ends with a semicolon at the end of a line.
     """
     for statement in script.split(";\n"):
         if statement.strip():

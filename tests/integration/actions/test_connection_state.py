@@ -1,4 +1,4 @@
-"""Whose a connection is and how it stands, in whatever order it was told."""
+"""A connection's owner and status are the same in whatever order its facts and proofs arrive."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,8 +17,8 @@ from shared.store.connections import connections, onboardings, organizations, vi
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, transaction
-from tests.support.crosswise import write_crosswise
-from tests.support.samples import make_arrival, make_change, make_webhook, of
+from tests.support.crosswise import write_in_opposite_order
+from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 WABA = "210000000000010"
 BUSINESS = "220000000000020"
@@ -37,37 +37,39 @@ SNAPSHOT = """
 Step = Callable[[Conn], Awaitable[object]]
 
 
-def told(*facts: Fact, waba: str = WABA, owner: str | None = None, code: str | None = None) -> Step:
+def facts_step(
+    *facts: Fact, waba: str = WABA, owner: str | None = None, code: str | None = None
+) -> Step:
     owned = [Fact("owner_business", owner, facts[0].at)] if owner else []
     effects = ChangeEffects(waba, (*facts, *owned), tracking_code=code)
     return lambda conn: apply_effects(conn, [effects])
 
 
-def added(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
-    return told(*live_facts(at), waba=waba, owner=BUSINESS, code=code)
+def shared_step(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
+    return facts_step(*live_facts(at), waba=waba, owner=BUSINESS, code=code)
 
 
-def proven(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
+def proof_step(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
     return lambda conn: record_proof(conn, code, waba, BUSINESS, at)
 
 
 STEPS: list[Callable[[datetime], Step]] = [
-    proven,
-    added,
-    lambda at: told(*live_facts(at), owner=BUSINESS),
-    lambda at: told(Fact("shared", "unshared", at), owner=BUSINESS),
-    lambda at: told(Fact("ban", "disabled", at)),
-    lambda at: told(Fact("ban", "none", at)),
-    lambda at: told(Fact("phone_link", "offboarded", at)),
-    lambda at: told(Fact("phone_link", "linked", at)),
-    lambda at: told(Fact("phone_link", "change_number", at)),
-    lambda at: told(Fact("app", "uninstalled", at)),
+    proof_step,
+    shared_step,
+    lambda at: facts_step(*live_facts(at), owner=BUSINESS),
+    lambda at: facts_step(Fact("shared", "unshared", at), owner=BUSINESS),
+    lambda at: facts_step(Fact("ban", "disabled", at)),
+    lambda at: facts_step(Fact("ban", "none", at)),
+    lambda at: facts_step(Fact("phone_link", "offboarded", at)),
+    lambda at: facts_step(Fact("phone_link", "linked", at)),
+    lambda at: facts_step(Fact("phone_link", "change_number", at)),
+    lambda at: facts_step(Fact("app", "uninstalled", at)),
 ]
 TIMES = st.lists(st.integers(0, 4), min_size=len(STEPS), max_size=len(STEPS))
 
 
-async def organization(conn: Conn, name: str, *businesses: str) -> None:
-    """With an open onboarding whose tracking code is `code-<name>`."""
+async def add_organization(conn: Conn, name: str, *businesses: str) -> None:
+    """Add an organization with an open onboarding whose tracking code is `code-<name>`."""
     await organizations.add(conn, name)
     for business in businesses:
         await organizations.add_business(conn, name, business)
@@ -79,20 +81,20 @@ async def cancel_onboardings(conn: Conn) -> None:
     await conn.execute("UPDATE whatsapp_onboarding SET state = 'cancelled'")
 
 
-async def ending(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]:
-    """The rows these steps end in; nothing of them stays."""
-    under_way = conn.transaction()
-    await under_way.start()
+async def rows_after(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]:
+    """Return the rows that these steps lead to. Roll the steps back."""
+    tx = conn.transaction()
+    await tx.start()
     try:
         for step in steps:
             await step(conn)
         await recompute(conn, await connections.without_owner(conn, limit=10))
         return [tuple(record) for record in await conn.fetch(SNAPSHOT)]
     finally:
-        await under_way.rollback()
+        await tx.rollback()
 
 
-async def owner(conn: Conn, waba: str = WABA) -> tuple[Any, ...]:
+async def owner_of(conn: Conn, waba: str = WABA) -> tuple[Any, ...]:
     record = await conn.fetchrow(
         "SELECT organization_id, attribution FROM whatsapp_connections WHERE waba_id = $1", waba
     )
@@ -105,37 +107,37 @@ async def events(conn: Conn) -> list[tuple[str, str]]:
     return [tuple(record) for record in records]
 
 
-@pytest.mark.parametrize("known", [(), (BUSINESS,)])
-async def test_every_order_and_doubling_ends_in_the_same_rows(
-    conn: Conn, known: tuple[str, ...]
+@pytest.mark.parametrize("businesses", [(), (BUSINESS,)])
+async def test_every_order_and_repetition_ends_in_the_same_rows(
+    conn: Conn, businesses: tuple[str, ...]
 ) -> None:
-    """Also where another organization owns the business, so is the owner until the proof comes."""
-    await organization(conn, "bia", *known)
+    """Also if another organization owns the business and is provisional owner until the proof."""
+    await add_organization(conn, "bia", *businesses)
     await cancel_onboardings(conn)
-    await organization(conn, "ana")
+    await add_organization(conn, "ana")
     loop = asyncio.get_running_loop()
 
     @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(TIMES, st.permutations(range(len(STEPS))), st.lists(st.integers(0, 8), max_size=4))
-    def holds(times: list[int], order: list[int], doubled: list[int]) -> None:
+    def assert_same_rows(times: list[int], order: list[int], repeated: list[int]) -> None:
         steps = [make(START + timedelta(seconds=at)) for make, at in zip(STEPS, times, strict=True)]
-        told = [steps[place] for place in order]
-        for place in doubled:
-            told.insert((place * 7) % len(told), steps[place])
+        shuffled = [steps[index] for index in order]
+        for index in repeated:
+            shuffled.insert((index * 7) % len(shuffled), steps[index])
 
         async def compare() -> None:
-            assert await ending(conn, told) == await ending(conn, steps)
+            assert await rows_after(conn, shuffled) == await rows_after(conn, steps)
 
         asyncio.run_coroutine_threadsafe(compare(), loop).result(60)
 
-    await asyncio.to_thread(holds)
+    await asyncio.to_thread(assert_same_rows)
 
 
-async def test_a_tracking_code_joins_its_onboarding_twice_in_a_row(conn: Conn) -> None:
-    await organization(conn, "ana")
+async def test_a_repeated_tracking_code_completes_its_onboarding_once(conn: Conn) -> None:
+    await add_organization(conn, "ana")
     for second in range(2):
-        await added(START + timedelta(seconds=second), code="code-ana")(conn)
-    assert await owner(conn) == ("ana", "tracking_code")
+        await shared_step(START + timedelta(seconds=second), code="code-ana")(conn)
+    assert await owner_of(conn) == ("ana", "tracking_code")
     onboarding = await conn.fetchrow("SELECT state, waba_id, proven_at FROM whatsapp_onboarding")
     assert onboarding is not None
     assert tuple(onboarding) == ("completed", WABA, START)
@@ -143,57 +145,59 @@ async def test_a_tracking_code_joins_its_onboarding_twice_in_a_row(conn: Conn) -
 
 
 async def test_an_onboarding_proves_one_waba(conn: Conn) -> None:
-    await organization(conn, "ana")
-    await proven(START)(conn)
-    await added(START, waba="219999999999999", code="code-ana")(conn)
-    assert await owner(conn, "219999999999999") != ("ana", "tracking_code")
+    await add_organization(conn, "ana")
+    await proof_step(START)(conn)
+    await shared_step(START, waba="219999999999999", code="code-ana")(conn)
+    assert await owner_of(conn, "219999999999999") != ("ana", "tracking_code")
 
 
 async def test_the_only_owner_of_the_business_is_a_provisional_owner(conn: Conn) -> None:
-    await organization(conn, "ana", BUSINESS)
-    await added(START)(conn)
-    assert await owner(conn) == ("ana", "owner_business")
+    await add_organization(conn, "ana", BUSINESS)
+    await shared_step(START)(conn)
+    assert await owner_of(conn) == ("ana", "owner_business")
 
 
-async def test_two_owners_of_one_business_are_candidates_and_no_guess(conn: Conn) -> None:
+async def test_two_owners_of_one_business_make_an_orphan_with_two_candidates(conn: Conn) -> None:
     for name in ("ana", "bia"):
-        await organization(conn, name, BUSINESS)
-    await added(START)(conn)
-    assert await owner(conn) == (None, "several_owners")
+        await add_organization(conn, name, BUSINESS)
+    await shared_step(START)(conn)
+    assert await owner_of(conn) == (None, "several_owners")
     [orphan] = await views.orphans(conn)
     assert (orphan.waba_id, orphan.candidates) == (WABA, ["ana", "bia"])
     assert await events(conn) == []
 
 
-async def test_while_another_is_onboarding_nothing_is_decided(conn: Conn) -> None:
-    await organization(conn, "ana", BUSINESS)
-    await organization(conn, "bia")
-    await added(START)(conn)
-    assert await owner(conn) == (None, "another_onboarding")
+async def test_no_provisional_owner_is_chosen_while_another_organization_is_onboarding(
+    conn: Conn,
+) -> None:
+    await add_organization(conn, "ana", BUSINESS)
+    await add_organization(conn, "bia")
+    await shared_step(START)(conn)
+    assert await owner_of(conn) == (None, "another_onboarding")
 
     await cancel_onboardings(conn)
     await recompute(conn, await connections.without_owner(conn, limit=10))
-    assert await owner(conn) == ("ana", "owner_business")
+    assert await owner_of(conn) == ("ana", "owner_business")
 
 
-async def test_a_proof_makes_its_organization_owner_of_the_business_s_other_wabas(
+async def test_a_proof_makes_its_organization_provisional_owner_of_the_business_s_other_wabas(
     conn: Conn,
 ) -> None:
-    await organization(conn, "ana")
-    await added(START, waba="219999999999999")(conn)
-    await proven(START)(conn)
+    await add_organization(conn, "ana")
+    await shared_step(START, waba="219999999999999")(conn)
+    await proof_step(START)(conn)
     await recompute(conn, await connections.without_owner(conn, limit=10))
-    assert await owner(conn, "219999999999999") == ("ana", "owner_business")
+    assert await owner_of(conn, "219999999999999") == ("ana", "owner_business")
 
 
-async def test_a_proof_takes_over_a_provisional_owner_who_learns_no_more_than_that(
+async def test_a_proof_replaces_a_provisional_owner_without_naming_the_new_owner(
     conn: Conn,
 ) -> None:
-    await organization(conn, "bia", BUSINESS)
-    await added(START)(conn)
-    await organization(conn, "ana")
-    await proven(START)(conn)
-    assert await owner(conn) == ("ana", "tracking_code")
+    await add_organization(conn, "bia", BUSINESS)
+    await shared_step(START)(conn)
+    await add_organization(conn, "ana")
+    await proof_step(START)(conn)
+    assert await owner_of(conn) == ("ana", "tracking_code")
     assert sorted(await events(conn)) == [
         ("ana", "connection.provisioning"),
         ("bia", "connection.lost"),
@@ -203,30 +207,30 @@ async def test_a_proof_takes_over_a_provisional_owner_who_learns_no_more_than_th
     assert "ana" not in lost
 
 
-async def test_of_two_facts_at_once_the_takedown_holds(conn: Conn) -> None:
+async def test_of_two_facts_with_the_same_time_the_takedown_wins(conn: Conn) -> None:
     for value in ("linked", "change_number", "linked"):
-        await told(Fact("phone_link", value, START))(conn)
+        await facts_step(Fact("phone_link", value, START))(conn)
     state = await conn.fetchrow("SELECT state::text, reason FROM whatsapp_connections")
     assert state is not None
     assert tuple(state) == ("disconnected", "change_number")
 
 
-async def test_of_two_proofs_the_first_holds(conn: Conn) -> None:
-    await organization(conn, "ana")
-    await organization(conn, "bia")
-    await proven(START)(conn)
-    await proven(START - timedelta(days=1), code="code-bia")(conn)
-    assert await owner(conn) == ("ana", "tracking_code")
+async def test_of_two_proofs_the_first_recorded_wins(conn: Conn) -> None:
+    await add_organization(conn, "ana")
+    await add_organization(conn, "bia")
+    await proof_step(START)(conn)
+    await proof_step(START - timedelta(days=1), code="code-bia")(conn)
+    assert await owner_of(conn) == ("ana", "tracking_code")
 
 
-async def test_a_real_transition_alone_makes_an_event(conn: Conn) -> None:
-    await organization(conn, "ana")
-    await proven(START)(conn)
+async def test_only_a_real_transition_makes_an_event(conn: Conn) -> None:
+    await add_organization(conn, "ana")
+    await proof_step(START)(conn)
     later = START + timedelta(days=1)
     for _ in range(3):
-        await told(Fact("shared", "unshared", later))(conn)
-    await told(Fact("review", "approved", later))(conn)
-    await added(START + timedelta(days=2))(conn)
+        await facts_step(Fact("shared", "unshared", later))(conn)
+    await facts_step(Fact("review", "approved", later))(conn)
+    await shared_step(START + timedelta(days=2))(conn)
     assert await events(conn) == [
         ("ana", "connection.provisioning"),
         ("ana", "connection.disconnected"),
@@ -236,35 +240,35 @@ async def test_a_real_transition_alone_makes_an_event(conn: Conn) -> None:
     assert [record["revision"] for record in revisions] == [2, 3, 4]
 
 
-async def test_changes_go_to_a_proven_owner_alone(conn: Conn, ring: KeyRing) -> None:
-    await organization(conn, "bia", BUSINESS)
-    await added(START)(conn)
+async def test_only_a_proven_owner_gets_changes(conn: Conn, ring: KeyRing) -> None:
+    await add_organization(conn, "bia", BUSINESS)
+    await shared_step(START)(conn)
     webhook = make_webhook()
-    await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
-    await changes.insert(conn, ring, of(webhook, make_change(1)))
-    assert await changes.stamp(conn, limit=10) == 0  # a provisional owner sees no content
+    await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
+    await changes.insert(conn, ring, changes_of(webhook, make_change(1)))
+    assert await changes.stamp(conn, limit=10) == 0  # a provisional owner gets no content
 
-    await organization(conn, "ana")
-    await proven(START)(conn)
-    await changes.insert(conn, ring, of(webhook, make_change(2)))
+    await add_organization(conn, "ana")
+    await proof_step(START)(conn)
+    await changes.insert(conn, ring, changes_of(webhook, make_change(2)))
     assert await changes.stamp(conn, limit=10) == 1
     owners = await conn.fetch("SELECT organization_id FROM webhook_changes")
     assert {record["organization_id"] for record in owners} == {"ana"}
 
 
 async def test_the_same_wabas_in_opposite_order(pool: Pool, conn: Conn) -> None:
-    """Groups that touch the same connections wait for each other, never in a circle."""
-    await organization(conn, "ana")
-    effects_of_changes = [
+    """Groups that lock the same connections wait for each other, without a deadlock."""
+    await add_organization(conn, "ana")
+    all_effects = [
         ChangeEffects(f"21{number:013}", (Fact("shared", "unshared", START),))
         for number in range(100)
     ]
 
-    async def write(conn: Conn, some: Sequence[ChangeEffects]) -> int:
-        await apply_effects(conn, some)
-        return len(some)
+    async def write(conn: Conn, effects: Sequence[ChangeEffects]) -> int:
+        await apply_effects(conn, effects)
+        return len(effects)
 
-    assert await write_crosswise(pool, effects_of_changes, write) == 2 * len(effects_of_changes)
+    assert await write_in_opposite_order(pool, all_effects, write) == 2 * len(all_effects)
     async with transaction(pool) as tx:
         states = await tx.fetch("SELECT DISTINCT state FROM whatsapp_connections")
     assert [record["state"] for record in states] == ["disconnected"]

@@ -1,4 +1,4 @@
-"""What is claimed and not worked is handed back, at once or as soon as that can be done."""
+"""A leased row whose attempt did not end is released, at once or as soon as PostgreSQL answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,39 +20,41 @@ from shared.store.due import Lease
 from shared.store.intake import webhooks
 from shared.store.pool import Conn, Pool, open_pool
 from tests.support.proxy import Proxy, open_proxy
-from tests.support.samples import make_arrival, make_webhook
+from tests.support.samples import make_webhook, make_webhook_row
 from tests.support.sending import WABA, account_update, message
 
-REST_OVER = "UPDATE webhook_log SET lease_until = now() - interval '1 s'"
+END_LEASES = "UPDATE webhook_log SET lease_until = now() - interval '1 s'"
 
 
-@pytest.mark.parametrize("database", ["answers", "away"])
-async def test_a_try_the_servers_ended_is_not_counted(
+@pytest.mark.parametrize("database", ["answers", "unreachable"])
+async def test_an_attempt_ended_by_an_infrastructure_error_is_not_counted(
     database: str, database_url: str, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    is_away = database == "away"
-    await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
+    is_unreachable = database == "unreachable"
+    await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(3)])
     async with open_proxy(database_url) as proxy, open_pool(proxy.url, name="t", size=1) as pool:
-        work, groups = _work(pool, ring)
+        due_rows, groups = _due_rows(pool, ring)
         with monkeypatch.context() as patched:
-            patched.setattr(groups, "split_stored", _interrupted(proxy, is_away=is_away))
+            patched.setattr(
+                groups, "split_stored", _interrupt(proxy, is_unreachable=is_unreachable)
+            )
             with pytest.raises(OSError, match="interrupted"):
-                await work.work_once()
+                await due_rows.work_once()
         await proxy.heal()
-        tries = await conn.fetchval("SELECT sum(attempts) FROM webhook_log")
-        assert tries == (3 if is_away else 0)
-        assert await work.work_once() == (0, [])
+        attempts = await conn.fetchval("SELECT sum(attempts) FROM webhook_log")
+        assert attempts == (3 if is_unreachable else 0)
+        assert await due_rows.work_once() == (0, [])
         assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
-        await conn.execute(REST_OVER)
-        assert await work.work_once() == (3, [])
+        await conn.execute(END_LEASES)
+        assert await due_rows.work_once() == (3, [])
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 3
 
 
-async def test_being_told_to_stop_is_no_try(
+async def test_an_attempt_ended_by_a_stop_is_not_counted(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
-    work, groups = _work(pool, ring)
+    await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(3)])
+    due_rows, groups = _due_rows(pool, ring)
     has_begun = asyncio.Event()
 
     async def split(_: Sequence[Lease]) -> None:
@@ -60,7 +62,7 @@ async def test_being_told_to_stop_is_no_try(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(groups, "split_stored", split)
-    working = asyncio.create_task(work.work_once())
+    working = asyncio.create_task(due_rows.work_once())
     await asyncio.wait_for(has_begun.wait(), 10)
     assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 3
     working.cancel()
@@ -69,55 +71,57 @@ async def test_being_told_to_stop_is_no_try(
     assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
 
 
-async def test_one_that_somebodys_lock_holds_up_holds_up_no_other(
+async def test_a_row_with_a_lock_timeout_does_not_delay_the_others(
     database_url: str, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
-    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
+    await webhooks.insert(conn, ring, [make_webhook_row(make_webhook(body)) for body in bodies])
     await connections.ensure(conn, [WABA])
     async with open_pool(database_url, name="t", size=2) as pool:
-        work, _ = _work(pool, ring)
+        due_rows, _ = _due_rows(pool, ring)
         async with conn.transaction():
             await connections.lock(conn, [WABA])
             async with asyncio.timeout(20):
-                assert await work.work_once() == (6, [])
+                assert await due_rows.work_once() == (6, [])
             rows = await conn.fetch("SELECT state::text, attempts FROM webhook_log ORDER BY id")
             assert [tuple(row) for row in rows] == [("unsplit", 0), *[("split", 1)] * 5]
-        await conn.execute(REST_OVER)
-        assert await work.work_once() == (1, [])
+        await conn.execute(END_LEASES)
+        assert await due_rows.work_once() == (1, [])
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
 
 
-async def test_large_bodies_are_split_in_groups_of_so_many_bytes(
+async def test_large_bodies_are_split_in_groups_of_limited_size(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook_groups, "MAX_GROUP_BYTES", 5_000)
     bodies = [write(message(n, "x" * size)) for n, size in enumerate((2000, 2000, 2000, 9000, 10))]
-    await webhooks.insert(conn, ring, [make_arrival(make_webhook(body)) for body in bodies])
-    work, _ = _work(pool, ring)
+    await webhooks.insert(conn, ring, [make_webhook_row(make_webhook(body)) for body in bodies])
+    due_rows, _ = _due_rows(pool, ring)
     counts: list[int] = []
     load = webhooks.load_unsplit
 
-    async def loading(conn: Conn, ring: KeyRing, ids: list[UUID]) -> object:
+    async def counting_load(conn: Conn, ring: KeyRing, ids: list[UUID]) -> object:
         counts.append(len(ids))
         return await load(conn, ring, ids)
 
-    monkeypatch.setattr(webhooks, "load_unsplit", loading)
-    assert await work.work_once() == (5, [])
+    monkeypatch.setattr(webhooks, "load_unsplit", counting_load)
+    assert await due_rows.work_once() == (5, [])
     assert counts == [2, 1, 1, 1]
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
 
 
-def _work(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
+def _due_rows(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
     metrics = IntakeMetrics(CollectorRegistry())
     recorder = FailureRecorder((30, 300, 1800), metrics)
     groups = WebhookGroups(pool, ring, recorder, metrics)
     return DueRows(pool, ring, groups, recorder), groups
 
 
-def _interrupted(proxy: Proxy, *, is_away: bool) -> Callable[[Sequence[Lease]], Awaitable[None]]:
+def _interrupt(
+    proxy: Proxy, *, is_unreachable: bool
+) -> Callable[[Sequence[Lease]], Awaitable[None]]:
     async def split(_: Sequence[Lease]) -> None:
-        if is_away:
+        if is_unreachable:
             await proxy.cut()
         raise OSError("interrupted")
 

@@ -1,4 +1,4 @@
-"""Ten thousand dead letters of three causes: seen by cause, replayed, stopped and resumed."""
+"""Ten thousand dead letters of three causes are listed by cause, replayed, stopped and resumed."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from shared.messages import encode_webhook, join_bundle
 from shared.store.intake import dead_letters, replays, webhooks
 from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn, Pool, transaction
-from tests.support.samples import make_arrival, make_webhook
+from tests.support.samples import make_webhook, make_webhook_row
 
 LETTERS = 10_000
 _FILL = f"""
@@ -34,18 +34,18 @@ COUNTS = [5_000, 3_000, 2_000]
 
 @pytest.fixture
 async def letters(conn: Conn) -> list[str]:
-    """Fingerprints, the most numerous first."""
+    """Make the dead letters. Return their fingerprints, the most frequent first."""
     await conn.execute(_FILL)
     ids = [row["id"] for row in await conn.fetch("SELECT id FROM webhook_changes")]
     await dead_letters.add_changes(conn, ids, "ours")
     await dead_letters.add_changes(conn, ids, "ours")
-    found = await dead_letters.causes(conn)
-    assert [one.count for one in found] == COUNTS
-    assert {(one.kind, one.blame) for one in found} == {("change", "ours")}
-    return [one.fingerprint for one in found]
+    causes = await dead_letters.causes(conn)
+    assert [cause.count for cause in causes] == COUNTS
+    assert {(cause.kind, cause.blame) for cause in causes} == {("change", "ours")}
+    return [cause.fingerprint for cause in causes]
 
 
-async def begin(
+async def start_replay(
     pool: Pool,
     selection: LetterSelection,
     *,
@@ -54,27 +54,27 @@ async def begin(
 ) -> UUID:
     async with transaction(pool) as conn:
         return await letter_replays.start(
-            conn, selection, outcome, rate=rate, actor="ana", reason="mended"
+            conn, selection, outcome, rate=rate, actor="ana", reason="fixed"
         )
 
 
 async def progress(pool: Pool, replay_id: UUID) -> Replay:
     async with transaction(pool) as conn:
-        found = await replays.get(conn, replay_id)
-    assert found is not None
-    return found
+        replay = await replays.get(conn, replay_id)
+    assert replay is not None
+    return replay
 
 
 async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_counts(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     cut_off = datetime.now(UTC) + timedelta(seconds=1)
-    late = await conn.fetchval(
+    late_id = await conn.fetchval(
         "UPDATE dead_letters SET died_at = now() + interval '1 hour' WHERE id ="
         " (SELECT id FROM dead_letters WHERE fingerprint = $1 LIMIT 1) RETURNING id",
         letters[0],
     )
-    replay_id = await begin(pool, LetterSelection(None, letters[0], cut_off))
+    replay_id = await start_replay(pool, LetterSelection(None, letters[0], cut_off))
     half_way = asyncio.Event()
 
     def stop_half_way(replay: Replay) -> None:
@@ -98,51 +98,57 @@ async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_cou
     assert (done.total, done.done, done.skipped) == (COUNTS[0] - 1, COUNTS[0] - 1, 0)
     assert done.finished_at is not None
     assert await conn.fetchval(pending) == COUNTS[0] - 1
-    left = await dead_letters.listed(conn, fingerprint=letters[0], after=None, limit=10)
-    assert [letter.id for letter in left] == [late]
-    assert [one.count for one in await dead_letters.causes(conn)] == [*COUNTS[1:], 1]
+    open_letters = await dead_letters.listed(conn, fingerprint=letters[0], after=None, limit=10)
+    assert [letter.id for letter in open_letters] == [late_id]
+    assert [cause.count for cause in await dead_letters.causes(conn)] == [*COUNTS[1:], 1]
 
 
-async def test_two_replays_of_the_same_letters_close_each_once(
+async def test_two_replays_of_the_same_letters_close_each_letter_once(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     everything = LetterSelection(None, letters[2], datetime.now(UTC) + timedelta(seconds=1))
-    both = [await begin(pool, everything) for _ in range(2)]
-    await asyncio.gather(*(letter_replays.run(pool, ring, one, lambda _: None) for one in both))
-    done = [await progress(pool, one) for one in both]
-    assert sum(one.done for one in done) == COUNTS[2]
-    assert [one.total for one in done] == [COUNTS[2]] * 2
+    replay_ids = [await start_replay(pool, everything) for _ in range(2)]
+    await asyncio.gather(
+        *(letter_replays.run(pool, ring, replay_id, lambda _: None) for replay_id in replay_ids)
+    )
+    finished = [await progress(pool, replay_id) for replay_id in replay_ids]
+    assert sum(replay.done for replay in finished) == COUNTS[2]
+    assert [replay.total for replay in finished] == [COUNTS[2]] * 2
 
 
-async def test_no_more_letters_a_second_than_its_rate(
+async def test_a_replay_closes_no_more_letters_a_second_than_its_rate(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=120)
-    selection = LetterSelection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
-    replay_id = await begin(pool, selection, rate=50)
-    done, rested, sleep = [0], [0.0], asyncio.sleep
+    selection = LetterSelection(
+        [letter.id for letter in chosen], None, datetime.now(UTC) + timedelta(1)
+    )
+    replay_id = await start_replay(pool, selection, rate=50)
+    done, slept, sleep = [0], [0.0], asyncio.sleep
 
-    async def resting(seconds: float) -> None:
-        rested.append(rested[-1] + seconds)
+    async def fake_sleep(seconds: float) -> None:
+        slept.append(slept[-1] + seconds)
         await sleep(0)
 
-    monkeypatch.setattr(asyncio, "sleep", resting)
+    monkeypatch.setattr(asyncio, "sleep", fake_sleep)
     await letter_replays.run(pool, ring, replay_id, lambda replay: done.append(replay.done))
     assert done[-1] == 120
-    steps = list(zip(done, rested, strict=False))
+    steps = list(zip(done, slept, strict=False))
     assert len(steps) > 3
     assert all(closed <= 50 * (seconds + 1) for closed, seconds in steps)
-    assert rested[-1] >= 120 / 50
+    assert slept[-1] >= 120 / 50
 
 
-async def test_discarding_settles_the_webhooks(
+async def test_discarding_letters_makes_their_webhooks_processed(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     chosen = await dead_letters.listed(conn, fingerprint=letters[1], after=None, limit=7)
-    selection = LetterSelection([one.id for one in chosen], None, datetime.now(UTC) + timedelta(1))
+    selection = LetterSelection(
+        [letter.id for letter in chosen], None, datetime.now(UTC) + timedelta(1)
+    )
     async with transaction(pool) as tx:
         assert await replays.count(tx, selection) == 7
-    replay_id = await begin(pool, selection, outcome="discarded")
+    replay_id = await start_replay(pool, selection, outcome="discarded")
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 7
     assert (
@@ -150,22 +156,27 @@ async def test_discarding_settles_the_webhooks(
     )
 
 
-async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_else_kept(
+async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_is_skipped_otherwise(
     pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
-    known, fresh = make_webhook(), make_webhook()
-    await webhooks.insert(conn, ring, [make_arrival(known, state="split")])
-    bundle = join_bundle([encode_webhook(known), encode_webhook(fresh)])
-    lost = KeyRing([b"\x17" * 32])
-    for body, key in ((bundle, ring), (bundle, ring), (b"no bundle", ring), (b"lost", lost)):
-        await dead_letters.add_envelope(conn, key, body, "given up: rejected in dead", "ours")
+    stored, fresh = make_webhook(), make_webhook()
+    await webhooks.insert(conn, ring, [make_webhook_row(stored, state="split")])
+    bundle = join_bundle([encode_webhook(stored), encode_webhook(fresh)])
+    lost_key = KeyRing([b"\x17" * 32])
+    for body, body_ring in (
+        (bundle, ring),
+        (bundle, ring),
+        (b"no bundle", ring),
+        (b"lost", lost_key),
+    ):
+        await dead_letters.add_envelope(conn, body_ring, body, "given up: rejected in dead", "ours")
     [cause] = await dead_letters.causes(conn)
     assert cause.count == 3
 
     selection = LetterSelection(None, cause.fingerprint, datetime.now(UTC) + timedelta(seconds=1))
-    replay_id = await begin(pool, selection)
+    replay_id = await start_replay(pool, selection)
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     done = await progress(pool, replay_id)
     assert (done.total, done.done, done.skipped) == (3, 1, 2)
     rows = await conn.fetch("SELECT id, state::text FROM webhook_log")
-    assert {row["id"]: row["state"] for row in rows} == {known.id: "split", fresh.id: "unsplit"}
+    assert {row["id"]: row["state"] for row in rows} == {stored.id: "split", fresh.id: "unsplit"}

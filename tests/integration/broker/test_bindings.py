@@ -1,4 +1,4 @@
-"""How messages find their queue: exchanges, bindings, and what a queue of the same name may be."""
+"""Exchanges and bindings are as designed. A queue with other arguments is refused."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable
@@ -22,34 +22,34 @@ async def vhost(worker: str) -> str:
 
 
 @pytest.fixture
-async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
+async def amqp(vhost: str) -> AsyncIterator[AbstractConnection]:
     url = os.environ[servers.RABBITMQ].replace("%2F", vhost)
     async with await connect(url, "test") as amqp:
         yield amqp
 
 
-async def described(vhost: str, what: str) -> list[dict[str, Any]]:
-    async with servers.open_management() as session, session.get(f"/api/{what}/{vhost}") as answer:
-        found: list[dict[str, Any]] = await answer.json()
-        return found
+async def list_objects(vhost: str, kind: str) -> list[dict[str, Any]]:
+    async with servers.open_management() as session, session.get(f"/api/{kind}/{vhost}") as answer:
+        objects: list[dict[str, Any]] = await answer.json()
+        return objects
 
 
-async def refused(work: Awaitable[object]) -> str:
-    """The one fault it names."""
+async def refusal_fault(work: Awaitable[object]) -> str:
+    """Assert that the work refuses to start, with one fault. Return the fault."""
     with pytest.raises(StartupRefused) as refusal:
         await work
     [fault] = refusal.value.faults
     return fault
 
 
-async def test_each_queue_is_bound_as_designed_and_no_other_way(
+async def test_each_queue_has_only_the_designed_bindings(
     amqp: AbstractConnection, vhost: str
 ) -> None:
     await topology.declare(amqp, [30, 300])
     bindings = {
-        (one["source"], one["routing_key"], one["destination"])
-        for one in await described(vhost, "bindings")
-        if one["source"]  # else the broker's own binding to its default exchange
+        (binding["source"], binding["routing_key"], binding["destination"])
+        for binding in await list_objects(vhost, "bindings")
+        if binding["source"]  # without source: RabbitMQ's binding to its default exchange
     }
     assert bindings == {
         ("work", "webhooks.raw", "webhooks.raw"),
@@ -64,14 +64,14 @@ async def test_each_queue_is_bound_as_designed_and_no_other_way(
     }
 
 
-async def test_the_exchanges_are_durable_and_of_their_kind(
+async def test_the_exchanges_are_durable_and_of_the_designed_type(
     amqp: AbstractConnection, vhost: str
 ) -> None:
     await topology.declare(amqp, [30])
     exchanges = {
-        one["name"]: (one["type"], one["durable"], one["auto_delete"])
-        for one in await described(vhost, "exchanges")
-        if one["name"] and not one["name"].startswith("amq.")
+        exchange["name"]: (exchange["type"], exchange["durable"], exchange["auto_delete"])
+        for exchange in await list_objects(vhost, "exchanges")
+        if exchange["name"] and not exchange["name"].startswith("amq.")
     }
     assert exchanges == {
         "work": ("direct", True, False),
@@ -85,12 +85,12 @@ async def test_the_exchanges_are_durable_and_of_their_kind(
     ("argument", "current"),
     [("x-queue-type", "classic"), ("x-max-length", 5), ("x-dead-letter-exchange", "elsewhere")],
 )
-async def test_a_queue_of_other_arguments_is_refused_naming_them(
+async def test_a_queue_with_other_arguments_is_refused_and_they_are_named(
     amqp: AbstractConnection, argument: str, current: object
 ) -> None:
-    wanted = topology.queue_arguments(topology.RAW)
-    other: dict[str, Any] = {**wanted, argument: current}
-    if current == "classic":  # it does not know these
+    designed = topology.queue_arguments(topology.RAW)
+    other: dict[str, Any] = {**designed, argument: current}
+    if current == "classic":  # a classic queue does not know these arguments
         del other["x-dead-letter-strategy"], other["x-delivery-limit"]
     async with amqp.channel() as channel:
         await channel.declare_queue(topology.RAW, durable=True, arguments=other)
@@ -99,20 +99,20 @@ async def test_a_queue_of_other_arguments_is_refused_naming_them(
         topology.declare(amqp, [30]),
         topology.check(amqp, [topology.RAW]),
     ):
-        fault = await refused(work)
+        fault = await refusal_fault(work)
         assert fault.startswith(f"queue {topology.RAW} exists with other arguments: {argument} ")
-        assert str(wanted[argument]) in fault
+        assert str(designed[argument]) in fault
         assert str(current) in fault
 
 
-async def test_an_exchange_of_another_kind_is_refused(amqp: AbstractConnection) -> None:
+async def test_an_exchange_of_another_type_is_refused(amqp: AbstractConnection) -> None:
     async with amqp.channel() as channel:
         await channel.declare_exchange(topology.WORK, "topic", durable=True)
-    fault = await refused(topology.declare(amqp, [30]))
+    fault = await refusal_fault(topology.declare(amqp, [30]))
     assert fault.startswith("exchange work exists with other arguments: type ")
 
 
 async def test_checking_creates_nothing(amqp: AbstractConnection, vhost: str) -> None:
     with pytest.raises(StartupRefused):
         await topology.check(amqp, topology.WORK_QUEUES)
-    assert await described(vhost, "queues") == []
+    assert await list_objects(vhost, "queues") == []

@@ -1,4 +1,4 @@
-"""Every queue as designed, and clear words where one is not."""
+"""Every queue is as designed. The check names each queue that is missing or different."""
 
 import os
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.broker import Broker
 
 @pytest.fixture
 async def vhost(worker: str) -> str:
-    """A virtual host of its own, emptied, without any topology."""
+    """Create an empty virtual host without any topology. Return its name."""
     name = f"topology_{worker}"
     await servers.delete_vhost(name)
     await servers.create_vhost(name, declare=False)
@@ -27,31 +27,31 @@ async def vhost(worker: str) -> str:
 
 
 @pytest.fixture
-async def connection(vhost: str) -> AsyncIterator[AbstractConnection]:
+async def amqp(vhost: str) -> AsyncIterator[AbstractConnection]:
     url = os.environ[servers.RABBITMQ].replace("%2F", vhost)
     async with await connect(url, "test") as amqp:
         yield amqp
 
 
-async def described(vhost: str, what: str) -> list[dict[str, Any]]:
+async def list_objects(vhost: str, kind: str) -> list[dict[str, Any]]:
     url = urlsplit(os.environ[servers.RABBITMQ])
     auth = aiohttp.encode_basic_auth(str(url.username), str(url.password))
     headers = {"Authorization": auth}
     async with aiohttp.ClientSession(os.environ[servers.MANAGEMENT], headers=headers) as session:
-        async with session.get(f"/api/{what}/{vhost}") as answer:
+        async with session.get(f"/api/{kind}/{vhost}") as answer:
             answer.raise_for_status()
-            found: list[dict[str, Any]] = await answer.json()
-            return found
+            objects: list[dict[str, Any]] = await answer.json()
+            return objects
 
 
-async def test_every_queue_is_a_quorum_queue_that_refuses_what_it_cannot_hold(
+async def test_every_queue_is_a_quorum_queue_that_rejects_messages_above_its_limit(
     amqp: AbstractConnection, vhost: str
 ) -> None:
     await topology.declare(amqp, servers.RETRY_SECONDS)
     await topology.declare(amqp, servers.RETRY_SECONDS)
-    queues = {queue["name"]: queue for queue in await described(vhost, "queues")}
-    waits = {"retry.30", "retry.300", "retry.1800"}
-    assert queues.keys() == {*topology.WORK_QUEUES, topology.DEAD, *waits}
+    queues = {queue["name"]: queue for queue in await list_objects(vhost, "queues")}
+    delay_queues = {"retry.30", "retry.300", "retry.1800"}
+    assert queues.keys() == {*topology.WORK_QUEUES, topology.DEAD, *delay_queues}
     for name, queue in queues.items():
         arguments = queue["arguments"]
         assert queue["durable"]
@@ -63,7 +63,7 @@ async def test_every_queue_is_a_quorum_queue_that_refuses_what_it_cannot_hold(
             assert "x-dead-letter-exchange" not in arguments
             continue
         assert arguments["x-dead-letter-strategy"] == "at-least-once"
-        if name in waits:
+        if name in delay_queues:
             assert arguments["x-dead-letter-exchange"] == topology.WORK
             assert arguments["x-message-ttl"] == int(name.removeprefix("retry.")) * 1000
         else:
@@ -71,24 +71,24 @@ async def test_every_queue_is_a_quorum_queue_that_refuses_what_it_cannot_hold(
             assert arguments["x-delivery-limit"] == 100
 
 
-async def test_a_waiting_message_comes_home_again_and_again(
+async def test_a_delayed_message_returns_to_its_queue_every_time(
     amqp: AbstractConnection, vhost: str
 ) -> None:
     await topology.declare(amqp, [1])
     async with amqp.channel(on_return_raises=True) as channel:
         broker = Broker("", amqp, channel)
-        waiting = await channel.get_exchange(topology.retry_name(1), ensure=False)
+        delay_exchange = await channel.get_exchange(topology.retry_name(1), ensure=False)
         for _ in range(3):
-            await waiting.publish(aio_pika.Message(b"nudge"), topology.CHANGES, timeout=5)
+            await delay_exchange.publish(aio_pika.Message(b"nudge"), topology.CHANGES, timeout=5)
             assert await broker.take(topology.CHANGES) == b"nudge"
 
 
-async def test_what_is_rejected_from_a_work_queue_rests_in_dead(broker: Broker) -> None:
+async def test_a_message_rejected_from_a_work_queue_goes_to_the_dead_queue(broker: Broker) -> None:
     await broker.put(topology.RAW, b"broken")
-    async with broker.connection.channel() as channel:
-        taken = await (await channel.get_queue(topology.RAW)).get(timeout=5)
-        assert taken is not None
-        await taken.reject(requeue=False)
+    async with broker.amqp.channel() as channel:
+        delivery = await (await channel.get_queue(topology.RAW)).get(timeout=5)
+        assert delivery is not None
+        await delivery.reject(requeue=False)
     assert await broker.take(topology.DEAD) == b"broken"
 
 
@@ -107,12 +107,12 @@ async def test_a_queue_that_differs_is_refused_with_the_difference(
     other = topology.queue_arguments(topology.RAW) | {"x-delivery-limit": 7}
     async with amqp.channel() as channel:
         await channel.declare_queue(topology.RAW, durable=True, arguments=other)
-    for refusing in (
+    for work in (
         topology.declare(amqp, servers.RETRY_SECONDS),
         topology.check(amqp, [topology.RAW]),
     ):
         with pytest.raises(StartupRefused) as refused:
-            await refusing
+            await work
         [fault] = refused.value.faults
         assert "webhooks.raw" in fault
         assert "x-delivery-limit" in fault

@@ -1,4 +1,4 @@
-"""The API as it is described: fuzzed by its own OpenAPI document, which is kept in step."""
+"""The API behaves as its OpenAPI document says. A fuzzer tests it with that document."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from services.console.http.app import OPENAPI_PATH
 from shared.store import api_keys
 from shared.store.connections import organizations
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, House
+from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.simulated import WABA, number
 from tests.support.source import ROOT
 
@@ -19,52 +19,56 @@ FUZZ_SECONDS = 100
 DOCUMENT = ROOT / "docs" / "openapi.json"
 
 
-async def test_the_document_in_docs_is_the_one_that_is_served(house: House) -> None:
-    """After a change: `curl CONSOLE/api/v1/openapi.json | python -m json.tool`."""
-    async with house.http.get(OPENAPI_PATH) as answer:
+async def test_the_document_in_docs_is_the_one_that_is_served(installation: Installation) -> None:
+    """To update docs: `curl CONSOLE/api/v1/openapi.json | python -m json.tool`."""
+    async with installation.http.get(OPENAPI_PATH) as answer:
         assert await answer.json() == json.loads(DOCUMENT.read_text())
 
 
-@pytest.mark.parametrize("whose", ["the company's", "an organization's", "nobody's"])
-async def test_no_request_breaks_it_or_reads_across_organizations(
-    house: House, conn: Conn, tmp_path: Path, whose: str
+@pytest.mark.parametrize("caller", ["company", "organization", "unknown key"])
+async def test_no_request_breaks_the_api_or_reads_another_organization(
+    installation: Installation, conn: Conn, tmp_path: Path, caller: str
 ) -> None:
-    """Thousands of requests made from the document, valid and not: no 5xx, no answer that is not
-    described, and with another organization's key nothing of the bakery's."""
-    await house.meta.put_waba(number())
-    code = await house.connect("bakery")
-    await house.until_active(code)
-    key = house.key
-    if whose != "the company's":
+    """Send thousands of valid and invalid requests, generated from the document.
+
+    No answer is a 5xx or is missing in the document. Without the company's key, no answer shows
+    anything of the bakery.
+    """
+    await installation.meta.put_waba(number())
+    code = await installation.connect("bakery")
+    await installation.until_active(code)
+    key = installation.key
+    if caller != "company":
         await organizations.add(conn, "mallory")
         key = await api_keys.create(conn, "theirs", "mallory")
-    if whose == "nobody's":
+    if caller == "unknown key":
         key = "porteiro_guessed"
-    seen = tmp_path / "seen.har"
+    report = tmp_path / "seen.har"
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("st")), "run",
-        str(await _document_that_names(house, code, tmp_path)),
-        "--url", house.environment["CONSOLE_URL"],
+        str(await _write_document(installation, code, tmp_path)),
+        "--url", installation.environment["CONSOLE_URL"],
         "--header", f"Authorization: Bearer {key}", "--seed", "1", "--max-examples", "20",
-        "--warnings", "off", "--report-har-path", str(seen), "--output-sanitize", "false",
+        "--warnings", "off", "--report-har-path", str(report), "--output-sanitize", "false",
         cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(process.communicate(), FUZZ_SECONDS)
-    told = output.decode()
-    assert process.returncode == 0, told[-4000:]
-    asked, answers = _said(seen.read_text())
+    text = output.decode()
+    assert process.returncode == 0, text[-4000:]
+    urls, answers = _urls_and_answers(report.read_text())
     assert len(answers) > 100
-    assert any(WABA in one for one in asked)
-    assert any(code in one for one in asked)
-    if whose != "the company's":
-        assert [one for one in answers if WABA in one or "bakery" in one] == []
-        [left] = (await house.ask("GET", f"{CONNECTIONS}?organization_id=bakery"))["connections"]
-        assert left["state"] == "active"
+    assert any(WABA in url for url in urls)
+    assert any(code in url for url in urls)
+    if caller != "company":
+        assert [text for text in answers if WABA in text or "bakery" in text] == []
+        answer = await installation.request("GET", f"{CONNECTIONS}?organization_id=bakery")
+        [connection] = answer["connections"]
+        assert connection["state"] == "active"
 
 
-async def _document_that_names(house: House, code: str, folder: Path) -> Path:
-    """With the bakery's ids as examples: what a fuzzer would not come upon by itself."""
-    async with house.http.get(OPENAPI_PATH) as answer:
+async def _write_document(installation: Installation, code: str, folder: Path) -> Path:
+    """Write the document with the bakery's ids as examples, because a fuzzer cannot guess them."""
+    async with installation.http.get(OPENAPI_PATH) as answer:
         document = await answer.json()
     examples = {"waba_id": WABA, "tracking_code": code, "organization_id": "bakery"}
     for path in document["paths"].values():
@@ -72,20 +76,22 @@ async def _document_that_names(house: House, code: str, folder: Path) -> Path:
             for parameter in operation.get("parameters", ()):
                 if parameter["name"] in examples:
                     parameter["example"] = examples[parameter["name"]]
-    written = folder / "openapi.json"
-    written.write_text(json.dumps(document))
-    return written
+    file = folder / "openapi.json"
+    file.write_text(json.dumps(document))
+    return file
 
 
-def _said(report: str) -> tuple[list[str], list[str]]:
-    """What was asked, and the answers' bodies, as a HAR file has them."""
-    met = json.loads(report)["log"]["entries"]
-    return [one["request"]["url"] for one in met], [
-        one["response"]["content"].get("text", "") for one in met
+def _urls_and_answers(report: str) -> tuple[list[str], list[str]]:
+    """Return the URLs and the answers' bodies of a HAR file."""
+    entries = json.loads(report)["log"]["entries"]
+    return [entry["request"]["url"] for entry in entries], [
+        entry["response"]["content"].get("text", "") for entry in entries
     ]
 
 
-async def test_what_is_not_there_and_what_is_too_much_are_told_as_json(house: House) -> None:
+async def test_wrong_paths_queries_and_bodies_are_refused_as_json(
+    installation: Installation,
+) -> None:
     for method, path, status, code in (
         ("GET", "/nowhere", 404, "not_found"),
         ("PATCH", CONNECTIONS, 405, "method_not_allowed"),
@@ -93,7 +99,7 @@ async def test_what_is_not_there_and_what_is_too_much_are_told_as_json(house: Ho
         ("GET", f"{CONNECTIONS}?limit=0", 422, "invalid_query"),
         ("GET", f"{CONNECTIONS}?limit=1&limit=2", 422, "invalid_query"),
     ):
-        assert (await house.ask(method, path, status=status))["code"] == code
+        assert (await installation.request(method, path, status=status))["code"] == code
     path = f"{ORPHANS}/{WABA}/claim"
     for data, content, status in (
         (b"{", "application/json", 400),
@@ -101,34 +107,36 @@ async def test_what_is_not_there_and_what_is_too_much_are_told_as_json(house: Ho
         (b"[]", "application/json", 422),
         (b'"' + b"x" * 70_000 + b'"', "application/json", 413),
     ):
-        headers = {"Authorization": f"Bearer {house.key}", "Content-Type": content}
-        async with house.http.post(path, data=data, headers=headers) as answer:
+        headers = {"Authorization": f"Bearer {installation.key}", "Content-Type": content}
+        async with installation.http.post(path, data=data, headers=headers) as answer:
             assert answer.status == status
             assert set(await answer.json()) == {"code", "message"}
 
 
-async def test_a_fault_quotes_nothing_of_the_request(house: House) -> None:
-    code = await house.start()
-    told = await house.ask(
+async def test_an_error_quotes_nothing_of_the_request(installation: Installation) -> None:
+    code = await installation.start_onboarding()
+    error = await installation.request(
         "POST", f"/api/v1/whatsapp/onboarding/{code}/code", {"code": "CANARY ☃"}, status=422
     )
-    assert "CANARY" not in json.dumps(told)
+    assert "CANARY" not in json.dumps(error)
 
 
-async def test_limits_refuse_and_say_when_to_come_again(house: House, conn: Conn) -> None:
+async def test_a_rate_limit_answers_429_with_retry_after(
+    installation: Installation, conn: Conn
+) -> None:
     await organizations.add(conn, "bakery")
     key = await api_keys.create(conn, "theirs", "bakery")
     headers = {"Authorization": f"Bearer {key}"}
     for _ in range(100):
-        await house.ask("GET", CONNECTIONS, key=key)
-    async with house.http.get(CONNECTIONS, headers=headers) as answer:
+        await installation.request("GET", CONNECTIONS, key=key)
+    async with installation.http.get(CONNECTIONS, headers=headers) as answer:
         assert answer.status == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 60
-    await house.ask("GET", CONNECTIONS)  # another key is another matter
+    await installation.request("GET", CONNECTIONS)  # another key has its own limit
 
 
-async def test_a_revoked_key_works_no_more(house: House, conn: Conn) -> None:
-    await house.ask("GET", CONNECTIONS)
+async def test_a_revoked_key_is_refused(installation: Installation, conn: Conn) -> None:
+    await installation.request("GET", CONNECTIONS)
     [key] = await api_keys.listed(conn)
     assert await api_keys.revoke(conn, key.id)
-    await house.ask("GET", CONNECTIONS, status=401)
+    await installation.request("GET", CONNECTIONS, status=401)

@@ -1,4 +1,4 @@
-"""The API with Redis full, empty, frozen and dead: the same answers, in bounded time."""
+"""The API gives the same answers with Redis full, empty, frozen and dead, in bounded time."""
 
 import asyncio
 import os
@@ -9,44 +9,44 @@ from typing import Any
 
 from shared.cache import open_redis
 from shared.store.pool import Pool
-from tests.support.onboarding_setup import CHECK, House, open_house
+from tests.support.onboarding_setup import CHECK, Installation, open_installation
 from tests.support.own_redis import own_redis
 from tests.support.simulated import WABA, number
 
-#: Far more than a lookup may cost (0.1 s), and far less than a driver's own patience.
+#: Much longer than one lookup may take (0.1 s), much shorter than a driver's own timeout.
 ANSWER_SECONDS = 1.0
 
 
-async def test_the_same_answers_whatever_ails_redis(
+async def test_the_answers_do_not_depend_on_redis(
     environment: dict[str, str], pool: Pool, tmp_path: Path
 ) -> None:
     async with own_redis(tmp_path) as (url, pid), open_redis(url) as redis:
-        with_own = environment | {"REDIS_URL": url}
-        os.environ["REDIS_URL"] = url  # `environment` puts it back
-        async with open_house(with_own, pool) as house:
-            house.meta.time = time.time()
-            await house.meta.put_waba(number())
-            code = await house.connect()
-            await house.until_active(code)
-            sound = await _answers(house, code)
-            assert await _answers(house, code) == sound
+        settings = environment | {"REDIS_URL": url}
+        os.environ["REDIS_URL"] = url  # the `environment` fixture restores it
+        async with open_installation(settings, pool) as installation:
+            installation.meta.time = time.time()
+            await installation.meta.put_waba(number())
+            code = await installation.connect()
+            await installation.until_active(code)
+            expected = await _answers(installation, code)
+            assert await _answers(installation, code) == expected
             await redis.flushall()
-            assert await _answers(house, code) == sound
+            assert await _answers(installation, code) == expected
             os.kill(pid, signal.SIGSTOP)
-            assert await _answers(house, code) == sound
+            assert await _answers(installation, code) == expected
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, signal.SIGKILL)
-            assert await _answers(house, code) == sound
-            other = await house.start("pharmacy")
-            assert (await house.status(other))["state"] == "open"
+            assert await _answers(installation, code) == expected
+            other_code = await installation.start_onboarding("pharmacy")
+            assert (await installation.status(other_code))["state"] == "open"
 
 
-async def _answers(house: House, code: str) -> list[Any]:
+async def _answers(installation: Installation, code: str) -> list[Any]:
     async with asyncio.timeout(ANSWER_SECONDS):
-        status = await house.status(code)
+        status = await installation.status(code)
     async with asyncio.timeout(ANSWER_SECONDS):
-        [checked] = (await house.ask("GET", f"{CHECK}?waba_id={WABA}"))["connections"]
+        [checked] = (await installation.request("GET", f"{CHECK}?waba_id={WABA}"))["connections"]
     async with asyncio.timeout(ANSWER_SECONDS):
-        nobodys = await house.ask("GET", f"{CHECK}?waba_id=1", status=404)
+        unknown = await installation.request("GET", f"{CHECK}?waba_id=1", status=404)
     checked.pop("last_check_age")
-    return [status, checked, nobodys]
+    return [status, checked, unknown]

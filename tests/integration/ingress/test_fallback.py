@@ -1,4 +1,4 @@
-"""The second road: what happens at the door when the broker, or everything, is away."""
+"""The ingress stores webhooks in the database without the broker, and answers 503 without both."""
 
 from contextlib import suppress
 
@@ -17,14 +17,14 @@ from tests.support.sending import message, post
 from tests.support.waiting import eventually
 
 
-async def roads(conn: Conn) -> dict[str, int]:
+async def count_by_sink(conn: Conn) -> dict[str, int]:
     rows = await conn.fetch(
         "SELECT stored_via::text, count(*) AS n FROM webhook_log GROUP BY stored_via"
     )
     return {row["stored_via"]: row["n"] for row in rows}
 
 
-async def test_with_the_broker_cut_off_webhooks_rest_in_the_database_and_are_worked_there(
+async def test_without_the_broker_webhooks_are_stored_in_the_database_and_processed_from_there(
     environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
@@ -39,19 +39,19 @@ async def test_with_the_broker_cut_off_webhooks_rest_in_the_database_and_are_wor
                 return bool(count == 5)
 
             await eventually(all_processed)
-            assert await roads(conn) == {"database": 5}
+            assert await count_by_sink(conn) == {"database": 5}
             assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 5
 
             await proxy.heal()
 
             async def back_on_the_broker() -> bool:
                 await post(client, message(100))
-                return "broker" in await roads(conn)
+                return "broker" in await count_by_sink(conn)
 
             await eventually(back_on_the_broker)
 
 
-async def test_a_broker_that_stalls_is_left_for_the_database_in_time(
+async def test_with_a_stalled_broker_a_webhook_is_stored_in_the_database_in_time(
     environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
@@ -59,10 +59,10 @@ async def test_a_broker_that_stalls_is_left_for_the_database_in_time(
         async with running.ingress(environment) as client:
             proxy.stall()
             assert await post(client, message(1)) == 200
-            assert await roads(conn) == {"database": 1}
+            assert await count_by_sink(conn) == {"database": 1}
 
 
-async def test_a_webhook_that_took_both_roads_since_its_confirm_was_late_is_one_webhook(
+async def test_a_webhook_in_both_sinks_after_a_late_confirm_is_one_webhook(
     environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     async with open_proxy(broker.url) as proxy:
@@ -70,25 +70,27 @@ async def test_a_webhook_that_took_both_roads_since_its_confirm_was_late_is_one_
         async with running.ingress(environment) as client:
             proxy.mute()
             assert await post(client, message(1)) == 200
-            assert await roads(conn) == {"database": 1}
+            assert await count_by_sink(conn) == {"database": 1}
 
-            async def is_there_too() -> bool:
+            async def is_in_the_queue_too() -> bool:
                 return await broker.count(RAW) == 1
 
-            await eventually(is_there_too)
+            await eventually(is_in_the_queue_too)
     monkeypatch.setenv("RABBITMQ_URL", broker.url)
     async with running.processor(environment):
 
-        async def is_taken() -> bool:
-            rests = await conn.fetchval("SELECT count(*) FROM webhook_log WHERE NOT processed")
-            return rests == 0 and await broker.count(RAW) == 0
+        async def is_processed() -> bool:
+            unprocessed = await conn.fetchval(
+                "SELECT count(*) FROM webhook_log WHERE NOT processed"
+            )
+            return unprocessed == 0 and await broker.count(RAW) == 0
 
-        await eventually(is_taken)
-    assert await roads(conn) == {"database": 1}
+        await eventually(is_processed)
+    assert await count_by_sink(conn) == {"database": 1}
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == 1
 
 
-async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_is_back(
+async def test_without_any_sink_the_answer_is_503_until_a_sink_is_back(
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
@@ -106,25 +108,25 @@ async def test_with_no_road_meta_is_asked_to_come_again_and_is_let_in_when_one_i
                 assert answer.status == 503
                 assert "Retry-After" in answer.headers
 
-            async def ready_says_no() -> bool:
+            async def is_not_ready() -> bool:
                 health = f"http://{environment['HOST']}:{environment['HEALTH_PORT']}/readyz"
                 async with aiohttp.request("GET", health) as answer:
                     return answer.status == 503
 
-            await eventually(ready_says_no)
+            await eventually(is_not_ready)
             await to_database.heal()
 
-            async def let_in() -> bool:
+            async def is_accepted() -> bool:
                 return await post(client, message(1)) == 200
 
-            await eventually(let_in)
-            assert await roads(conn) == {"database": 1}
+            await eventually(is_accepted)
+            assert await count_by_sink(conn) == {"database": 1}
 
 
-async def test_a_broker_that_refuses_is_left_for_the_database(
+async def test_with_a_full_queue_webhooks_are_stored_in_the_database(
     environment: dict[str, str], broker: Broker, conn: Conn, worker: str
 ) -> None:
-    """Its queue is full: `reject-publish` answers with a nack."""
+    """A full queue with `reject-publish` answers with a nack."""
     limit = {"pattern": "^webhooks.raw$", "apply-to": "queues", "definition": {"max-length": 1}}
     path = f"/api/policies/porteiro_{worker}/full"
     async with servers.open_management() as management:
@@ -132,20 +134,20 @@ async def test_a_broker_that_refuses_is_left_for_the_database(
         try:
             async with running.ingress(environment) as client:
 
-                async def refused() -> bool:
+                async def is_in_the_database() -> bool:
                     assert await post(client, message(1)) == 200
-                    return "database" in await roads(conn)
+                    return "database" in await count_by_sink(conn)
 
-                await eventually(refused)
+                await eventually(is_in_the_database)
                 (await management.delete(path)).release()
                 await broker.purge(RAW)
 
-                async def taken_again() -> bool:
+                async def is_in_the_queue() -> bool:
                     assert await post(client, message(2)) == 200
                     return await broker.count(RAW) > 0
 
-                await eventually(taken_again)
+                await eventually(is_in_the_queue)
         finally:
-            async with servers.open_management() as again:
-                with suppress(aiohttp.ClientResponseError):  # deleted before
-                    await again.delete(path)
+            async with servers.open_management() as cleanup:
+                with suppress(aiohttp.ClientResponseError):  # the test has deleted it
+                    await cleanup.delete(path)

@@ -1,4 +1,4 @@
-"""Who is let in at the door, and what the others are told."""
+"""Which requests the receiver accepts, and how it answers the others."""
 
 import asyncio
 import hmac
@@ -24,7 +24,7 @@ BODY = write(message(1, "ação / ok"))
 OLD_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"  # pragma: allowlist secret
 
 
-def signed(body: bytes, secret: str = APP_SECRET) -> str:
+def sign(body: bytes, secret: str = APP_SECRET) -> str:
     return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
 
 
@@ -38,37 +38,37 @@ async def client(
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "headers",
     [
         pytest.param({}, id="missing"),
         pytest.param({"X-Hub-Signature-256": ""}, id="empty"),
         pytest.param({"X-Hub-Signature-256": "sha256=beef"}, id="too short"),
-        pytest.param({"X-Hub-Signature-256": signed(BODY).upper()}, id="prefix in capitals"),
+        pytest.param({"X-Hub-Signature-256": sign(BODY).upper()}, id="prefix in capitals"),
         pytest.param({"X-Hub-Signature-256": f"sha256={'é' * 64}"}, id="not ASCII"),
-        pytest.param({"X-Hub-Signature-256": signed(BODY, "guess")}, id="wrong secret"),
-        pytest.param({"X-Hub-Signature-256": signed(b" " + BODY)}, id="of other bytes"),
+        pytest.param({"X-Hub-Signature-256": sign(BODY, "guess")}, id="wrong secret"),
+        pytest.param({"X-Hub-Signature-256": sign(b" " + BODY)}, id="of other bytes"),
         pytest.param(
             {"X-Hub-Signature": "sha1=" + hmac.digest(APP_SECRET.encode(), BODY, "sha1").hex()},
             id="SHA-1 only",
         ),
     ],
 )
-async def test_without_the_right_signature_nothing_is_taken(
-    client: aiohttp.ClientSession, broker: Broker, conn: Conn, sent: dict[str, str]
+async def test_without_the_right_signature_nothing_is_accepted(
+    client: aiohttp.ClientSession, broker: Broker, conn: Conn, headers: dict[str, str]
 ) -> None:
-    async with client.post(PATH, data=BODY, headers=sent) as answer:
+    async with client.post(PATH, data=BODY, headers=headers) as answer:
         assert answer.status == 401
         assert await answer.read() == b""
     assert await broker.count(RAW) == 0
     assert await conn.fetchval("SELECT count(*) FROM webhook_log") == 0
 
 
-async def test_the_same_json_in_other_bytes_needs_a_signature_of_its_own(
+async def test_the_same_json_in_other_bytes_needs_its_own_signature(
     client: aiohttp.ClientSession,
 ) -> None:
     unescaped = orjson.dumps(orjson.loads(BODY))
     async with client.post(
-        PATH, data=unescaped, headers={"X-Hub-Signature-256": signed(BODY)}
+        PATH, data=unescaped, headers={"X-Hub-Signature-256": sign(BODY)}
     ) as answer:
         assert answer.status == 401
 
@@ -80,10 +80,10 @@ async def test_every_live_secret_is_accepted(
     assert await post(client, BODY, secret) == 200
     [webhook] = decode_bundle(await broker.take(RAW))
     assert webhook.body == BODY
-    assert webhook.signature == signed(BODY, secret)
+    assert webhook.signature == sign(BODY, secret)
 
 
-async def test_a_body_of_just_the_limit_is_taken_and_one_byte_more_is_not(
+async def test_a_body_at_the_limit_is_accepted_and_one_byte_more_is_refused(
     client: aiohttp.ClientSession, broker: Broker
 ) -> None:
     largest = b" " * MAX_BODY_BYTES
@@ -92,19 +92,19 @@ async def test_a_body_of_just_the_limit_is_taken_and_one_byte_more_is_not(
     assert await post(client, largest + b" ") == 413
 
 
-async def test_a_body_of_unsaid_length_is_cut_off_at_the_limit(
+async def test_a_body_of_undeclared_length_is_refused_at_the_limit(
     client: aiohttp.ClientSession,
 ) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(2 * MAX_BODY_BYTES // 65_536):
             yield b" " * 65_536
 
-    header = {"X-Hub-Signature-256": signed(b"")}
+    header = {"X-Hub-Signature-256": sign(b"")}
     async with client.post(PATH, data=endless(), headers=header) as answer:
         assert answer.status == 413
 
 
-async def test_a_body_that_stalls_is_given_up(
+async def test_a_body_that_stalls_is_answered_with_408(
     client: aiohttp.ClientSession, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
@@ -114,7 +114,7 @@ async def test_a_body_that_stalls_is_given_up(
         yield BODY[:10]
         await never.wait()
 
-    header = {"X-Hub-Signature-256": signed(BODY), "Content-Length": str(len(BODY))}
+    header = {"X-Hub-Signature-256": sign(BODY), "Content-Length": str(len(BODY))}
     async with client.post(PATH, data=stalling(), headers=header) as answer:
         assert answer.status == 408
 
@@ -123,12 +123,12 @@ async def test_a_body_that_stalls_is_given_up(
     ("mode", "token", "status"),
     [
         ("subscribe", VERIFY_TOKEN, 200),
-        ("subscribe", "somebody-else's", 403),
+        ("subscribe", "wrong-token", 403),
         ("subscribe", "tökén", 403),
         ("unsubscribe", VERIFY_TOKEN, 403),
     ],
 )
-async def test_the_handshake_echoes_the_challenge_to_whoever_knows_the_token(
+async def test_the_handshake_echoes_the_challenge_only_with_the_right_token(
     client: aiohttp.ClientSession, mode: str, token: str, status: int
 ) -> None:
     query = {"hub.mode": mode, "hub.verify_token": token, "hub.challenge": "<b>1158201444"}
@@ -138,12 +138,10 @@ async def test_the_handshake_echoes_the_challenge_to_whoever_knows_the_token(
         assert await answer.text() == ("<b>1158201444" if status == 200 else "")
 
 
-async def test_a_full_door_sends_meta_away_for_a_while(
+async def test_a_full_receiver_answers_503_with_retry_after(
     client: aiohttp.ClientSession, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.ingress.receiver.MAX_BYTES_IN_FLIGHT", len(BODY) - 1)
-    async with client.post(
-        PATH, data=BODY, headers={"X-Hub-Signature-256": signed(BODY)}
-    ) as answer:
+    async with client.post(PATH, data=BODY, headers={"X-Hub-Signature-256": sign(BODY)}) as answer:
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0

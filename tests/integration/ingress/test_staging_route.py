@@ -1,4 +1,4 @@
-"""The staging route: a short form for testers, which production does not have."""
+"""The staging route accepts a short form from testers. Production does not have it."""
 
 from pytest import MonkeyPatch
 
@@ -25,7 +25,7 @@ async def test_the_short_form_becomes_a_webhook_with_its_tracking_code(
     assert b'"tracking_code":"test-123"' in change.content
 
 
-async def test_a_malformed_form_is_told_what_is_wrong(environment: dict[str, str]) -> None:
+async def test_a_malformed_form_is_refused_with_the_reason(environment: dict[str, str]) -> None:
     async with running.ingress(environment) as client:
         async with client.post(f"{PATH}/test", json={"type": "partner-added"}) as answer:
             assert answer.status == 400
@@ -41,7 +41,7 @@ async def test_production_has_no_such_route(
             assert answer.status == 404
 
 
-async def test_nor_has_an_environment_that_says_nothing(
+async def test_an_unset_environment_has_no_such_route(
     environment: dict[str, str], monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ENVIRONMENT")

@@ -1,4 +1,4 @@
-"""Real processes: what they refuse to start on, and what they start without."""
+"""Real processes refuse to start on wrong settings or schemas, and start without servers."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.migrate import migrate
 from tests.support import servers
 from tests.support.environment import service_environment
-from tests.support.processes import PASSWORD, ended, start
+from tests.support.processes import PASSWORD, start, wait_for_exit
 from tests.support.waiting import eventually
 
 
@@ -41,7 +41,7 @@ def faults(log: list[dict[str, Any]]) -> list[str]:
     ],
 )
 async def test_missing_settings_are_all_named_at_once(module: str, missing: str) -> None:
-    code, log = await ended(await start(module, env={}))
+    code, log = await wait_for_exit(await start(module, env={}))
     assert code == EXIT_REFUSED
     assert [fault.split()[0] for fault in faults(log)] == missing.split()
     assert all(" is missing: expected " in fault for fault in faults(log))
@@ -50,8 +50,8 @@ async def test_missing_settings_are_all_named_at_once(module: str, missing: str)
 @pytest.mark.parametrize(
     ("job", "variable"), [("migrate", "DATABASE_URL"), ("topology", "RABBITMQ_URL")]
 )
-async def test_so_do_jobs(job: str, variable: str) -> None:
-    code, log = await ended(await start("services.scheduler", job, env={}))
+async def test_a_job_names_its_missing_setting(job: str, variable: str) -> None:
+    code, log = await wait_for_exit(await start("services.scheduler", job, env={}))
     assert code == EXIT_REFUSED
     assert [fault.split()[0] for fault in faults(log)] == [variable]
 
@@ -62,7 +62,7 @@ async def test_an_old_schema_is_refused(
 ) -> None:
     url = await servers.create_database(f"old_{worker}")
     await migrate(url, "base")
-    code, log = await ended(await start(module, env=environment | {"DATABASE_URL": url}))
+    code, log = await wait_for_exit(await start(module, env=environment | {"DATABASE_URL": url}))
     assert code == EXIT_REFUSED
     assert any("run `porteiro migrate`" in fault for fault in faults(log))
 
@@ -74,21 +74,21 @@ async def test_a_missing_topology_is_refused(
     name = f"empty_{worker}"
     await servers.create_vhost(name, declare=False)
     url = os.environ[servers.RABBITMQ].replace("%2F", name)
-    code, log = await ended(await start(module, env=environment | {"RABBITMQ_URL": url}))
+    code, log = await wait_for_exit(await start(module, env=environment | {"RABBITMQ_URL": url}))
     assert code == EXIT_REFUSED
     assert any(fault.endswith("is missing: run `porteiro topology`") for fault in faults(log))
 
 
 @pytest.mark.parametrize("module", ["services.ingress", "services.processor", "services.console"])
-async def test_with_every_server_away_it_starts_and_says_so(module: str) -> None:
-    nowhere = f"a:{PASSWORD}@{LOOPBACK}:{free_port()}"
+async def test_a_service_starts_without_its_servers_and_reports_them_down(module: str) -> None:
+    dead_address = f"a:{PASSWORD}@{LOOPBACK}:{free_port()}"
     env = service_environment(
-        f"postgresql://{nowhere}/c", f"amqp://{nowhere}/", f"redis://{nowhere}/0"
+        f"postgresql://{dead_address}/c", f"amqp://{dead_address}/", f"redis://{dead_address}/0"
     )
     process = await start(module, env=env)
     health = f"http://{LOOPBACK}:{env['HEALTH_PORT']}"
 
-    async def says_what_is_down() -> dict[str, Any] | None:
+    async def readiness_report() -> dict[str, Any] | None:
         try:
             async with aiohttp.request("GET", f"{health}/readyz") as answer:
                 assert answer.status == 503
@@ -97,13 +97,13 @@ async def test_with_every_server_away_it_starts_and_says_so(module: str) -> None
         except aiohttp.ClientError:
             return None
 
-    report = await eventually(says_what_is_down)
+    report = await eventually(readiness_report)
     assert set(report["dependencies"].values()) == {"down"}
     assert report["ready"] is False
     async with aiohttp.request("GET", f"{health}/healthz") as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGTERM)
-    code, log = await ended(process)
+    code, log = await wait_for_exit(process)
     assert code == 0
     down = {line["dependency"] for line in log if line["event"] == "dependency.down"}
     assert down == set(report["dependencies"])

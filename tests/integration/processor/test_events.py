@@ -1,4 +1,4 @@
-"""What the company's backend is told, at least once and under ids that stay."""
+"""The company's backend receives each event at least once, always with the same id."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,8 +28,8 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-async def owned(pool: Pool) -> None:
-    """The WABA is proven to be the bakery's."""
+async def proven_owner(pool: Pool) -> None:
+    """Record the bakery's proof of the WABA."""
     async with transaction(pool) as conn:
         await organizations.add(conn, "bakery")
         until = NOW + timedelta(hours=1)
@@ -45,9 +45,9 @@ class Backend:
         self._queue = queue
 
     async def take(self) -> tuple[AbstractIncomingMessage, dict[str, Any]]:
-        told = await eventually(lambda: self._queue.get(fail=False))
-        await told.ack()
-        return told, orjson.loads(told.body)
+        message = await eventually(lambda: self._queue.get(fail=False))
+        await message.ack()
+        return message, orjson.loads(message.body)
 
     async def is_empty(self) -> bool:
         return await self._queue.get(fail=False) is None
@@ -55,46 +55,49 @@ class Backend:
 
 @pytest.fixture
 async def backend(broker: Broker) -> AsyncIterator[Backend]:
-    async with broker.connection.channel() as channel:
+    async with broker.amqp.channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(EVENTS, "#")
         yield Backend(queue)
 
 
-async def test_the_owner_is_told_of_transitions_and_of_every_change(
-    owned: None, environment: dict[str, str], broker: Broker, conn: Conn, backend: Backend
+async def test_the_owner_receives_transitions_and_every_change(
+    proven_owner: None, environment: dict[str, str], broker: Broker, conn: Conn, backend: Backend
 ) -> None:
     hello = write(message(1))
     async with running.processor(environment):
-        first, connected = await backend.take()
+        connected_message, connected = await backend.take()
         assert (connected["type"], connected["data"]["state"]) == (
             "connection.provisioning", "provisioning",
         )  # fmt: skip
         await broker.put(RAW, bundle(hello))
-        told, change = await backend.take()
-        # A copy of Meta's, and a fact that changes nothing: no event of a transition.
+        change_message, change = await backend.take()
+        # A repeated webhook and a fact without effect make no event of a transition.
         await broker.put(RAW, bundle(hello, write(account_update("ACCOUNT_RECONNECTED"))))
         _, other = await backend.take()
         await broker.put(
             RAW, bundle(write(account_update("ACCOUNT_OFFBOARDED", time=1_795_000_000)))
         )
-        rest = [(await backend.take())[1] for _ in range(2)]
+        last_events = [(await backend.take())[1] for _ in range(2)]
         await until_states(conn, split=4)
     assert await backend.is_empty()
-    assert told.routing_key == change["type"] == "change.messages"
-    assert told.message_id == change["id"]
+    assert change_message.routing_key == change["type"] == "change.messages"
+    assert change_message.message_id == change["id"]
     assert (change["organization_id"], change["waba_id"]) == ("bakery", WABA)
     assert change["data"]["value"]["messages"][0]["text"] == {"body": "oi"}
     assert change["revision"] is None
     assert connected["revision"] == 2
     assert connected["webhook_id"] is None
     assert other["type"] == "change.account_update"
-    assert {one["type"] for one in rest} == {"connection.offboarded", "change.account_update"}
-    assert first.message_id == connected["id"]
+    assert {event["type"] for event in last_events} == {
+        "connection.offboarded",
+        "change.account_update",
+    }
+    assert connected_message.message_id == connected["id"]
 
 
-async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
-    owned: None,
+async def test_an_unrouted_event_is_marked_and_can_be_replayed(
+    proven_owner: None,
     environment: dict[str, str],
     broker: Broker,
     conn: Conn,
@@ -102,7 +105,7 @@ async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
     async with running.processor(environment):
         await broker.put(RAW, bundle(write(message(1))))
         await eventually(lambda: conn.fetchval("SELECT count(*) = 2 FROM events WHERE is_unrouted"))
-        async with broker.connection.channel() as channel:
+        async with broker.amqp.channel() as channel:
             queue = await channel.declare_queue(exclusive=True)
             await queue.bind(EVENTS, "change.*")
             code, log = await porteiro(
@@ -110,14 +113,14 @@ async def test_an_event_nobody_is_bound_for_is_marked_and_can_be_had_again(
             )
             assert code == 0
             assert '"count":2,"seconds":1' in log
-            _, again = await Backend(queue).take()
-    assert again["type"] == "change.messages"
-    assert str(await conn.fetchval("SELECT id FROM webhook_changes")) == again["id"]
+            _, replayed = await Backend(queue).take()
+    assert replayed["type"] == "change.messages"
+    assert str(await conn.fetchval("SELECT id FROM webhook_changes")) == replayed["id"]
     unrouted = await conn.fetch("SELECT type FROM events WHERE is_unrouted")
     assert [row["type"] for row in unrouted] == ["connection.provisioning"]
 
 
-async def test_what_came_before_the_owner_is_told_once_there_is_one(
+async def test_changes_from_before_the_proof_are_published_after_it(
     environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool, backend: Backend
 ) -> None:
     async with running.processor(environment):
@@ -134,7 +137,7 @@ async def test_what_came_before_the_owner_is_told_once_there_is_one(
 
 
 async def test_events_wait_for_the_broker(
-    owned: None,
+    proven_owner: None,
     environment: dict[str, str],
     broker: Broker,
     conn: Conn,
@@ -150,5 +153,5 @@ async def test_events_wait_for_the_broker(
                 await conn.fetchval("SELECT count(*) FROM events WHERE published_at IS NULL") == 1
             )
             await proxy.heal()
-            _, told = await backend.take()
-    assert told["type"] == "connection.provisioning"
+            _, event = await backend.take()
+    assert event["type"] == "connection.provisioning"

@@ -1,4 +1,4 @@
-"""Two lanes share a group: a busy fast one keeps its pace, and the slow one is not forgotten."""
+"""Two lanes share a group. A busy fast lane leaves the slow lane its share."""
 
 import asyncio
 
@@ -23,14 +23,14 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(("fast", "slow"), [(10, 30), (45, 50), (60, 40), (90, 30), (1, 1)])
-async def test_a_busy_fast_lane_leaves_the_slow_one_its_share(
+async def test_a_busy_fast_lane_leaves_the_slow_lane_its_share(
     broker: Broker, fast: int, slow: int
 ) -> None:
     for _ in range(2 * PREFETCH["fast"]):
-        await broker.put(RAW, _of(fast))
-    await broker.put(RAW_SLOW, _of(slow))
-    taking, serving = await _serving(broker)
-    group = await taking.take()
+        await broker.put(RAW, _bundle_of(fast))
+    await broker.put(RAW_SLOW, _bundle_of(slow))
+    deliveries, serving = await _start_serving(broker)
+    group = await deliveries.take()
     counts = {lane: sum(len(d.webhooks) for d in group if d.lane == lane) for lane in PREFETCH}
     assert counts["slow"] == slow
     assert counts["fast"] <= MAX_GROUP_WEBHOOKS - SLOW_SHARE
@@ -38,39 +38,41 @@ async def test_a_busy_fast_lane_leaves_the_slow_one_its_share(
     serving.cancel()
 
 
-async def test_an_idle_fast_lane_leaves_the_slow_one_everything(broker: Broker) -> None:
+async def test_an_idle_fast_lane_leaves_the_slow_lane_the_whole_group(broker: Broker) -> None:
     for _ in range(4):
-        await broker.put(RAW_SLOW, _of(50))
-    taking, serving = await _serving(broker)
-    assert sum(len(d.webhooks) for d in await taking.take()) == MAX_GROUP_WEBHOOKS
+        await broker.put(RAW_SLOW, _bundle_of(50))
+    deliveries, serving = await _start_serving(broker)
+    assert sum(len(d.webhooks) for d in await deliveries.take()) == MAX_GROUP_WEBHOOKS
     serving.cancel()
 
 
-async def test_a_group_holds_so_many_bytes(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = _of(1)
-    monkeypatch.setattr(delivery_queue, "MAX_LANE_BYTES", 2 * len(one) + 100)
+async def test_a_group_has_a_limit_of_bytes(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = _bundle_of(1)
+    monkeypatch.setattr(delivery_queue, "MAX_LANE_BYTES", 2 * len(body) + 100)
     for _ in range(5):
-        await broker.put(RAW, one)
-    taking, serving = await _serving(broker)
-    assert [len(await taking.take()) for _ in range(3)] == [2, 2, 1]
+        await broker.put(RAW, body)
+    deliveries, serving = await _start_serving(broker)
+    assert [len(await deliveries.take()) for _ in range(3)] == [2, 2, 1]
     serving.cancel()
 
 
-def _of(count: int) -> bytes:
+def _bundle_of(count: int) -> bytes:
     return bundle(*(write(message(number)) for number in range(count)))
 
 
-async def _serving(broker: Broker) -> tuple[DeliveryQueue, asyncio.Task[None]]:
-    """An intake whose lanes hold all that the prefetch lets through."""
+async def _start_serving(broker: Broker) -> tuple[DeliveryQueue, asyncio.Task[None]]:
+    """Return a delivery queue whose lanes have as many deliveries as the prefetch allows."""
     registry = CollectorRegistry()
     dependency = Health(registry).dependency("broker")
-    taking = DeliveryQueue(dependency, ProcessorMetrics(registry))
+    deliveries = DeliveryQueue(dependency, ProcessorMetrics(registry))
     ready = {"fast": await broker.count(RAW), "slow": await broker.count(RAW_SLOW)}
-    serving = asyncio.create_task(taking.serve(broker.connection))
+    serving = asyncio.create_task(deliveries.serve(broker.amqp))
 
     async def is_full() -> bool:
-        waiting = taking._lanes
-        return all(len(waiting[lane]) == min(ready[lane], PREFETCH[lane]) for lane in waiting)
+        lanes = deliveries._lanes
+        return all(len(lanes[lane]) == min(ready[lane], PREFETCH[lane]) for lane in lanes)
 
     await eventually(is_full)
-    return taking, serving
+    return deliveries, serving

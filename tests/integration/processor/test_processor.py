@@ -1,4 +1,4 @@
-"""What the processor does with deliveries that are out of the ordinary."""
+"""The processor handles unusual deliveries: redelivered, refused, broken, newer or blocked."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from shared.store.intake import dead_letters, webhooks
 from shared.store.pool import SERVER_SETTINGS, Conn
 from tests.support import running
 from tests.support.broker import Broker
-from tests.support.bundles import bundle, hand_back_once, until_states
+from tests.support.bundles import bundle, return_once, until_states
 from tests.support.proxy import open_proxy
 from tests.support.refusing import refusing
 from tests.support.sending import WABA, account_update, message
@@ -28,11 +28,11 @@ FAILED = "FROM webhook_log WHERE state = 'unsplit' AND last_error IS NOT NULL"
 REFUSED = "database_P0001"
 
 
-async def test_a_redelivered_bundle_is_laid_down_and_worked_from_there(
+async def test_a_redelivered_bundle_is_stored_unsplit_and_split_from_its_rows(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     await broker.put(RAW, bundle(*(write(message(n)) for n in range(10))))
-    await hand_back_once(broker, RAW)
+    await return_once(broker, RAW)
     async with running.processor(environment):
         await until_states(conn, split=10)
     rows = await conn.fetch("SELECT attempts, processed FROM webhook_log")
@@ -48,7 +48,7 @@ async def test_one_webhook_the_database_refuses_fails_alone(
         bodies.insert(7, write(account_update("POISON")))
         await broker.put(RAW, bundle(*bodies))
         await broker.put(RAW, bundle(write(account_update("POISON", time=1))))
-        await hand_back_once(broker, RAW)
+        await return_once(broker, RAW)
         async with running.processor(environment):
             await until_states(conn, split=20, unsplit=2)
             await eventually(lambda: conn.fetchval(f"SELECT count(*) = 2 {FAILED}"))
@@ -56,12 +56,12 @@ async def test_one_webhook_the_database_refuses_fails_alone(
         assert [tuple(row) for row in errors] == [(REFUSED, 1)]
 
 
-async def test_of_a_thousand_changes_one_that_cannot_be_applied_fails_alone(
+async def test_one_unreadable_change_of_a_thousand_fails_alone(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     good = [account_update("ACCOUNT_OFFBOARDED", time=1_790_000_000 + n) for n in range(999)]
     bad = account_update("PARTNER_ADDED", waba_info={"waba_id": "none"})
-    entries = [one["entry"][0] for one in [*good[:500], bad, *good[500:]]]
+    entries = [webhook["entry"][0] for webhook in [*good[:500], bad, *good[500:]]]
     await broker.put(RAW, bundle(write({"object": "any", "entry": entries})))
     async with running.processor(environment):
         await until_states(conn, split=1)
@@ -105,7 +105,7 @@ async def test_effects_the_database_refuses_fail_alone(
         }
 
 
-async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
+async def test_a_webhook_that_kills_its_process_is_given_up_after_four_attempts(
     environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     webhook = Webhook(uuid7(), datetime.now(UTC), "whatsapp", "", write(message(1)))
@@ -115,7 +115,7 @@ async def test_what_kills_whoever_tries_it_is_given_up_after_four_tries(
         await until_states(conn, dead=1)
 
 
-async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_bytes_unread(
+async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_with_its_bytes_sealed(
     environment: dict[str, str], broker: Broker, conn: Conn, ring: KeyRing
 ) -> None:
     await broker.put(RAW, b"\x00 not a bundle")
@@ -130,7 +130,7 @@ async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_bytes_unread(
     assert await dead_letters.envelope(conn, ring, letter["id"]) == b"\x00 not a bundle"
 
 
-async def test_a_bundle_of_a_later_version_is_held_and_goes_back_untouched(
+async def test_a_bundle_of_a_later_version_stays_unacked_and_returns_unchanged(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     newer = orjson.dumps({"version": 2, "webhooks": "in a new form"})
@@ -142,7 +142,7 @@ async def test_a_bundle_of_a_later_version_is_held_and_goes_back_untouched(
     assert await broker.take(RAW) == newer
 
 
-async def test_a_lost_database_is_waited_out_with_nothing_counted(
+async def test_a_database_outage_counts_no_attempt(
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
@@ -155,45 +155,45 @@ async def test_a_lost_database_is_waited_out_with_nothing_counted(
             await proxy.cut()
             await broker.put(RAW, bundle(*(write(message(n)) for n in range(5))))
 
-            async def taken() -> bool:
+            async def is_delivered() -> bool:
                 return await broker.count(RAW) == 0
 
-            await eventually(taken)
+            await eventually(is_delivered)
             await proxy.heal()
             await until_states(conn, split=5)
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 0
 
 
-async def test_what_cannot_be_stored_for_too_long_goes_back_to_the_broker(
+async def test_deliveries_that_cannot_be_stored_for_too_long_return_to_the_broker(
     environment: dict[str, str],
     broker: Broker,
     database_url: str,
     conn: Conn,
     monkeypatch: MonkeyPatch,
 ) -> None:
-    """Before the broker, at its own limit, would close the channel."""
-    is_given_back = asyncio.Event()
+    """The processor returns them before RabbitMQ closes the channel at its own limit."""
+    is_returned = asyncio.Event()
     return_all = DeliveryQueue.return_all
 
-    def giving_back(intake: DeliveryQueue) -> None:
-        return_all(intake)
-        is_given_back.set()
+    def return_and_notify(deliveries: DeliveryQueue) -> None:
+        return_all(deliveries)
+        is_returned.set()
 
     monkeypatch.setattr(group_worker, "MAX_UNACKED_SECONDS", 1)
-    monkeypatch.setattr(DeliveryQueue, "return_all", giving_back)
+    monkeypatch.setattr(DeliveryQueue, "return_all", return_and_notify)
     async with open_proxy(database_url) as proxy:
         monkeypatch.setenv("DATABASE_URL", proxy.url)
         async with running.processor(environment):
             await proxy.cut()
             await broker.put(RAW, bundle(*(write(message(n)) for n in range(5))))
 
-            await asyncio.wait_for(is_given_back.wait(), 20)
+            await asyncio.wait_for(is_returned.wait(), 20)
             await proxy.heal()
             await until_states(conn, split=5)
-    assert await conn.fetchval("SELECT min(attempts) FROM webhook_log") == 1  # laid down first
+    assert await conn.fetchval("SELECT min(attempts) FROM webhook_log") == 1  # stored unsplit first
 
 
-async def test_a_group_that_a_lock_holds_up_is_laid_down_and_the_others_go_on(
+async def test_a_webhook_with_a_lock_timeout_is_stored_unsplit_and_the_others_go_on(
     environment: dict[str, str], broker: Broker, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "300ms")
@@ -201,8 +201,8 @@ async def test_a_group_that_a_lock_holds_up_is_laid_down_and_the_others_go_on(
     async with running.processor(environment):
         async with conn.transaction():
             await connections.lock(conn, [WABA])
-            told = write(account_update("PARTNER_ADDED"))
-            await broker.put(RAW, bundle(told, *(write(message(n)) for n in range(5))))
+            body = write(account_update("PARTNER_ADDED"))
+            await broker.put(RAW, bundle(body, *(write(message(n)) for n in range(5))))
             await until_states(conn, split=5, unsplit=1)
         await until_states(conn, split=6)
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

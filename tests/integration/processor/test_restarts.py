@@ -1,4 +1,4 @@
-"""Orderly restarts cost nobody anything."""
+"""Orderly restarts of the processor make no dead letters and lose no webhook."""
 
 import asyncio
 from functools import partial
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 RESTARTS = 20
 
 
-async def test_twenty_restarts_under_load_put_nothing_among_the_dead(
+async def test_twenty_restarts_under_load_make_no_dead_letters(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
     sent = 0
@@ -33,19 +33,19 @@ async def test_twenty_restarts_under_load_put_nothing_among_the_dead(
     for number in range(RESTARTS):
         async with running.processor(environment):
             stored = await conn.fetchval("SELECT count(*) FROM webhook_log")
-            await eventually(partial(_more_than, conn, stored))
+            await eventually(partial(_has_more_than, conn, stored))
             if number == RESTARTS - 1:
                 stopping.set()
                 await loading
-                await eventually(lambda: _processed(conn, sent))
+                await eventually(lambda: _has_processed(conn, sent))
     assert await broker.count(DEAD) == 0
     assert await conn.fetchval("SELECT count(*) FROM dead_letters") == 0
     assert await conn.fetchval("SELECT count(*) FROM webhook_changes") == sent
 
 
-async def _more_than(conn: Conn, stored: int) -> bool:
+async def _has_more_than(conn: Conn, stored: int) -> bool:
     return bool(await conn.fetchval("SELECT count(*) > $1 FROM webhook_log", stored))
 
 
-async def _processed(conn: Conn, count: int) -> bool:
+async def _has_processed(conn: Conn, count: int) -> bool:
     return bool(await conn.fetchval("SELECT count(*) = $1 FROM webhook_log WHERE processed", count))

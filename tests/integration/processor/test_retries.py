@@ -1,4 +1,4 @@
-"""A change that fails: tried again with rising delays, then dead, visible and replayable."""
+"""A failed change is retried with increasing delays. Then it is dead and can be replayed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,10 +37,10 @@ REFUSED = "database_P0001"
 
 
 @pytest.fixture
-async def quick(
+async def quick_broker(
     environment: dict[str, str], worker: str, monkeypatch: MonkeyPatch
 ) -> AsyncIterator[Broker]:
-    """A virtual host whose delays are short."""
+    """Yield a virtual host with short retry delays."""
     url = await servers.create_vhost(f"quick_{worker}", retry_seconds=DELAYS)
     monkeypatch.setenv("RABBITMQ_URL", url)
     monkeypatch.setenv("RETRY_SECONDS", ",".join(map(str, DELAYS)))
@@ -50,8 +50,8 @@ async def quick(
 
 
 @asynccontextmanager
-async def noting_tries(conn: Conn) -> AsyncIterator[None]:
-    """When each try of a change began, in the table `tries`; of the first, when it failed."""
+async def recording_attempts(conn: Conn) -> AsyncIterator[None]:
+    """Record the begin of each attempt of a change in `tries` (of the first: when it failed)."""
     await conn.execute(
         """
         CREATE TABLE tries (attempts smallint PRIMARY KEY, at timestamptz NOT NULL);
@@ -71,19 +71,19 @@ async def noting_tries(conn: Conn) -> AsyncIterator[None]:
         )
 
 
-async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_mends_it(
-    environment: dict[str, str], quick: Broker, conn: Conn, pool: Pool, ring: KeyRing
+async def test_a_change_that_always_fails_is_dead_after_three_retries_and_can_be_replayed(
+    environment: dict[str, str], quick_broker: Broker, conn: Conn, pool: Pool, ring: KeyRing
 ) -> None:
-    async with running.processor(environment), noting_tries(conn):
+    async with running.processor(environment), recording_attempts(conn):
         async with refusing(conn, "violation"):
-            await quick.put(RAW, bundle(VIOLATION))
+            await quick_broker.put(RAW, bundle(VIOLATION))
             [letter] = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
         assert (letter["kind"], letter["blame"], letter["attempts"]) == ("change", "ours", 4)
         assert letter["error"] == REFUSED
         times = [row["at"] for row in await conn.fetch("SELECT at FROM tries ORDER BY attempts")]
         assert len(times) == 4
-        for delay, (one, next_) in zip(DELAYS, pairwise(times), strict=True):
-            assert next_ - one >= timedelta(seconds=delay)
+        for delay, (begin, next_begin) in zip(DELAYS, pairwise(times), strict=True):
+            assert next_begin - begin >= timedelta(seconds=delay)
         row = await conn.fetchrow(
             "SELECT log.processed, changes_left, webhook_changes.state, webhook_changes.attempts"
             " FROM webhook_log AS log JOIN webhook_changes ON webhook_id = log.id"
@@ -92,52 +92,52 @@ async def test_a_change_that_always_fails_dies_after_three_retries_and_a_replay_
         assert tuple(row) == (False, 1, "dead", 4)
 
         everything = LetterSelection(None, letter["fingerprint"], datetime.now(UTC))
-        clicks = []
+        replay_ids = []
         for actor in ("one", "two"):
             async with transaction(pool) as tx:
-                clicks.append(
+                replay_ids.append(
                     await letter_replays.start(
-                        tx, everything, "replayed", rate=10, actor=actor, reason="mended"
+                        tx, everything, "replayed", rate=10, actor=actor, reason="fixed"
                     )
                 )
-        for replay_id in clicks:
+        for replay_id in replay_ids:
             await letter_replays.run(pool, ring, replay_id, lambda _: None)
         await eventually(lambda: conn.fetchval("SELECT processed FROM webhook_log"))
-    done = await conn.fetch("SELECT actor, total, done, kept FROM replays ORDER BY id")
-    assert [tuple(one) for one in done] == [("one", 1, 1, 0), ("two", 1, 0, 0)]
+    done = await conn.fetch("SELECT actor, total, done, skipped FROM replays ORDER BY id")
+    assert [tuple(row) for row in done] == [("one", 1, 1, 0), ("two", 1, 0, 0)]
     row = await conn.fetchrow("SELECT state::text, attempts, last_error FROM webhook_changes")
     assert row is not None
     assert tuple(row) == ("processed", 1, None)
     audited = await conn.fetch("SELECT actor, action, reason FROM audit_log ORDER BY id")
-    assert [tuple(one) for one in audited] == [
-        ("one", "dead_letters.replayed", "mended"), ("two", "dead_letters.replayed", "mended"),
+    assert [tuple(row) for row in audited] == [
+        ("one", "dead_letters.replayed", "fixed"), ("two", "dead_letters.replayed", "fixed"),
     ]  # fmt: skip
 
 
-async def test_a_nudge_rests_in_its_delay_queue_and_comes_home_with_its_attempt(
-    quick: Broker,
+async def test_a_nudge_waits_in_its_delay_queue_and_returns_with_its_attempt(
+    quick_broker: Broker,
 ) -> None:
     publisher = Publisher(Health(CollectorRegistry()).dependency("publisher"))
     nudge = Nudge(uuid7(), 2, DELAYS[0])
-    serving = asyncio.ensure_future(publisher.serve(quick.connection))
+    serving = asyncio.ensure_future(publisher.serve(quick_broker.amqp))
     try:
         await eventually(lambda: asyncio.sleep(0, publisher.is_up))
         await RetryNudges(publisher, ProcessorMetrics(CollectorRegistry())).send([nudge])
-        async with quick.connection.channel() as channel:
+        async with quick_broker.amqp.channel() as channel:
             queue = await channel.get_queue(CHANGES)
-            home = await eventually(lambda: queue.get(fail=False))
-            await home.ack()
+            delivery = await eventually(lambda: queue.get(fail=False))
+            await delivery.ack()
     finally:
         serving.cancel()
-    assert home.headers["attempt"] == 2
-    assert orjson.loads(home.body) == {"version": 1, "id": str(nudge.id), "attempt": 2}
-    assert f"retry.{DELAYS[0]}" in str(home.headers["x-death"])
+    assert delivery.headers["attempt"] == 2
+    assert orjson.loads(delivery.body) == {"version": 1, "id": str(nudge.id), "attempt": 2}
+    assert f"retry.{DELAYS[0]}" in str(delivery.headers["x-death"])
 
 
 async def test_a_retry_needs_no_broker(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
-    """Its nudge is lost: the loop finds the row."""
+    """The nudge is lost, but the loop finds the row."""
     async with running.processor(environment):
         async with refusing(conn, "violation"):
             await broker.put(RAW, bundle(VIOLATION))
@@ -150,35 +150,35 @@ async def test_a_retry_needs_no_broker(
     assert await conn.fetchval("SELECT count(*) FROM dead_letters") == 0
 
 
-async def test_discarded_is_settled(
+async def test_discarded_rows_count_as_processed(
     environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool, ring: KeyRing
 ) -> None:
-    untellable = write(account_update("PARTNER_ADDED", waba_info={"waba_id": "none"}))
+    unreadable = write(account_update("PARTNER_ADDED", waba_info={"waba_id": "none"}))
     broken = b"{"
     async with running.processor(environment):
-        await broker.put(RAW, bundle(untellable, broken))
+        await broker.put(RAW, bundle(unreadable, broken))
         letters = await eventually(
             lambda: conn.fetch(
                 "SELECT * FROM dead_letters WHERE (SELECT count(*) FROM dead_letters) = 2"
             )
         )
-    assert {(one["kind"], one["blame"], one["attempts"]) for one in letters} == {
+    assert {(letter["kind"], letter["blame"], letter["attempts"]) for letter in letters} == {
         ("change", "meta", 1), ("webhook", "meta", 1),
     }  # fmt: skip
     async with transaction(pool) as tx:
         replay_id = await letter_replays.start(
             tx,
-            LetterSelection([one["id"] for one in letters], None, datetime.now(UTC)),
+            LetterSelection([letter["id"] for letter in letters], None, datetime.now(UTC)),
             "discarded",
             rate=10,
             actor="operator",
-            reason="nobody misses them",
+            reason="not needed",
         )
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     assert await conn.fetchval("SELECT bool_and(processed) FROM webhook_log")
     assert await conn.fetchval("SELECT state FROM webhook_changes") == "discarded"
-    found = await conn.fetch("SELECT state::text FROM webhook_log ORDER BY 1")
-    assert [row[0] for row in found] == ["discarded", "split"]
+    states = await conn.fetch("SELECT state::text FROM webhook_log ORDER BY 1")
+    assert [row[0] for row in states] == ["discarded", "split"]
     async with transaction(pool) as tx:
         replay = await replays.get(tx, replay_id)
     assert replay is not None

@@ -1,4 +1,4 @@
-"""Two processors at the same connections, one of them frozen in the middle of its work."""
+"""Two processors write the same connections. One of them is frozen during a transaction."""
 
 import asyncio
 import signal
@@ -14,48 +14,50 @@ from tests.support.waiting import eventually
 
 WABAS = ("210000000000001", "210000000000002")
 OLD, NEW = 1_790_000_000, 1_790_000_600
-#: PostgreSQL ends the frozen one's transaction after 30 s (shared/store/pool.py).
-TIMEOUTS_SECONDS = 60
+#: PostgreSQL ends the transaction of the frozen processor after 30 s (shared/store/pool.py).
+TIMEOUT_SECONDS = 60
 
 
-def shared_and_removed(waba_id: str, event: str, time: int) -> bytes:
+def partner_update(waba_id: str, event: str, time: int) -> bytes:
     info = {"waba_id": waba_id, "owner_business_id": "310000000000001"}
     return write(account_update(event, time=time, waba_info=info))
 
 
-async def test_a_twin_frozen_in_mid_transaction_holds_nobody_up_for_long_and_undoes_nothing(
+async def test_a_processor_frozen_in_a_transaction_delays_the_other_briefly_and_undoes_nothing(
     environment: dict[str, str], broker: Broker, conn: Conn
 ) -> None:
-    async with service("processor", environment, CRASH_AT="group.storing:1:STOP") as twin:
-        old = [shared_and_removed(waba, "PARTNER_ADDED", OLD) for waba in WABAS]
+    async with service("processor", environment, CRASH_AT="group.storing:1:STOP") as frozen:
+        old = [partner_update(waba, "PARTNER_ADDED", OLD) for waba in WABAS]
         await broker.put(RAW, bundle(*old))
-        await until_frozen(twin)
+        await until_frozen(frozen)
         async with service("processor", environment):
-            new = [shared_and_removed(waba, "PARTNER_REMOVED", NEW) for waba in reversed(WABAS)]
+            new = [partner_update(waba, "PARTNER_REMOVED", NEW) for waba in reversed(WABAS)]
             await broker.put(RAW, bundle(*new))
-            await _processed(conn, 4)
-            twin.send_signal(signal.SIGCONT)
-            await broker.put(RAW, bundle(shared_and_removed(WABAS[0], "PARTNER_ADDED", OLD + 1)))
-            await _processed(conn, 5)
-            twin.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(twin.wait(), 30) == 0  # awake, and in good order
+            await _until_processed(conn, 4)
+            frozen.send_signal(signal.SIGCONT)
+            await broker.put(RAW, bundle(partner_update(WABAS[0], "PARTNER_ADDED", OLD + 1)))
+            await _until_processed(conn, 5)
+            frozen.send_signal(signal.SIGTERM)
+            # It runs again and stops in order.
+            assert await asyncio.wait_for(frozen.wait(), 30) == 0
     rows = await conn.fetch("SELECT DISTINCT state, reason FROM whatsapp_connections")
     assert [tuple(row) for row in rows] == [("disconnected", "unshared")]
-    tried = await conn.fetchrow(
+    attempts = await conn.fetchrow(
         """
         SELECT (SELECT max(attempts) FROM webhook_changes), (SELECT max(attempts) FROM webhook_log)
         """
     )
-    assert tried is not None
-    assert tuple(tried) == (0, 1)  # laid down as redelivered, and split at the first try
+    assert attempts is not None
+    # One delivery was stored unsplit as redelivered, then split at the first attempt.
+    assert tuple(attempts) == (0, 1)
 
 
-async def _processed(conn: Conn, count: int) -> None:
-    async def look() -> bool:
+async def _until_processed(conn: Conn, count: int) -> None:
+    async def are_processed() -> bool:
         return bool(
             count
             == await conn.fetchval("SELECT count(*) FROM webhook_changes WHERE state = 'processed'")
             == await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
         )
 
-    await eventually(look, seconds=TIMEOUTS_SECONDS)
+    await eventually(are_processed, seconds=TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""The `porteiro` command's administration of organizations and onboardings."""
+"""The `porteiro` command manages organizations, onboardings and dead letters."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from shared.store.due import Lease
 from shared.store.intake import dead_letters, webhooks
 from shared.store.pool import Conn
 from tests.support.command_line import porteiro
-from tests.support.samples import make_arrival, make_webhook
+from tests.support.samples import make_webhook, make_webhook_row
 from tests.support.sending import message
 
 WABA = "210000000000010"
@@ -32,13 +32,13 @@ async def test_an_onboarding_is_opened_and_proven_by_hand(
     assert [record["business_id"] for record in businesses] == ["55", "66"]
 
 
-async def test_what_cannot_be_done_is_refused_by_name(
+async def test_wrong_arguments_are_refused_and_named(
     environment: dict[str, str], conn: Conn
 ) -> None:
     for arguments, fault in (
         (("organizations", "add", "an organization"), "ORGANIZATION_ID must match"),
         (("organizations", "add", "ana", "--business", "x"), "--business must be 1 to 20 digits"),
-        (("onboardings", "prove", "nobody's", WABA), "CODE is no onboarding"),
+        (("onboardings", "prove", "unknown", WABA), "CODE is no onboarding"),
         (("onboardings", "prove", "test-123", "x"), "WABA_ID must be 1 to 20 digits"),
     ):
         code, log = await porteiro(*arguments)
@@ -46,13 +46,13 @@ async def test_what_cannot_be_done_is_refused_by_name(
     assert await conn.fetchval("SELECT count(*) FROM organization_businesses") == 0
 
 
-async def test_a_tracking_code_is_given_once(environment: dict[str, str], conn: Conn) -> None:
+async def test_a_tracking_code_is_unique(environment: dict[str, str], conn: Conn) -> None:
     assert (await porteiro("onboardings", "start", "ana", "--code", "test-123"))[0] == 0
     code, log = await porteiro("onboardings", "start", "bia", "--code", "test-123")
     assert (code, "--code is taken" in log) == (EXIT_REFUSED, True)
 
 
-async def test_only_a_local_stack_takes_a_proof_by_hand(
+async def test_only_a_local_stack_accepts_a_proof_by_hand(
     environment: dict[str, str], conn: Conn
 ) -> None:
     code, log = await porteiro("onboardings", "prove", "test-123", WABA, ENVIRONMENT="staging")
@@ -63,7 +63,7 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     webhook = make_webhook(b'{"broken')
-    await webhooks.insert(conn, ring, [make_arrival(webhook)])
+    await webhooks.insert(conn, ring, [make_webhook_row(webhook)])
     await webhooks.fail(conn, Lease(webhook.id, 1), "unparsable: not valid JSON", None)
     await dead_letters.add_webhooks(conn, [webhook.id], "meta")
     [letter] = await conn.fetch("SELECT id::text, fingerprint FROM dead_letters")
@@ -79,19 +79,19 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     code, shown = await porteiro("dead-letters", "show", letter["id"], COLUMNS="160")
     assert str(webhook.id) in shown
     assert "broken" not in shown
-    asked = ("show", letter["id"], "--content", "--actor", "eva")
-    code, shown = await porteiro("dead-letters", *asked, COLUMNS="160")
+    arguments = ("show", letter["id"], "--content", "--actor", "eva")
+    code, shown = await porteiro("dead-letters", *arguments, COLUMNS="160")
     assert '{"broken' in shown
 
-    choice = ("--fingerprint", letter["fingerprint"], "--reason", "Meta mended it")
-    code, log = await porteiro("dead-letters", "replay", *choice, "--dry-run")
+    selection = ("--fingerprint", letter["fingerprint"], "--reason", "Meta fixed it")
+    code, log = await porteiro("dead-letters", "replay", *selection, "--dry-run")
     assert (code, '"count":1' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "dead"
-    code, log = await porteiro("dead-letters", "replay", *choice, "--actor", "ana")
+    code, log = await porteiro("dead-letters", "replay", *selection, "--actor", "ana")
     assert (code, '"event":"replay.finished"' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
     audited = await conn.fetch("SELECT actor, action FROM audit_log ORDER BY id")
-    assert [tuple(one) for one in audited] == [
+    assert [tuple(row) for row in audited] == [
         ("eva", "dead_letters.read"), ("ana", "dead_letters.replayed"),
     ]  # fmt: skip
 
@@ -104,15 +104,15 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     assert (code, "there is no replay" in log) == (EXIT_REFUSED, True)
 
 
-async def test_the_sweep_works_what_is_overdue_and_leaves_the_rest(
+async def test_the_sweep_processes_only_overdue_webhooks(
     environment: dict[str, str], conn: Conn, ring: KeyRing
 ) -> None:
     old = datetime.now(UTC) - timedelta(minutes=6)
     overdue = [make_webhook(write(message(n)), at=old) for n in range(3)]
     fresh = make_webhook(write(message(9)))
-    await webhooks.insert(conn, ring, [make_arrival(one) for one in (*overdue, fresh)])
-    ends = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
-    assert [code for code, _ in ends] == [0, 0]
-    left = await conn.fetch("SELECT id FROM webhook_log WHERE NOT processed")
-    assert [row["id"] for row in left] == [fresh.id]
+    await webhooks.insert(conn, ring, [make_webhook_row(webhook) for webhook in (*overdue, fresh)])
+    results = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
+    assert [code for code, _ in results] == [0, 0]
+    unprocessed = await conn.fetch("SELECT id FROM webhook_log WHERE NOT processed")
+    assert [row["id"] for row in unprocessed] == [fresh.id]
     assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

@@ -1,4 +1,4 @@
-"""Tokens and PINs: sealed each to its row, rotated while they are used."""
+"""Tokens and PINs open only in their own rows, and their keys rotate while they are in use."""
 
 import asyncio
 import os
@@ -25,110 +25,114 @@ LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def vault() -> KeyRing:
+def token_ring() -> KeyRing:
     return KeyRing([bytes.fromhex(TOKEN_KEY)])
 
 
-async def keep(conn: Conn, ring: KeyRing, *wabas: str) -> None:
+async def save_tokens(conn: Conn, ring: KeyRing, *wabas: str) -> None:
     async with conn.transaction():
         await connections.ensure(conn, wabas)
         for waba in wabas:
             await tokens.save(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
 
 
-async def test_a_token_opens_in_its_own_row_alone(conn: Conn, vault: KeyRing) -> None:
-    await keep(conn, vault, "71", "72")
-    held = await tokens.read(conn, vault, "71")
-    assert held is not None
-    assert held.text == f"{TOKEN}-71"
-    assert TOKEN not in repr(held)
+async def test_a_token_opens_only_in_its_own_row(conn: Conn, token_ring: KeyRing) -> None:
+    await save_tokens(conn, token_ring, "71", "72")
+    token = await tokens.read(conn, token_ring, "71")
+    assert token is not None
+    assert token.text == f"{TOKEN}-71"
+    assert TOKEN not in repr(token)
     await conn.execute(
         "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_connections"
         " WHERE waba_id = '72') WHERE waba_id = '71'"
     )
     with pytest.raises(Undecryptable):
-        await tokens.read(conn, vault, "71")
+        await tokens.read(conn, token_ring, "71")
 
 
-async def test_every_flipped_byte_is_refused(conn: Conn, vault: KeyRing) -> None:
-    await keep(conn, vault, "71")
+async def test_every_flipped_byte_is_refused(conn: Conn, token_ring: KeyRing) -> None:
+    await save_tokens(conn, token_ring, "71")
     sealed = await conn.fetchval("SELECT token FROM whatsapp_connections")
-    for place in range(len(sealed)):
+    for index in range(len(sealed)):
         broken = bytearray(sealed)
-        broken[place] ^= 1
+        broken[index] ^= 1
         await conn.execute("UPDATE whatsapp_connections SET token = $1", bytes(broken))
         with pytest.raises(Undecryptable):
-            await tokens.read(conn, vault, "71")
+            await tokens.read(conn, token_ring, "71")
 
 
-async def test_an_unproven_token_does_not_open_as_a_connections(conn: Conn, vault: KeyRing) -> None:
+async def test_an_unproven_token_does_not_open_in_a_connection(
+    conn: Conn, token_ring: KeyRing
+) -> None:
     await organizations.add(conn, "ana")
     await onboardings.start(conn, NewOnboarding("ana", "code-1", LATER))
-    one = await onboardings.find(conn, "code-1", organization_id="ana")
-    assert one is not None
+    onboarding = await onboardings.find(conn, "code-1", organization_id="ana")
+    assert onboarding is not None
     assert await codes.start_exchange(conn, "code-1", b"hash")
-    assert await codes.save_token(conn, vault, one, TOKEN, code_hash=b"hash", expires_at=None)
-    assert await codes.read_token(conn, vault, one) == (TOKEN, None)
-    await keep(conn, vault, "71")
+    assert await codes.save_token(
+        conn, token_ring, onboarding, TOKEN, code_hash=b"hash", expires_at=None
+    )
+    assert await codes.read_token(conn, token_ring, onboarding) == (TOKEN, None)
+    await save_tokens(conn, token_ring, "71")
     await conn.execute(
         "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_onboarding)"
     )
     with pytest.raises(Undecryptable):
-        await tokens.read(conn, vault, "71")
+        await tokens.read(conn, token_ring, "71")
 
 
-async def test_a_pin_is_made_once_and_sealed(conn: Conn, vault: KeyRing) -> None:
+async def test_a_pin_is_stored_once_and_sealed(conn: Conn, token_ring: KeyRing) -> None:
     await numbers.save(
         conn, "71", [PhoneNumber("61", "1555", is_coexistence=False, is_registered=False)]
     )
-    assert await tokens.ensure_pin(conn, vault, "71", "61", "314159") == "314159"
-    assert await tokens.ensure_pin(conn, vault, "71", "61", "271828") == "314159"
+    assert await tokens.ensure_pin(conn, token_ring, "71", "61", "314159") == "314159"
+    assert await tokens.ensure_pin(conn, token_ring, "71", "61", "271828") == "314159"
     assert b"314159" not in await conn.fetchval("SELECT pin FROM phone_numbers")
 
 
 async def test_keys_are_rotated_under_traffic_through_a_crash(
-    environment: dict[str, str], pool: Pool, conn: Conn, vault: KeyRing
+    environment: dict[str, str], pool: Pool, conn: Conn, token_ring: KeyRing
 ) -> None:
     wabas = [str(7_000_000 + n) for n in range(3 * MAX_BATCH)]
-    await keep(conn, vault, *wabas)
-    both = KeyRing([bytes.fromhex(NEW_KEY), bytes.fromhex(TOKEN_KEY)])
+    await save_tokens(conn, token_ring, *wabas)
+    both_keys = KeyRing([bytes.fromhex(NEW_KEY), bytes.fromhex(TOKEN_KEY)])
     keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
     is_over = asyncio.Event()
 
     async def traffic() -> int:
-        """Reads all the time, and now and then a token is replaced."""
+        """Read tokens without a pause, and replace some of them. Return the number of reads."""
         reads = 0
         while not is_over.is_set():
             for waba in wabas[:: MAX_BATCH // 10]:
                 async with transaction(pool) as tx:
-                    held = await tokens.read(tx, both, waba)
-                    assert held is not None
-                    assert held.text.startswith(TOKEN)
+                    token = await tokens.read(tx, both_keys, waba)
+                    assert token is not None
+                    assert token.text.startswith(TOKEN)
                     if reads % 7 == 0:
-                        fresh = f"{TOKEN}-{waba}-again"
-                        await tokens.save(tx, both, waba, fresh, expires_at=None)
+                        new_token = f"{TOKEN}-{waba}-again"
+                        await tokens.save(tx, both_keys, waba, new_token, expires_at=None)
                 reads += 1
         return reads
 
     reading = asyncio.create_task(traffic())
     code, _ = await porteiro("rotate-keys", CRASH_AT="keys.resealing:2", **keys)
     assert code == -signal.SIGKILL
-    old = both_ids(vault)
-    counted = await _counts(conn)
-    assert 0 < counted[old] < len(wabas)
+    old = write_id(token_ring)
+    counts = await _counts(conn)
+    assert 0 < counts[old] < len(wabas)
     code, log = await porteiro("rotate-keys", **keys)
     is_over.set()
     assert (code, await reading > 0) == (0, True), log
-    assert await _counts(conn) == {both_ids(both): len(wabas)}
+    assert await _counts(conn) == {write_id(both_keys): len(wabas)}
     assert f'"count":{len(wabas)}' in log
     only_new = KeyRing([bytes.fromhex(NEW_KEY)])
     for waba in wabas[::100]:
-        held = await tokens.read(conn, only_new, waba)
-        assert held is not None
-        assert held.text.startswith(f"{TOKEN}-{waba}")
+        token = await tokens.read(conn, only_new, waba)
+        assert token is not None
+        assert token.text.startswith(f"{TOKEN}-{waba}")
 
 
-def both_ids(ring: KeyRing) -> str:
+def write_id(ring: KeyRing) -> str:
     return ring.write_id.hex()
 
 
@@ -140,10 +144,10 @@ async def _counts(conn: Conn) -> dict[str, int]:
     return {row["id"]: row["count"] for row in rows}
 
 
-async def test_what_no_key_opens_is_left_and_said(
-    environment: dict[str, str], conn: Conn, vault: KeyRing
+async def test_a_row_that_no_key_opens_is_left_and_reported(
+    environment: dict[str, str], conn: Conn, token_ring: KeyRing
 ) -> None:
-    await keep(conn, vault, "71", "72")
+    await save_tokens(conn, token_ring, "71", "72")
     await conn.execute(
         "UPDATE whatsapp_connections SET token = set_byte(token, 40, get_byte(token, 40) # 1)"
         " WHERE waba_id = '71'"
@@ -155,9 +159,9 @@ async def test_what_no_key_opens_is_left_and_said(
 
 
 async def test_a_dry_run_counts_and_changes_nothing(
-    environment: dict[str, str], conn: Conn, vault: KeyRing
+    environment: dict[str, str], conn: Conn, token_ring: KeyRing
 ) -> None:
-    await keep(conn, vault, "71", "72")
+    await save_tokens(conn, token_ring, "71", "72")
     before = await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id")
     keys = {"TOKEN_ENCRYPTION_KEY": NEW_KEY, "TOKEN_ENCRYPTION_KEYS_PREVIOUS": TOKEN_KEY}
     code, log = await porteiro("rotate-keys", "--dry-run", **keys)

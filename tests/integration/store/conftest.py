@@ -1,4 +1,4 @@
-"""Databases of the store's own tests."""
+"""Fixtures of the store's tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.support import servers
 
 @pytest.fixture
 async def empty_database_url(worker: str) -> str:
-    """A database without any schema."""
+    """Create a database without any schema. Return its URL."""
     return await servers.create_database(f"empty_{worker}", template="template0")

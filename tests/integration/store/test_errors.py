@@ -1,4 +1,4 @@
-"""Which failures are the servers' fault, on errors that PostgreSQL itself raised."""
+"""Which errors are infrastructure errors, tested with errors that PostgreSQL itself raises."""
 
 import asyncio
 
@@ -20,76 +20,76 @@ async def run(pool: Pool, *statements: str) -> None:
             await conn.execute(statement)
 
 
-async def test_a_deadlock_is_the_servers_fault(pool: Pool) -> None:
-    holding = asyncio.Barrier(2)
+async def test_a_deadlock_is_an_infrastructure_error(pool: Pool) -> None:
+    both_locked = asyncio.Barrier(2)
 
     async def lock_both(first: int, second: int) -> None:
         async with transaction(pool) as conn:
             await conn.execute("SET LOCAL deadlock_timeout = '20ms'")
             await conn.execute(LOCK, first)
-            await holding.wait()
+            await both_locked.wait()
             await conn.execute(LOCK, second)
 
-    ends = await asyncio.gather(lock_both(1, 2), lock_both(2, 1), return_exceptions=True)
-    [error] = [end for end in ends if end is not None]
+    outcomes = await asyncio.gather(lock_both(1, 2), lock_both(2, 1), return_exceptions=True)
+    [error] = [outcome for outcome in outcomes if outcome is not None]
     assert isinstance(error, asyncpg.DeadlockDetectedError)
     assert is_infrastructure(error)
 
 
-async def test_a_lock_that_is_not_got_in_time_is_the_servers_fault(pool: Pool) -> None:
-    async with transaction(pool) as holder:
-        await holder.execute(LOCK, 1)
+async def test_a_lock_timeout_is_an_infrastructure_error(pool: Pool) -> None:
+    async with transaction(pool) as locking:
+        await locking.execute(LOCK, 1)
         with pytest.raises(asyncpg.LockNotAvailableError) as caught:
             await run(pool, "SET LOCAL lock_timeout = '20ms'", LOCK.replace("$1", "1"))
     assert is_infrastructure(caught.value)
 
 
-async def test_a_statement_that_takes_too_long_is_the_servers_fault(pool: Pool) -> None:
+async def test_a_statement_that_takes_too_long_is_an_infrastructure_error(pool: Pool) -> None:
     with pytest.raises(asyncpg.QueryCanceledError) as caught:
         await run(pool, "SET LOCAL statement_timeout = '20ms'", "SELECT pg_sleep(60)")
     assert is_infrastructure(caught.value)
 
 
-async def test_a_transaction_left_idle_too_long_is_the_servers_fault(
+async def test_a_transaction_left_idle_too_long_is_an_infrastructure_error(
     pool: Pool, conn: Conn
 ) -> None:
     async def idle_until_ended() -> None:
         async def is_ended() -> bool:
-            gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
-            return bool(await conn.fetchval(gone, process))
+            query = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
+            return bool(await conn.fetchval(query, pid))
 
         async with transaction(pool) as tx:
-            process = await tx.fetchval("SELECT pg_backend_pid()")
+            pid = await tx.fetchval("SELECT pg_backend_pid()")
             await tx.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
             await eventually(is_ended)
             await tx.execute("SELECT 1")
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the driver raises one of several
         await idle_until_ended()
     assert is_infrastructure(caught.value)
 
 
-async def test_a_connection_ended_by_an_operator_is_the_servers_fault(
+async def test_a_connection_ended_by_an_operator_is_an_infrastructure_error(
     pool: Pool, conn: Conn
 ) -> None:
     async def sleep_and_be_ended() -> None:
         async with transaction(pool) as tx:
-            process = await tx.fetchval("SELECT pg_backend_pid()")
-            await tx.execute("SELECT pg_terminate_backend($1)", process)
+            pid = await tx.fetchval("SELECT pg_backend_pid()")
+            await tx.execute("SELECT pg_terminate_backend($1)", pid)
             await tx.execute("SELECT pg_sleep(60)")
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever the driver finds first
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the driver raises one of several
         await sleep_and_be_ended()
     assert is_infrastructure(caught.value)
 
 
-async def test_a_refused_connection_and_a_full_pool_are_the_servers_fault(
+async def test_a_refused_connection_and_a_full_pool_are_infrastructure_errors(
     database_url: str,
 ) -> None:
-    nobody = (
+    dead_url = (
         f"postgresql://porteiro:none@{LOOPBACK}:{free_port()}/porteiro"  # pragma: allowlist secret
     )
-    async with open_pool(nobody, name="test", size=1) as pool:
+    async with open_pool(dead_url, name="test", size=1) as pool:
         with pytest.raises(ConnectionRefusedError) as refused:
             async with transaction(pool):
                 pass
@@ -113,7 +113,7 @@ async def test_a_refused_connection_and_a_full_pool_are_the_servers_fault(
         ("SELECT * FROM nowhere WHERE $1", "", asyncpg.UndefinedTableError),
     ],
 )
-async def test_what_is_wrong_with_the_rows_is_not_the_servers_fault(
+async def test_an_error_in_the_rows_is_no_infrastructure_error(
     conn: Conn, statement: str, argument: object, kind: type[Exception]
 ) -> None:
     await conn.execute(ADD, "org-1")

@@ -1,4 +1,4 @@
-"""Follow-ups: claimed, held, and asked for again."""
+"""Follow-ups are leased once per WABA, are fenced, and are attempted again if added again."""
 
 import asyncio
 
@@ -10,35 +10,35 @@ from shared.store.pool import Conn, Pool, transaction
 from tests.support.waiting import eventually
 
 
-async def test_a_follow_up_asked_for_while_it_is_worked_is_worked_again(conn: Conn) -> None:
+async def test_a_follow_up_added_during_its_attempt_is_attempted_again(conn: Conn) -> None:
     async with conn.transaction():
         await follow_ups.add(conn, "provision", ["71"])
     leased = await due.lease(conn, "follow_up")
-    one = await follow_ups.load(conn, leased.leases[0])
-    assert one is not None
+    follow_up = await follow_ups.load(conn, leased.leases[0])
+    assert follow_up is not None
     await follow_ups.add(conn, "provision", ["71"])
     async with conn.transaction():
-        await follow_ups.fence(conn, one)
-        await follow_ups.end(conn, one)
+        await follow_ups.fence(conn, follow_up)
+        await follow_ups.end(conn, follow_up)
     assert await conn.fetchval("SELECT state FROM follow_ups") == "pending"
     with pytest.raises(follow_ups.LeaseLost):
-        await follow_ups.fence(conn, one)
+        await follow_ups.fence(conn, follow_up)
 
 
-async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool) -> None:
+async def test_concurrent_leases_take_only_one_follow_up_of_a_waba(pool: Pool) -> None:
     async with transaction(pool) as conn:
         await follow_ups.add(conn, "provision", ["71"])
         await follow_ups.add(conn, "read", ["71"])
 
-    async def lease() -> int:
+    async def count_leased() -> int:
         async with transaction(pool) as conn:
             return len((await due.lease(conn, "follow_up")).leases)
 
     async with transaction(pool) as conn:
         assert len((await due.lease(conn, "follow_up")).leases) == 1
-        other = asyncio.create_task(lease())
+        other = asyncio.create_task(count_leased())
 
-        async def it_waits() -> bool:
+        async def other_waits() -> bool:
             async with transaction(pool) as watching:
                 return bool(
                     await watching.fetchval(
@@ -47,5 +47,5 @@ async def test_of_one_waba_one_is_claimed_however_many_claim_at_once(pool: Pool)
                     )
                 )
 
-        await eventually(it_waits)
+        await eventually(other_waits)
     assert await other == 0

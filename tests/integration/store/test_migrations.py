@@ -1,4 +1,4 @@
-"""The schema: up, down, up again, and what it promises the queries."""
+"""The schema migrates up, down and up again, and has the designed types, keys and indexes."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from shared.crypto import KeyRing
 from shared.store.intake import partitions, webhooks
 from shared.store.migrate import migrate, newest_revision
 from shared.store.pool import REQUIRED_REVISION, Conn
-from tests.support.samples import make_arrival, make_webhook
+from tests.support.samples import make_webhook, make_webhook_row
 from tests.support.waiting import eventually
 
 OBJECTS = """
@@ -29,7 +29,7 @@ OBJECTS = """
 
 @pytest.fixture
 async def migrated(empty_database_url: str) -> AsyncIterator[Conn]:
-    """A database of this test's own, at the newest revision, without partitions made ahead."""
+    """Yield a new database at the newest revision, without partitions for future days."""
     await migrate(empty_database_url)
     conn = await asyncpg.connect(empty_database_url)
     try:
@@ -45,19 +45,19 @@ async def values(conn: Conn, query: str) -> set[object]:
 async def test_down_leaves_nothing_and_up_again_makes_the_same_schema(
     migrated: Conn, empty_database_url: str
 ) -> None:
-    made = await values(migrated, OBJECTS)
-    assert {"r webhook_log", "type change_state"} <= made
+    objects = await values(migrated, OBJECTS)
+    assert {"r webhook_log", "type change_state"} <= objects
     await partitions.add_ahead(migrated, datetime.now(UTC).date())
 
     await migrate(empty_database_url, "base")
     assert await values(migrated, OBJECTS) == set()
 
     await migrate(empty_database_url)
-    assert await values(migrated, OBJECTS) == made
+    assert await values(migrated, OBJECTS) == objects
 
 
 async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) -> None:
-    """Processes, as in real life: Alembic keeps its context in a global."""
+    """They are processes, because Alembic has its context in a global variable."""
     conn = await asyncpg.connect(empty_database_url)
     try:
         await conn.execute("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
@@ -71,14 +71,14 @@ async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) ->
             for _ in range(3)
         ]
 
-        async def one_waits() -> set[object]:
+        async def waiting_pids() -> set[object]:
             return await values(
                 conn,
                 "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'"
                 " AND datname = current_database()",
             )
 
-        await eventually(one_waits)
+        await eventually(waiting_pids)
         await conn.execute("SELECT pg_advisory_unlock_all()")
         outputs = await asyncio.gather(*(migrator.communicate() for migrator in migrators))
         assert [migrator.returncode for migrator in migrators] == [0] * 3, outputs
@@ -149,21 +149,21 @@ async def test_the_named_indexes_have_exactly_their_names(conn: Conn) -> None:
         "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'whatsapp\\_%Id_idx'"
         " OR indexname LIKE 'whatsapp\\_%At_idx'"
     )
-    found = {i["indexname"]: i["indexdef"].partition(" USING ")[2] for i in indexes}
-    assert found == {
+    columns = {i["indexname"]: i["indexdef"].partition(" USING ")[2] for i in indexes}
+    assert columns == {
         "whatsapp_onboarding_expiresAt_idx": "btree (expires_at)",
         "whatsapp_connections_organizationId_idx": "btree (organization_id)",
     }
 
 
-async def test_partitions_are_made_two_weeks_ahead_once(migrated: Conn) -> None:
+async def test_partitions_are_created_two_weeks_ahead_once(migrated: Conn) -> None:
     today = datetime.now(UTC).date()
     assert await partitions.add_ahead(migrated, today) == 14
     assert await partitions.add_ahead(migrated, today) == 0
     assert await partitions.add_ahead(migrated, today + timedelta(days=1)) == 1
 
 
-async def test_partitions_made_by_two_at_once_are_made_once(
+async def test_concurrent_jobs_create_each_partition_once(
     migrated: Conn, empty_database_url: str
 ) -> None:
     today = datetime.now(UTC).date()
@@ -175,29 +175,31 @@ async def test_partitions_made_by_two_at_once_are_made_once(
     assert sorted(made) == [0, 0, 14]
 
 
-async def test_a_body_rests_in_the_partition_of_its_day(migrated: Conn, ring: KeyRing) -> None:
+async def test_a_body_is_stored_in_the_partition_of_its_day(migrated: Conn, ring: KeyRing) -> None:
     now = datetime.now(UTC)
     await partitions.add_ahead(migrated, now.date())
     days = [now, now + timedelta(days=1)]
-    sent = [make_webhook(at=at) for at in days]
-    await webhooks.insert(migrated, ring, [make_arrival(webhook) for webhook in sent])
+    stored = [make_webhook(at=at) for at in days]
+    await webhooks.insert(migrated, ring, [make_webhook_row(webhook) for webhook in stored])
 
     tables = await migrated.fetch("SELECT id, tableoid::regclass::text AS name FROM webhook_bodies")
     assert {table["id"]: table["name"] for table in tables} == {
-        sent[0].id: "webhook_bodies_default",
-        sent[1].id: f"webhook_bodies_{days[1]:%Y%m%d}",
+        stored[0].id: "webhook_bodies_default",
+        stored[1].id: f"webhook_bodies_{days[1]:%Y%m%d}",
     }
 
 
-async def test_a_day_whose_bodies_rest_in_the_default_partition_is_passed_over(
+async def test_a_day_with_bodies_in_the_default_partition_is_skipped(
     migrated: Conn, ring: KeyRing
 ) -> None:
     now = datetime.now(UTC)
-    await webhooks.insert(migrated, ring, [make_arrival(make_webhook(at=now + timedelta(days=3)))])
+    await webhooks.insert(
+        migrated, ring, [make_webhook_row(make_webhook(at=now + timedelta(days=3)))]
+    )
     assert await partitions.add_ahead(migrated, now.date()) == 13
 
 
-async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
+async def test_0005_makes_withdrawn_owners_provisional_and_its_downgrade_restores_the_old_values(
     empty_database_url: str,
 ) -> None:
     await migrate(empty_database_url, "0004")
@@ -218,16 +220,16 @@ async def test_whoever_withdrew_before_is_provisional_and_goes_back_to_what_was(
         )
         await migrate(empty_database_url, "0005")
         owners = "SELECT attribution::text FROM whatsapp_connections ORDER BY waba_id"
-        found = [record[0] for record in await conn.fetch(owners)]
-        assert found == ["owner_business", "tracking_code"]
-        at = "SELECT withdrawn_at IS NULL FROM whatsapp_connections ORDER BY waba_id"
-        assert [record[0] for record in await conn.fetch(at)] == [False, True]
+        attributions = [record[0] for record in await conn.fetch(owners)]
+        assert attributions == ["owner_business", "tracking_code"]
+        query = "SELECT withdrawn_at IS NULL FROM whatsapp_connections ORDER BY waba_id"
+        assert [record[0] for record in await conn.fetch(query)] == [False, True]
         await conn.execute(
             "UPDATE whatsapp_connections SET attribution = 'withdrawn' WHERE waba_id = '2'"
         )
         await migrate(empty_database_url, "0004")
-        found = [record[0] for record in await conn.fetch(owners)]
-        assert found == ["owner_business", "tracking_code"]
+        attributions = [record[0] for record in await conn.fetch(owners)]
+        assert attributions == ["owner_business", "tracking_code"]
     finally:
         await conn.close()
 
@@ -271,8 +273,8 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
         assert await values(conn, open_letters) == {2}
 
         await migrate(empty_database_url, "0005")
-        roads = "SELECT road::text FROM webhook_log"
-        assert await values(conn, roads) == {"broker", "database"}
+        old_via = "SELECT road::text FROM webhook_log"
+        assert await values(conn, old_via) == {"broker", "database"}
         assert await values(conn, "SELECT kept FROM replays") == {2}
         assert await values(conn, "SELECT claimed_waba_id FROM whatsapp_onboarding") == {"71"}
         assert await values(conn, names) == {"heard", "ban"}

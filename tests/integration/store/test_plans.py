@@ -1,4 +1,4 @@
-"""On 100,000 rows each frequent query finds its rows by an index."""
+"""Each frequent query finds its rows by an index, in tables of 100,000 rows."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -34,18 +34,18 @@ from shared.store.intake.dead_letters import Letter
 from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn
 from tests.support import servers
-from tests.support.samples import make_arrival, make_change, make_webhook, of
+from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 ROWS = 100_000
-ONE = UUID(int=1)
+ID = UUID(int=1)
 NOW = datetime.now(UTC)
-CLAIM = Lease(ONE, 1)
-REPLAY = Replay(ONE, "replayed", LetterSelection(None, "4f", NOW), 100, 0, 0, 0, ONE, None)
+LEASE = Lease(ID, 1)
+REPLAY = Replay(ID, "replayed", LetterSelection(None, "4f", NOW), 100, 0, 0, 0, ID, None)
 LETTER = Letter(
-    ONE,
+    ID,
     "webhook",
-    ONE,
-    ONE,
+    ID,
+    ID,
     "ours",
     "failed",
     "4f",
@@ -59,8 +59,8 @@ LETTER = Letter(
     None,
     None,
 )
-FOLLOW_UP = FollowUp(ONE, "provision", "71", 1, NOW, NOW)
-HELD = ConnectionRow("71", None, "no_owner_known", ConnectionStatus("orphan"), "51")
+FOLLOW_UP = FollowUp(ID, "provision", "71", 1, NOW, NOW)
+CONNECTION = ConnectionRow("71", None, "no_owner_known", ConnectionStatus("orphan"), "51")
 
 _FILL = f"""
 INSERT INTO organizations SELECT 'org-' || n FROM generate_series(1, {ROWS // 10}) n;
@@ -120,7 +120,7 @@ ANALYZE
 
 
 class Recorder:
-    """A connection that only notes the statements it is given."""
+    """A database handle that only records its statements."""
 
     def __init__(self) -> None:
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
@@ -151,23 +151,23 @@ async def full(worker: str) -> AsyncIterator[Conn]:
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
-    for below in plan.get("Plans", ()):
-        yield from nodes(below)
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
 
 
 async def plans(conn: Conn, sql: str, *arguments: Any) -> AsyncIterator[Any]:
-    """The plan for these very arguments, and the one PostgreSQL keeps for any."""
+    """Yield the plan for these arguments and PostgreSQL's generic plan for any arguments."""
     yield await conn.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
     types = [kind.name for kind in (await conn.prepare(sql)).get_parameters()]
     nulls = ["NULL"] * len(types)
-    await conn.execute(f"PREPARE probe {_listed(types)} AS {sql}")
+    await conn.execute(f"PREPARE probe {_in_parentheses(types)} AS {sql}")
     try:
-        yield await conn.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE probe {_listed(nulls)}")
+        yield await conn.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE probe {_in_parentheses(nulls)}")
     finally:
         await conn.execute("DEALLOCATE probe")
 
 
-def _listed(words: list[str]) -> str:
+def _in_parentheses(words: list[str]) -> str:
     return f"({', '.join(words)})" if words else ""
 
 
@@ -185,39 +185,39 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: due.lease(conn, "fresh"),
         lambda conn, _: due.lease(conn, "tried"),
         lambda conn, _: due.lease(conn, "change"),
-        lambda conn, _: due.release(conn, LeasedRows("fresh", [CLAIM], NOW)),
-        lambda conn, _: due.release(conn, LeasedRows("change", [CLAIM], NOW)),
-        lambda conn, ring: webhooks.load_unsplit(conn, ring, [ONE]),
-        lambda conn, _: webhooks.sizes(conn, [ONE]),
-        lambda conn, _: webhooks.mark_split(conn, [ONE]),
-        lambda conn, _: webhooks.fail(conn, CLAIM, "because", None),
-        lambda conn, _: webhooks.open_change(conn, ONE),
-        lambda conn, _: webhooks.close_changes(conn, {ONE: 1}),
-        lambda conn, ring: webhooks.read_body(conn, ring, ONE),
-        lambda conn, ring: webhooks.insert(conn, ring, [make_arrival()]),
-        lambda conn, ring: changes.insert(conn, ring, of(make_webhook(), make_change(1))),
-        lambda conn, _: changes.load_leased(conn, CLAIM),
-        lambda conn, _: changes.mark_processed(conn, ONE),
-        lambda conn, _: changes.fail(conn, CLAIM, "because", None),
-        lambda conn, _: dead_letters.add_webhooks(conn, [ONE], "ours"),
-        lambda conn, _: dead_letters.add_changes(conn, [ONE], "ours"),
-        lambda conn, _: dead_letters.by_ids(conn, [ONE]),
-        lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ONE),
+        lambda conn, _: due.release(conn, LeasedRows("fresh", [LEASE], NOW)),
+        lambda conn, _: due.release(conn, LeasedRows("change", [LEASE], NOW)),
+        lambda conn, ring: webhooks.load_unsplit(conn, ring, [ID]),
+        lambda conn, _: webhooks.sizes(conn, [ID]),
+        lambda conn, _: webhooks.mark_split(conn, [ID]),
+        lambda conn, _: webhooks.fail(conn, LEASE, "because", None),
+        lambda conn, _: webhooks.open_change(conn, ID),
+        lambda conn, _: webhooks.close_changes(conn, {ID: 1}),
+        lambda conn, ring: webhooks.read_body(conn, ring, ID),
+        lambda conn, ring: webhooks.insert(conn, ring, [make_webhook_row()]),
+        lambda conn, ring: changes.insert(conn, ring, changes_of(make_webhook(), make_change(1))),
+        lambda conn, _: changes.load_leased(conn, LEASE),
+        lambda conn, _: changes.mark_processed(conn, ID),
+        lambda conn, _: changes.fail(conn, LEASE, "because", None),
+        lambda conn, _: dead_letters.add_webhooks(conn, [ID], "ours"),
+        lambda conn, _: dead_letters.add_changes(conn, [ID], "ours"),
+        lambda conn, _: dead_letters.by_ids(conn, [ID]),
+        lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ID),
         lambda conn, _: replays.next_letters(conn, REPLAY, limit=100),
-        lambda conn, _: events.add_for_changes(conn, [ONE]),
+        lambda conn, _: events.add_for_changes(conn, [ID]),
         lambda conn, _: events.lease(conn),
-        lambda conn, _: events.mark_published(conn, [ONE], unrouted=[]),
-        lambda conn, _: events.put_off(conn, [ONE], timedelta(seconds=1)),
+        lambda conn, _: events.mark_published(conn, [ID], unrouted=[]),
+        lambda conn, _: events.put_off(conn, [ID], timedelta(seconds=1)),
         lambda conn, _: changes.stamp(conn, limit=100),
         lambda conn, _: connections.ensure(conn, ["71"]),
         lambda conn, _: connections.lock(conn, ["71"]),
-        lambda conn, _: connections.save(conn, [HELD]),
+        lambda conn, _: connections.save(conn, [CONNECTION]),
         lambda conn, _: connections.without_owner(conn, limit=100),
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
         lambda conn, _: due.lease(conn, "follow_up"),
         lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
-        lambda conn, _: follow_ups.load(conn, CLAIM),
+        lambda conn, _: follow_ups.load(conn, LEASE),
         lambda conn, _: follow_ups.end(conn, FOLLOW_UP),
         lambda conn, _: follow_ups.end_step(conn, FOLLOW_UP, Step("subscribe")),
         lambda conn, _: follow_ups.done_steps(conn, FOLLOW_UP, proven_at=NOW),
@@ -240,7 +240,7 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: onboardings.organizations_with_open(conn, ["71"]),
     ],
 )
-async def test_the_stores_own_statements(full: Conn, ring: KeyRing, query: Any) -> None:
+async def test_the_statements_of_the_store(full: Conn, ring: KeyRing, query: Any) -> None:
     recorder = Recorder()
     await query(cast("Conn", recorder), ring)
     assert recorder.statements
@@ -253,7 +253,7 @@ async def test_the_stores_own_statements(full: Conn, ring: KeyRing, query: Any) 
 @pytest.mark.parametrize(
     ("sql", "argument"),
     [
-        ("SELECT id FROM webhook_changes WHERE webhook_id = $1", ONE),
+        ("SELECT id FROM webhook_changes WHERE webhook_id = $1", ID),
         ("SELECT id FROM webhook_changes WHERE key = $1", b"\x00" * 32),
         ("SELECT id FROM webhook_changes WHERE subject_hash = $1", b"\x00" * 32),
         ("SELECT id FROM webhook_changes WHERE waba_id = $1 AND organization_id IS NULL", "71"),
@@ -263,7 +263,7 @@ async def test_the_stores_own_statements(full: Conn, ring: KeyRing, query: Any) 
         ("SELECT organization_id FROM organization_businesses WHERE business_id = $1", "51"),
     ],
 )
-async def test_the_frequent_look_ups(full: Conn, sql: str, argument: Any) -> None:
+async def test_frequent_lookups(full: Conn, sql: str, argument: Any) -> None:
     await assert_indexed(full, sql, argument)
 
 

@@ -1,4 +1,4 @@
-"""Connections: every wait is bounded, and a schema older than the code is refused."""
+"""Every wait for the database is bounded, and a schema older than the code is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from shared.store.migrate import migrate
 from shared.store.pool import REQUIRED_REVISION, Pool, open_pool, ping, transaction
 from tests.support.proxy import Proxy, open_proxy
 
-#: Far past what a prompt return takes, far below asyncpg's own patience of 30 s.
+#: Much longer than a prompt return needs, much shorter than asyncpg's own timeout of 30 s.
 GENEROUS_SECONDS = 10
 
 
@@ -23,8 +23,8 @@ async def proxy(database_url: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def behind(proxy: Proxy) -> AsyncIterator[Pool]:
-    """A pool whose server can be taken away."""
+async def proxied_pool(proxy: Proxy) -> AsyncIterator[Pool]:
+    """Yield a pool whose server the test can cut off."""
     async with open_pool(proxy.url, name="test", size=2) as pool:
         yield pool
 
@@ -38,7 +38,7 @@ async def test_a_full_pool_is_waited_for_no_longer_than_asked(database_url: str)
         await ping(pool)
 
 
-async def test_a_pool_opens_without_its_server_and_finds_it_later(proxy: Proxy) -> None:
+async def test_a_pool_opens_without_its_server_and_connects_later(proxy: Proxy) -> None:
     await proxy.cut()
     async with open_pool(proxy.url, name="test", size=2) as pool:
         with pytest.raises(ConnectionRefusedError):
@@ -47,13 +47,13 @@ async def test_a_pool_opens_without_its_server_and_finds_it_later(proxy: Proxy) 
         await ping(pool)
 
 
-async def test_a_pool_outlives_the_loss_of_its_connections(proxy: Proxy, behind: Pool) -> None:
-    await ping(behind)
+async def test_a_pool_survives_the_loss_of_its_conns(proxy: Proxy, proxied_pool: Pool) -> None:
+    await ping(proxied_pool)
     await proxy.cut()
     with pytest.raises((OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
-        await ping(behind)
+        await ping(proxied_pool)
     await proxy.heal()
-    await ping(behind)
+    await ping(proxied_pool)
 
 
 async def test_a_database_without_a_schema_is_refused(empty_database_url: str) -> None:
@@ -88,22 +88,24 @@ async def test_an_older_schema_is_refused_and_a_newer_one_is_not(
             await ping(pool)
 
 
-async def test_a_statement_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
-    await ping(behind)
+async def test_a_statement_given_up_on_a_stalled_server_returns(
+    proxy: Proxy, proxied_pool: Pool
+) -> None:
+    await ping(proxied_pool)
     proxy.stall()
     async with asyncio.timeout(GENEROUS_SECONDS):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1), transaction(behind, wait=5) as conn:
+            async with asyncio.timeout(0.1), transaction(proxied_pool, wait=5) as conn:
                 await conn.execute("SELECT 1")
     await proxy.heal()
-    await ping(behind)
+    await ping(proxied_pool)
 
 
 async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
-    proxy: Proxy, behind: Pool
+    proxy: Proxy, proxied_pool: Pool
 ) -> None:
     async def stall_within_a_transaction() -> None:
-        async with transaction(behind, wait=5) as conn:
+        async with transaction(proxied_pool, wait=5) as conn:
             await conn.execute("SELECT 1")
             proxy.stall()
             async with asyncio.timeout(0.1):
@@ -113,12 +115,14 @@ async def test_a_transaction_given_up_midway_on_a_stalled_server_returns(
         with pytest.raises(TimeoutError):
             await stall_within_a_transaction()
     await proxy.heal()
-    await ping(behind)
+    await ping(proxied_pool)
 
 
-async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behind: Pool) -> None:
+async def test_a_commit_given_up_on_a_stalled_server_returns(
+    proxy: Proxy, proxied_pool: Pool
+) -> None:
     async def stall_before_the_commit() -> None:
-        async with asyncio.timeout(0.1), transaction(behind, wait=5) as conn:
+        async with asyncio.timeout(0.1), transaction(proxied_pool, wait=5) as conn:
             await conn.execute("SELECT 1")
             proxy.stall()
 
@@ -126,22 +130,20 @@ async def test_a_commit_given_up_on_a_stalled_server_returns(proxy: Proxy, behin
         with pytest.raises(TimeoutError):
             await stall_before_the_commit()
     await proxy.heal()
-    await ping(behind)
+    await ping(proxied_pool)
 
 
-async def test_a_connection_that_does_not_come_about_is_given_up(
-    proxy: Proxy, behind: Pool
-) -> None:
+async def test_a_conn_that_cannot_be_opened_is_given_up(proxy: Proxy, proxied_pool: Pool) -> None:
     proxy.stall()
     async with asyncio.timeout(GENEROUS_SECONDS):
         with pytest.raises(TimeoutError):
-            async with transaction(behind, wait=0.1):
+            async with transaction(proxied_pool, wait=0.1):
                 pass
     await proxy.heal()
-    await ping(behind)
+    await ping(proxied_pool)
 
 
-async def test_a_pool_closes_though_its_server_is_stalled(proxy: Proxy) -> None:
+async def test_a_pool_closes_although_its_server_is_stalled(proxy: Proxy) -> None:
     async with asyncio.timeout(GENEROUS_SECONDS):
         async with open_pool(proxy.url, name="test", size=2) as pool:
             await ping(pool)

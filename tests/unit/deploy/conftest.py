@@ -1,4 +1,4 @@
-"""The simulated Meta every test here may call."""
+"""A simulated Meta for the tests of this folder."""
 
 from collections.abc import AsyncIterator
 

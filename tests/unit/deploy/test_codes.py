@@ -1,4 +1,4 @@
-"""A code is exchanged once, in time, by the app it was minted for."""
+"""The simulated Meta exchanges a code once, in time, for the app that it was made for."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.support.simulated import (
 URI = "https://app.example.org/callback?x=1"
 
 
-async def test_a_code_brings_a_token_once(meta: SimulatedMeta) -> None:
+async def test_a_code_gives_a_token_once(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     signed = await meta.sign_up()
 
@@ -46,7 +46,7 @@ async def test_a_code_lives_30_seconds(meta: SimulatedMeta) -> None:
     assert (await meta.exchange(late)).error == (100, 36007)
 
 
-async def test_only_our_app_can_exchange_and_only_its_own_codes(meta: SimulatedMeta) -> None:
+async def test_only_our_app_can_exchange_codes_and_only_its_own(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     ours = (await meta.sign_up())["code"]
     theirs = (await meta.sign_up(app_id="799999999999999"))["code"]
@@ -55,10 +55,10 @@ async def test_only_our_app_can_exchange_and_only_its_own_codes(meta: SimulatedM
     assert (await meta.exchange(ours, client_secret=APP_SECRET[::-1])).error == (101, None)
     assert (await meta.exchange(theirs)).error == (100, None)
     assert (await meta.exchange("guess")).error == (100, None)
-    assert (await meta.exchange(ours)).status == 200, "a refusal does not spend it"
+    assert (await meta.exchange(ours)).status == 200, "a refusal does not use up the code"
 
 
-async def test_the_redirect_flow_needs_the_identical_uri_and_the_popup_none(
+async def test_the_redirect_flow_needs_the_same_uri_and_the_popup_needs_none(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(number())
@@ -80,7 +80,7 @@ async def test_the_redirect_flow_needs_the_identical_uri_and_the_popup_none(
         ("FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING", {"waba_id": WABA}),
     ],
 )
-async def test_the_browser_is_told_what_kind_of_signup_it_was(
+async def test_the_browser_gets_the_kind_of_signup(
     meta: SimulatedMeta, event: str, data: dict[str, str]
 ) -> None:
     await meta.put_waba(number("740000000000059"), number(), coexisting())
@@ -96,7 +96,7 @@ async def test_the_browser_is_told_what_kind_of_signup_it_was(
     assert COEXISTING not in str(signed["message"])
 
 
-async def test_a_signup_is_told_by_webhook_unless_ordered_not_to(meta: SimulatedMeta) -> None:
+async def test_a_signup_sends_a_webhook_unless_ordered_not_to(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     await meta.sign_up()
     await meta.sign_up(app_id="799999999999999", webhooks=True)
@@ -113,7 +113,7 @@ async def test_a_signup_is_told_by_webhook_unless_ordered_not_to(meta: Simulated
     assert len(meta.webhooks) == 1
 
 
-async def test_a_signup_that_cannot_be_is_refused(meta: SimulatedMeta) -> None:
+async def test_an_impossible_signup_is_refused(meta: SimulatedMeta) -> None:
     await meta.put_waba()
 
     for event in ("FINISH", "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"):

@@ -1,4 +1,4 @@
-"""The launch dialog: what it offers, and where it sends the browser."""
+"""The simulated login dialog: what it offers, and where it sends the browser."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from tests.support.simulated import NUMBER, WABA, Json, SimulatedMeta, coexistin
 
 URI = "https://app.example.org/callback?tenant=1"
 STATE = 'a b&c="<é>'
-ASKED = {"client_id": APP_ID, "config_id": "7", "response_type": "code"}
-REDIRECT = ASKED | {"redirect_uri": URI, "state": STATE, "extras": '{"setup":{}}'}
-POPUP = ASKED | {"origin": "http://localhost:3000"}
+REQUEST = {"client_id": APP_ID, "config_id": "7", "response_type": "code"}
+REDIRECT = REQUEST | {"redirect_uri": URI, "state": STATE, "extras": '{"setup":{}}'}
+POPUP = REQUEST | {"origin": "http://localhost:3000"}
 
 
 async def get(meta: SimulatedMeta, path: str, query: dict[str, str]) -> tuple[int, str]:
@@ -28,10 +28,10 @@ async def choose(meta: SimulatedMeta, path: str, form: dict[str, str]) -> tuple[
 
 
 def outcome(page: str) -> Json:
-    found = re.search(r'id="outcome">(.*?)</script>', page)
-    assert found
-    said: Json = json.loads(found[1])
-    return said
+    script = re.search(r'id="outcome">(.*?)</script>', page)
+    assert script
+    result: Json = json.loads(script[1])
+    return result
 
 
 async def test_the_dialog_offers_what_fits_each_waba_and_escapes_it(meta: SimulatedMeta) -> None:
@@ -84,16 +84,14 @@ async def test_cancelling_redirects_with_an_error_and_the_state(meta: SimulatedM
         {"redirect_uri": "/callback"},
     ],
 )
-async def test_a_dialog_asked_for_wrongly_is_not_shown(
-    meta: SimulatedMeta, wrong: dict[str, str]
-) -> None:
+async def test_a_wrong_request_shows_no_dialog(meta: SimulatedMeta, wrong: dict[str, str]) -> None:
     for method in (get, choose):
         status, *_ = await method(meta, "v25.0/dialog/oauth", REDIRECT | wrong)
         assert status == 400
     assert (await get(meta, "dialog/popup", POPUP | {"origin": "*"}))[0] == 400
 
 
-async def test_the_popup_tells_anybody_the_ids_and_its_opener_alone_the_code(
+async def test_the_popup_sends_the_ids_to_any_window_and_the_code_only_to_its_opener(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(number())
@@ -102,22 +100,22 @@ async def test_the_popup_tells_anybody_the_ids_and_its_opener_alone_the_code(
     form = POPUP | {"waba_id": WABA, "event": "FINISH"}
     status, _, page = await choose(meta, "dialog/popup", form)
 
-    said = outcome(page)
-    message = json.loads(said["message"])
+    result = outcome(page)
+    message = json.loads(result["message"])
     assert status == 200
     assert (message["type"], message["event"]) == ("WA_EMBEDDED_SIGNUP", "FINISH")
     assert message["data"]["phone_number_id"] == NUMBER
-    assert said["origin"] == "http://localhost:3000"
-    assert said["code"] not in said["message"]
-    assert (await meta.exchange(said["code"])).status == 200
+    assert result["origin"] == "http://localhost:3000"
+    assert result["code"] not in result["message"]
+    assert (await meta.exchange(result["code"])).status == 200
 
 
 async def test_the_popup_can_be_cancelled(meta: SimulatedMeta) -> None:
     _, _, page = await choose(meta, "dialog/popup", POPUP | {"event": "CANCEL"})
 
-    said = outcome(page)
-    assert said["code"] is None
-    assert json.loads(said["message"]) == {
+    result = outcome(page)
+    assert result["code"] is None
+    assert json.loads(result["message"]) == {
         "type": "WA_EMBEDDED_SIGNUP",
         "event": "CANCEL",
         "data": {"current_step": "PHONE_NUMBER_SETUP"},
@@ -125,7 +123,7 @@ async def test_the_popup_can_be_cancelled(meta: SimulatedMeta) -> None:
     }
 
 
-async def test_a_choice_that_is_not_there_is_refused(meta: SimulatedMeta) -> None:
+async def test_an_unknown_choice_is_refused(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
 
     for wrong in ({}, {"waba_id": "1", "event": "FINISH"}, {"waba_id": WABA, "event": "FLY"}):

@@ -1,4 +1,4 @@
-"""Faults, usage and the ledger: what a client has to bear, and what it really called."""
+"""Faults, usage and ledger of the simulated Meta: errors for clients, and a list of their calls."""
 
 import json
 import time
@@ -27,23 +27,25 @@ async def test_the_next_calls_fail_as_ordered(meta: SimulatedMeta) -> None:
     assert (await meta.call("GET", NUMBER, token)).status == 200
 
 
-async def test_a_fault_can_be_about_one_subject_and_be_called_off(meta: SimulatedMeta) -> None:
+async def test_a_fault_can_be_for_one_subject_and_can_be_removed(meta: SimulatedMeta) -> None:
     await meta.put_waba(number(), coexisting())
     token = await meta.token()
     fault = {"call": "sync", "subject": "740000000000061:history", "code": 1, "status": 500}
     assert await meta.order("POST", "faults", fault) == {"armed": 1}
 
     async def sync(kind: str) -> int:
-        said = {"messaging_product": "whatsapp", "sync_type": kind}
+        body = {"messaging_product": "whatsapp", "sync_type": kind}
         path = "740000000000061/smb_app_data"
-        return (await meta.call("POST", path, token, json=said)).status
+        return (await meta.call("POST", path, token, json=body)).status
 
     assert await sync("smb_app_state_sync") == 200
     assert await meta.order("DELETE", "faults") == {"armed": 0}
     assert await sync("history") == 200
 
 
-async def test_a_fault_does_nothing_and_a_cut_connection_does_it_all(meta: SimulatedMeta) -> None:
+async def test_a_failed_call_has_no_effect_and_a_dropped_connection_has_the_full_effect(
+    meta: SimulatedMeta,
+) -> None:
     await meta.put_waba(number())
     token = await meta.token()
     await meta.order("POST", "faults", {"call": "subscribe", "code": 2, "status": 503})
@@ -83,7 +85,7 @@ async def test_an_answer_can_be_late_or_garbage(meta: SimulatedMeta) -> None:
         {"call": "sync", "code": 1, "drop": True},
     ],
 )
-async def test_a_fault_that_makes_no_sense_is_refused(
+async def test_an_impossible_fault_is_refused(
     meta: SimulatedMeta, wrong: dict[str, object]
 ) -> None:
     answer = await meta.order("POST", "faults", wrong)
@@ -92,7 +94,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(
     assert answer["error"]
 
 
-async def test_usage_is_told_with_every_answer(meta: SimulatedMeta) -> None:
+async def test_every_answer_has_the_usage(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token()
     low = await meta.call("GET", NUMBER, token)
@@ -103,12 +105,12 @@ async def test_usage_is_told_with_every_answer(meta: SimulatedMeta) -> None:
     }
 
     await meta.order("PUT", "usage", {"app": 96, "business": 100})
-    told = await meta.order("PUT", "usage", {"minutes": 17})
+    usage = await meta.order("PUT", "usage", {"minutes": 17})
     high = await meta.call("GET", "1", token)
     refused = await meta.call("GET", WABA, "EAAguess")
     fetched = await meta.fetch()
 
-    assert told == {"app": 96, "business": 100, "minutes": 17}
+    assert usage == {"app": 96, "business": 100, "minutes": 17}
     assert json.loads(high.headers["X-App-Usage"])["call_count"] == 96
     assert json.loads(refused.headers["X-Business-Use-Case-Usage"]) == {
         BUSINESS: [
@@ -124,7 +126,7 @@ async def test_usage_is_told_with_every_answer(meta: SimulatedMeta) -> None:
     assert "X-Business-Use-Case-Usage" not in fetched.headers
 
 
-async def test_every_call_is_in_the_ledger_and_no_secret(meta: SimulatedMeta) -> None:
+async def test_the_ledger_has_every_call_and_no_secret(meta: SimulatedMeta) -> None:
     await meta.put_waba(coexisting(), number())
     signed = await meta.sign_up()
     token = (await meta.exchange(signed["code"])).body["access_token"]

@@ -1,4 +1,4 @@
-"""What happens to a WABA later changes what its tokens can do, and is told by webhook."""
+"""Later events of a WABA change what its tokens can do, and are sent as webhooks."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ APPS = f"{WABA}/subscribed_apps"
         ),
     ],
 )
-async def test_an_event_is_told_as_meta_tells_it(
+async def test_an_event_is_sent_as_meta_sends_it(
     meta: SimulatedMeta, order: dict[str, Any], entry_id: str, value: dict[str, Any]
 ) -> None:
     await meta.put_waba(coexisting())
@@ -56,14 +56,14 @@ async def test_an_event_is_told_as_meta_tells_it(
     assert meta.webhooks[0]["entry"][0]["time"] == int(meta.time)
 
 
-async def test_an_event_may_stay_untold(meta: SimulatedMeta) -> None:
+async def test_an_event_may_happen_without_a_webhook(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
 
     assert await meta.happen("ACCOUNT_DELETED", webhook=False) == {"sent": []}
     assert meta.webhooks == []
 
 
-async def test_a_waba_no_longer_shared_is_lost_until_it_is_shared_again(
+async def test_an_unshared_waba_is_unreachable_until_it_is_shared_again(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(number())
@@ -74,7 +74,7 @@ async def test_a_waba_no_longer_shared_is_lost_until_it_is_shared_again(
     data = await meta.debug(token)
     assert (await meta.call("GET", WABA, token)).error == (100, 33)
     assert data["is_valid"] is True
-    assert [one["target_ids"] for one in data["granular_scopes"]] == [[], []]
+    assert [scope["target_ids"] for scope in data["granular_scopes"]] == [[], []]
     assert (await meta.fetch()).error == (100, 33)
 
     await meta.happen("PARTNER_ADDED", webhook=False)
@@ -82,7 +82,7 @@ async def test_a_waba_no_longer_shared_is_lost_until_it_is_shared_again(
     assert (await meta.call("GET", APPS, token)).body == {"data": []}
 
 
-async def test_with_the_app_its_tokens_are_gone_for_good(meta: SimulatedMeta) -> None:
+async def test_an_uninstall_revokes_the_tokens_for_good(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token()
 
@@ -124,18 +124,18 @@ async def test_a_deleted_waba_is_gone(meta: SimulatedMeta) -> None:
     assert (await meta.sign_up())["status"] == 400
 
 
-async def test_an_offboarded_number_is_off_the_cloud_api_until_it_is_back(
+async def test_an_offboarded_number_is_off_the_cloud_api_until_it_reconnects(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(coexisting())
     token = await meta.token("FINISH_ONLY_WABA")
-    seen = []
+    statuses = []
 
     for event in ("ACCOUNT_OFFBOARDED", "ACCOUNT_RECONNECTED"):
         await meta.happen(event, webhook=False)
         answer = await meta.call(
             "GET", COEXISTING, token, params={"fields": "platform_type,status"}
         )
-        seen.append((answer.body["platform_type"], answer.body["status"]))
+        statuses.append((answer.body["platform_type"], answer.body["status"]))
 
-    assert seen == [("NOT_APPLICABLE", "DISCONNECTED"), ("CLOUD_API", "CONNECTED")]
+    assert statuses == [("NOT_APPLICABLE", "DISCONNECTED"), ("CLOUD_API", "CONNECTED")]

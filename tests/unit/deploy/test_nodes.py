@@ -1,4 +1,4 @@
-"""What Graph prints of WABAs and numbers, and who is subscribed to them."""
+"""What the simulated Graph API answers about WABAs, numbers and subscriptions."""
 
 import json
 
@@ -37,7 +37,7 @@ async def test_a_waba_shows_the_fields_asked_for(meta: SimulatedMeta) -> None:
     assert unknown.error == (100, None)
 
 
-async def test_a_number_shows_how_it_stands(meta: SimulatedMeta) -> None:
+async def test_a_number_shows_its_status(meta: SimulatedMeta) -> None:
     await meta.put_waba(number(), coexisting())
     token = await meta.token()
     fields: Json = {"params": {"fields": "display_phone_number,platform_type,status,is_on_biz_app"}}
@@ -59,7 +59,7 @@ async def test_numbers_come_newest_first_in_pages(meta: SimulatedMeta) -> None:
     ids = [f"74000000000010{n}" for n in range(5)]
     await meta.put_waba(*(number(number_id) for number_id in ids))
     token = await meta.token()
-    found: list[str] = []
+    listed: list[str] = []
     sizes: list[int] = []
     after: dict[str, str] = {}
     is_more = True
@@ -68,16 +68,16 @@ async def test_numbers_come_newest_first_in_pages(meta: SimulatedMeta) -> None:
         page = await meta.call(
             "GET", f"{WABA}/phone_numbers", token, params={"limit": "2", "fields": "id", **after}
         )
-        found += [one["id"] for one in page.body["data"]]
+        listed += [item["id"] for item in page.body["data"]]
         sizes.append(len(page.body["data"]))
         after = {"after": page.body["paging"]["cursors"]["after"]}
         is_more = "next" in page.body["paging"]
 
-    assert found == ids[::-1]
+    assert listed == ids[::-1]
     assert sizes == [2, 2, 1]
 
 
-async def test_a_list_of_nothing_has_no_paging(meta: SimulatedMeta) -> None:
+async def test_an_empty_list_has_no_paging(meta: SimulatedMeta) -> None:
     await meta.put_waba()
     token = await meta.token("FINISH_ONLY_WABA")
 
@@ -85,9 +85,7 @@ async def test_a_list_of_nothing_has_no_paging(meta: SimulatedMeta) -> None:
 
 
 @pytest.mark.parametrize("params", [{"after": "rubbish"}, {"limit": "0"}, {"limit": "x"}])
-async def test_a_page_that_is_not_there_is_refused(
-    meta: SimulatedMeta, params: dict[str, str]
-) -> None:
+async def test_an_unknown_page_is_refused(meta: SimulatedMeta, params: dict[str, str]) -> None:
     await meta.put_waba(number())
     token = await meta.token()
 
@@ -111,9 +109,9 @@ async def test_our_app_subscribes_and_unsubscribes(meta: SimulatedMeta) -> None:
     assert (await meta.call("GET", APPS, token)).body == {"data": []}
 
 
-@pytest.mark.parametrize("way", ["json", "data"])
-async def test_an_override_is_set_kept_and_cleared(meta: SimulatedMeta, way: str) -> None:
-    body: Json = {way: SET}
+@pytest.mark.parametrize("encoding", ["json", "data"])
+async def test_an_override_is_set_and_cleared(meta: SimulatedMeta, encoding: str) -> None:
+    body: Json = {encoding: SET}
     await meta.put_waba(number())
     token = await meta.token()
 
@@ -126,7 +124,7 @@ async def test_an_override_is_set_kept_and_cleared(meta: SimulatedMeta, way: str
     assert "override_callback_uri" not in ours
 
 
-async def test_a_waba_may_be_subscribed_with_an_override_from_before(meta: SimulatedMeta) -> None:
+async def test_a_waba_may_already_be_subscribed_with_an_override(meta: SimulatedMeta) -> None:
     await meta.put_waba(number(), override_callback_uri=OVERRIDE)
     token = await meta.token()
 
@@ -150,20 +148,23 @@ async def test_a_number_has_an_override_of_its_own(meta: SimulatedMeta) -> None:
     await meta.call("POST", APPS, token, json=SET)
     own = SET | {"override_callback_uri": f"{OVERRIDE}/2"}
 
-    async def told() -> Json:
+    async def overrides() -> Json:
         fields = {"fields": "webhook_configuration"}
         configuration: Json = (await meta.call("GET", NUMBER, token, params=fields)).body[
             "webhook_configuration"
         ]
         return configuration
 
-    levels = {"application": (await told())["application"], "whatsapp_business_account": OVERRIDE}
-    assert await told() == levels
+    levels = {
+        "application": (await overrides())["application"],
+        "whatsapp_business_account": OVERRIDE,
+    }
+    assert await overrides() == levels
 
     await meta.call("POST", NUMBER, token, json={"webhook_configuration": own})
-    assert await told() == levels | {"phone_number": f"{OVERRIDE}/2"}
+    assert await overrides() == levels | {"phone_number": f"{OVERRIDE}/2"}
 
     cleared = json.dumps({"override_callback_uri": ""})
     await meta.call("POST", NUMBER, token, data={"webhook_configuration": cleared})
-    assert await told() == levels
+    assert await overrides() == levels
     assert (await meta.call("POST", NUMBER, token)).error == (100, None)

@@ -1,4 +1,4 @@
-"""One-shot rules of numbers: registration and its PIN, the two syncs of coexistence."""
+"""Rules of numbers in the simulated Meta: registration with its PIN, and the two syncs."""
 
 from tests.support.simulated import (
     COEXISTING,
@@ -18,15 +18,15 @@ COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
 async def register(
     meta: SimulatedMeta, token: str, pin: str = "123456", number_id: str = NUMBER
 ) -> Answered:
-    said = {"messaging_product": "whatsapp", "pin": pin}
-    return await meta.call("POST", f"{number_id}/register", token, json=said)
+    body = {"messaging_product": "whatsapp", "pin": pin}
+    return await meta.call("POST", f"{number_id}/register", token, json=body)
 
 
 async def sync(
     meta: SimulatedMeta, token: str, kind: str = "history", number_id: str = COEXISTING
 ) -> Answered:
-    said = {"messaging_product": "whatsapp", "sync_type": kind}
-    return await meta.call("POST", f"{number_id}/smb_app_data", token, json=said)
+    body = {"messaging_product": "whatsapp", "sync_type": kind}
+    return await meta.call("POST", f"{number_id}/smb_app_data", token, json=body)
 
 
 async def test_registering_sets_the_pin_and_puts_the_number_on_the_cloud_api(
@@ -42,11 +42,14 @@ async def test_registering_sets_the_pin_and_puts_the_number_on_the_cloud_api(
 
     assert (await register(meta, token, "654321")).error == (133005, None)
     assert (await meta.call("POST", f"{NUMBER}/deregister", token)).body == {"success": True}
-    gone = await meta.call("GET", NUMBER, token, **fields)
-    assert (gone.body["platform_type"], gone.body["is_pin_enabled"]) == ("NOT_APPLICABLE", True)
+    deregistered = await meta.call("GET", NUMBER, token, **fields)
+    assert (deregistered.body["platform_type"], deregistered.body["is_pin_enabled"]) == (
+        "NOT_APPLICABLE",
+        True,
+    )
 
 
-async def test_a_pin_from_before_must_match(meta: SimulatedMeta) -> None:
+async def test_an_earlier_pin_must_match(meta: SimulatedMeta) -> None:
     await meta.put_waba(number(pin="111222"))
     token = await meta.token()
 
@@ -80,7 +83,7 @@ async def test_a_coexistence_number_is_never_registered(meta: SimulatedMeta) -> 
     assert [entry["call"] for entry in await meta.calls()][-2:] == ["register", "deregister"]
 
 
-async def test_each_sync_can_be_had_once(meta: SimulatedMeta) -> None:
+async def test_each_sync_can_be_requested_once(meta: SimulatedMeta) -> None:
     await meta.put_waba(coexisting())
     token = await meta.token(COEXISTENCE)
 
@@ -92,7 +95,7 @@ async def test_each_sync_can_be_had_once(meta: SimulatedMeta) -> None:
     assert (await sync(meta, token, "everything")).error == (100, None)
 
 
-async def test_a_sync_is_had_within_24_hours_and_another_signup_does_not_help(
+async def test_a_sync_is_possible_within_24_hours_and_another_signup_does_not_help(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(coexisting())
@@ -131,13 +134,13 @@ async def test_a_sync_comes_as_a_webhook_if_our_app_is_subscribed(meta: Simulate
 
     changes = await meta.changes(2)
 
-    told = {change["field"]: (entry_id, change["value"]) for entry_id, change in changes}
-    assert told.keys() == {"smb_app_state_sync", "history"}
-    for entry_id, value in told.values():
+    by_field = {change["field"]: (entry_id, change["value"]) for entry_id, change in changes}
+    assert by_field.keys() == {"smb_app_state_sync", "history"}
+    for entry_id, value in by_field.values():
         assert entry_id == WABA
         assert value["metadata"] == {
             "display_phone_number": "15550001111",
             "phone_number_id": COEXISTING,
         }
-    assert told["history"][1]["history"][0]["threads"]
-    assert told["smb_app_state_sync"][1]["state_sync"][0]["action"] == "add"
+    assert by_field["history"][1]["history"][0]["threads"]
+    assert by_field["smb_app_state_sync"][1]["state_sync"][0]["action"] == "add"

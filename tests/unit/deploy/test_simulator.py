@@ -1,4 +1,4 @@
-"""The orders: webhooks as ordered, and what cannot be obeyed is refused."""
+"""Orders to the simulator: it sends the ordered webhooks, and refuses impossible orders."""
 
 from base64 import b64encode
 
@@ -20,7 +20,7 @@ async def test_webhooks_are_sent_as_ordered_and_remembered(meta: SimulatedMeta) 
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "said"),
+    ("method", "path", "order"),
     [
         ("POST", "webhooks", {"raw": ["not base64"]}),
         ("POST", "webhooks", {"colour": "red"}),
@@ -32,22 +32,22 @@ async def test_webhooks_are_sent_as_ordered_and_remembered(meta: SimulatedMeta) 
         ("PUT", "usage", {"app": -1}),
     ],
 )
-async def test_what_cannot_be_obeyed_is_refused(
-    meta: SimulatedMeta, method: str, path: str, said: dict[str, object]
+async def test_an_impossible_order_is_refused(
+    meta: SimulatedMeta, method: str, path: str, order: dict[str, object]
 ) -> None:
-    answer = await meta.order(method, path, said)
+    answer = await meta.order(method, path, order)
 
     assert answer["status"] == 400
     assert answer["error"]
 
 
-async def test_a_waba_is_replaced_whole_and_no_number_is_of_two(meta: SimulatedMeta) -> None:
+async def test_a_waba_is_replaced_whole_and_no_number_is_in_two(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token()
 
     await meta.put_waba(number())
-    said = {"business_id": "1", "numbers": [number()]}
-    twice = await meta.order("PUT", "wabas/720000000000011", said)
+    order = {"business_id": "1", "numbers": [number()]}
+    twice = await meta.order("PUT", "wabas/720000000000011", order)
 
     assert (await meta.call("GET", WABA, token)).error == (100, 33)
     assert twice["status"] == 400

@@ -1,4 +1,4 @@
-"""Tokens: who may see what, how that is told, and how one comes without the customer."""
+"""Tokens of the simulated Meta: what each may read, its description, and how to fetch it again."""
 
 import pytest
 
@@ -10,14 +10,14 @@ BOTH = ["whatsapp_business_management", "whatsapp_business_messaging"]
 OTHER_WABA, OTHER_NUMBER = "720000000000011", "740000000000070"
 
 
-async def test_a_call_needs_a_living_token(meta: SimulatedMeta) -> None:
+async def test_a_call_needs_a_valid_token(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
 
-    nobody = await meta.call("GET", WABA)
-    stranger = await meta.call("GET", WABA, "EAAguess")
+    without_token = await meta.call("GET", WABA)
+    with_guess = await meta.call("GET", WABA, "EAAguess")
 
-    assert (nobody.status, nobody.error) == (401, (104, None))
-    assert (stranger.status, stranger.error) == (401, (190, None))
+    assert (without_token.status, without_token.error) == (401, (104, None))
+    assert (with_guess.status, with_guess.error) == (401, (190, None))
 
 
 @pytest.mark.parametrize("proof", ["", "0" * 64, "é"])
@@ -33,7 +33,7 @@ async def test_a_call_needs_the_right_proof(meta: SimulatedMeta, proof: str) -> 
     )
 
 
-async def test_the_token_may_stand_in_the_query_and_the_version_be_left_out(
+async def test_the_token_may_be_in_the_query_and_the_version_left_out(
     meta: SimulatedMeta,
 ) -> None:
     await meta.put_waba(number())
@@ -55,7 +55,7 @@ async def test_the_token_may_stand_in_the_query_and_the_version_be_left_out(
         ([OTHER_WABA], {"target_ids": [OTHER_WABA]}, (200, None)),
     ],
 )
-async def test_a_token_sees_what_it_was_granted(
+async def test_a_token_reads_only_what_it_was_granted(
     meta: SimulatedMeta, grants: object, granular: dict[str, object], error: object
 ) -> None:
     await meta.put_waba(number())
@@ -70,7 +70,9 @@ async def test_a_token_sees_what_it_was_granted(
     assert (answer.error if error else answer.body["id"]) == (error or WABA)
 
 
-async def test_what_is_not_there_and_what_is_anothers_look_the_same(meta: SimulatedMeta) -> None:
+async def test_a_missing_object_and_anothers_object_give_the_same_error(
+    meta: SimulatedMeta,
+) -> None:
     await meta.put_waba(number())
     await meta.put_waba(number(OTHER_NUMBER), waba_id=OTHER_WABA, business_id="730000000000021")
     await meta.sign_up(waba_id=OTHER_WABA)
@@ -91,7 +93,7 @@ async def test_reading_needs_the_management_scope(meta: SimulatedMeta) -> None:
     assert (await meta.debug(token))["scopes"] == BOTH[1:]
 
 
-async def test_an_expired_token_is_refused_and_told_as_invalid(meta: SimulatedMeta) -> None:
+async def test_an_expired_token_is_refused_and_described_as_invalid(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token(expires_in_seconds=60)
     assert (await meta.debug(token))["expires_at"] == int(meta.time) + 60
@@ -115,7 +117,7 @@ async def test_tokens_can_be_revoked(meta: SimulatedMeta) -> None:
     assert (await meta.call("GET", NUMBER, await meta.token())).status == 200
 
 
-async def test_a_token_is_looked_at_with_the_app_token_alone(meta: SimulatedMeta) -> None:
+async def test_a_token_is_described_only_to_the_app_token(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token()
 
@@ -131,7 +133,7 @@ async def test_a_token_is_looked_at_with_the_app_token_alone(meta: SimulatedMeta
     assert (await meta.debug(SYSTEM_TOKEN))["is_valid"] is True
 
 
-async def test_the_business_of_a_token_can_be_asked(meta: SimulatedMeta) -> None:
+async def test_the_business_of_a_token_can_be_read(meta: SimulatedMeta) -> None:
     await meta.put_waba(number())
     token = await meta.token()
     fields: Json = {"params": {"fields": "client_business_id"}}

@@ -55,7 +55,7 @@ def test_the_old_header_is_signed_with_sha_1() -> None:
 @pytest.mark.parametrize(
     ("count", "size", "sizes"), [(5, 2, [2, 2, 1]), (3, 1, [1, 1, 1]), (2, 9, [2]), (0, 3, [])]
 )
-def test_notifications_are_batched_side_by_side(count: int, size: int, sizes: list[int]) -> None:
+def test_notifications_are_batched_in_order(count: int, size: int, sizes: list[int]) -> None:
     bodies = [notification(number) for number in range(count)]
 
     posts = list(batched(bodies, size))

@@ -1,4 +1,4 @@
-"""What the tests of the shared modules have in common: health, logs, and no hard exit."""
+"""Fixtures for the tests of the shared modules: health, logs, and no hard exit."""
 
 import faulthandler
 import logging
@@ -30,32 +30,35 @@ def health(registry: CollectorRegistry) -> Health:
 
 @pytest.fixture(autouse=True)
 def _no_hard_exit() -> Iterator[None]:
-    """A Stop that is set lets the process end soon; here the process is pytest."""
+    """Disarm the timer that a set Stop starts: it would end pytest's own process."""
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
 def stdout() -> Iterator[StringIO]:
-    """Telemetry as a service has it, for one test."""
+    """Configure telemetry as in a service, for one test. Yield its stdout."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    chatty = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
-    raises = logging.raiseExceptions
+    library_levels = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
+    raise_exceptions = logging.raiseExceptions
     with redirect_stdout(StringIO()) as stdout:
         telemetry.configure("ingress")
     yield stdout
     structlog.reset_defaults()
-    logging.raiseExceptions = raises
+    logging.raiseExceptions = raise_exceptions
     root.handlers = handlers
     root.setLevel(level)
-    for name, before in chatty.items():
-        logging.getLogger(name).setLevel(before)
+    for name, library_level in library_levels.items():
+        logging.getLogger(name).setLevel(library_level)
 
 
 @pytest.fixture
 def logged(stdout: StringIO, capsys: CaptureFixture[str]) -> Logged:
-    """What reached stdout, a dict a line; fails if the canary is anywhere or stderr was used."""
+    """Return a function that reads stdout, one dict a line.
+
+    It fails if stdout has the canary or anything reached stderr.
+    """
 
     def read() -> list[dict[str, Any]]:
         assert CANARY not in stdout.getvalue()

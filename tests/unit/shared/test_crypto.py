@@ -1,4 +1,4 @@
-"""Envelopes open where they belong, under a key of the ring, undamaged; else they do not open."""
+"""An envelope opens only undamaged, in its own row and column, with a key of the ring."""
 
 import os
 
@@ -15,7 +15,7 @@ SALT = slice(5, 21)
 
 
 @given(plaintext=st.binary(max_size=300))
-def test_what_is_sealed_opens(plaintext: bytes) -> None:
+def test_a_sealed_text_opens(plaintext: bytes) -> None:
     ring = KeyRing([NEW])
 
     assert ring.open(ring.seal(plaintext, PLACE), PLACE) == plaintext
@@ -28,10 +28,10 @@ def test_another_process_with_the_same_key_opens_it() -> None:
 def test_sealing_twice_shows_neither_the_text_nor_that_it_is_the_same() -> None:
     ring = KeyRing([NEW])
 
-    one, other = ring.seal(b"the same text", PLACE), ring.seal(b"the same text", PLACE)
+    first, second = ring.seal(b"the same text", PLACE), ring.seal(b"the same text", PLACE)
 
-    assert one[33:] != other[33:]
-    assert b"the same text" not in one
+    assert first[33:] != second[33:]
+    assert b"the same text" not in first
 
 
 @pytest.mark.parametrize("bit", [0x01, 0x80])
@@ -83,7 +83,7 @@ def test_a_ring_reads_its_previous_keys_and_writes_with_its_first() -> None:
     assert KeyRing([NEW]).open(ring.seal(b"after", PLACE), PLACE) == b"after"
 
 
-def test_a_salt_is_left_for_a_new_one_after_its_share_of_seals(
+def test_a_new_salt_replaces_one_that_was_used_for_enough_seals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crypto, "MAX_SEALS_PER_SALT", 2)
@@ -98,9 +98,9 @@ def test_a_salt_is_left_for_a_new_one_after_its_share_of_seals(
 
 
 def test_each_process_has_a_salt_of_its_own() -> None:
-    one, other = KeyRing([NEW]).seal(b"", PLACE), KeyRing([NEW]).seal(b"", PLACE)
+    first, second = KeyRing([NEW]).seal(b"", PLACE), KeyRing([NEW]).seal(b"", PLACE)
 
-    assert one[SALT] != other[SALT]
+    assert first[SALT] != second[SALT]
 
 
 def test_subkeys_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_a_person_has_the_same_hash_in_every_process() -> None:
     assert KeyRing([NEW]).subject_hash("5511") != KeyRing([OLD]).subject_hash("5511")
 
 
-def test_a_person_is_found_under_every_key_of_the_ring_the_writing_one_first() -> None:
+def test_a_person_has_a_hash_for_every_key_of_the_ring_the_writing_key_first() -> None:
     ring = KeyRing([NEW, OLD])
 
     hashes = ring.subject_hashes("5511")
@@ -129,7 +129,7 @@ def test_a_person_is_found_under_every_key_of_the_ring_the_writing_one_first() -
     assert hashes == [ring.subject_hash("5511"), KeyRing([OLD]).subject_hash("5511")]
 
 
-def test_a_key_id_names_a_key_and_is_no_part_of_it() -> None:
+def test_a_key_id_identifies_a_key_and_is_no_part_of_it() -> None:
     key = os.urandom(32)
 
     assert len(key_id(key)) == 4

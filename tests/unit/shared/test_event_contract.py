@@ -1,4 +1,4 @@
-"""The events' contract says what the code sends."""
+"""The events that the code sends match docs/events.asyncapi.yaml."""
 
 import json
 from datetime import UTC, datetime
@@ -30,46 +30,46 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(schema, registry=registry)
 
 
-def sent(**of: Any) -> Any:
+def sent_event(**changed: Any) -> Any:
     event: dict[str, Any] = {
         "id": uuid4(), "occurred_at": _NOW, "organization_id": "bakery", "waba_id": WABA,
         "revision": None, "webhook_id": None,
     }  # fmt: skip
-    return orjson.loads(encode_event(Event(**(event | of))))
+    return orjson.loads(encode_event(Event(**(event | changed))))
 
 
-def test_a_connections_event_is_as_told() -> None:
+def test_a_connections_event_matches_the_contract() -> None:
     data = {
         "state": "offboarded", "reason": None, "attribution": "tracking_code",
         "owner_business_id": "31",
     }  # fmt: skip
-    event = sent(type="connection.offboarded", revision=3, data=orjson.dumps(data))
+    event = sent_event(type="connection.offboarded", revision=3, data=orjson.dumps(data))
     validator("connection").validate(event)
     assert not validator("connection").is_valid(event | {"type": "connection.gone"})
     assert not validator("connection").is_valid(event | {"revision": None})
 
 
-def test_an_onboardings_event_is_as_told() -> None:
+def test_an_onboardings_event_matches_the_contract() -> None:
     data = orjson.dumps({"tracking_code": "code-1", "reason": "waba_not_granted"})
-    event = sent(type="onboarding.refused", waba_id=None, data=data)
+    event = sent_event(type="onboarding.refused", waba_id=None, data=data)
     validator("onboarding").validate(event)
     assert not validator("onboarding").is_valid(event | {"type": "onboarding.lost"})
     assert not validator("connection").is_valid(event)
 
 
-def test_a_changes_event_is_as_told() -> None:
+def test_a_changes_event_matches_the_contract() -> None:
     [change] = split(json.dumps(message(1)).encode())
-    event = sent(type="change.messages", webhook_id=uuid4(), data=change.content)
+    event = sent_event(type="change.messages", webhook_id=uuid4(), data=change.content)
     validator("change").validate(event)
     assert not validator("change").is_valid(event | {"data": {"value": 1}})
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("state", get_args(State)), ("attribution", get_args(Why))]
+    ("name", "values"), [("state", get_args(State)), ("attribution", get_args(Why))]
 )
-def test_every_word_of_ours_is_in_the_contract(name: str, words: tuple[str, ...]) -> None:
+def test_every_value_of_ours_is_in_the_contract(name: str, values: tuple[str, ...]) -> None:
     payload = CONTRACT["components"]["messages"]["connection"]["payload"]["allOf"][1]
-    assert payload["properties"]["data"]["properties"][name]["enum"] == list(words)
+    assert payload["properties"]["data"]["properties"][name]["enum"] == list(values)
     if name == "state":
         types = payload["properties"]["type"]["enum"]
-        assert types == [*(f"connection.{state}" for state in words), "connection.lost"]
+        assert types == [*(f"connection.{state}" for state in values), "connection.lost"]

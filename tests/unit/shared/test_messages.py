@@ -1,4 +1,4 @@
-"""Bundles: what is put in comes out, a person can read it, and what is no bundle is told apart."""
+"""Bundles decode to exactly what was encoded. A person can read them. Other bytes are refused."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -30,18 +30,18 @@ def bundle(item: Any) -> bytes:
     return orjson.dumps({"version": 1, "webhooks": [item]})
 
 
-def sound_item() -> dict[str, Any]:
+def valid_item() -> dict[str, Any]:
     return dict(orjson.loads(encode_webhook(webhook(b"{}"))))
 
 
 @given(bodies=st.lists(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), max_size=5))
-def test_a_bundle_gives_back_exactly_what_was_put_in(bodies: list[bytes]) -> None:
+def test_a_bundle_decodes_to_exactly_what_was_encoded(bodies: list[bytes]) -> None:
     webhooks = [webhook(body) for body in bodies]
 
-    assert decode_bundle(join_bundle([encode_webhook(one) for one in webhooks])) == webhooks
+    assert decode_bundle(join_bundle([encode_webhook(item) for item in webhooks])) == webhooks
 
 
-def test_a_utf_8_body_can_be_read_in_the_message() -> None:
+def test_a_utf_8_body_is_readable_in_the_message() -> None:
     item = orjson.loads(encode_webhook(webhook('{"text":"Olá 😀"}'.encode(), "test")))
 
     assert item == {
@@ -53,7 +53,7 @@ def test_a_utf_8_body_can_be_read_in_the_message() -> None:
     }
 
 
-def test_a_body_that_is_not_utf_8_travels_in_base64() -> None:
+def test_a_body_that_is_not_utf_8_is_sent_in_base64() -> None:
     item = orjson.loads(encode_webhook(webhook(b"\xff\x00")))
 
     assert item["body_base64"] == "/wA="
@@ -61,7 +61,7 @@ def test_a_body_that_is_not_utf_8_travels_in_base64() -> None:
 
 
 @pytest.mark.parametrize("body", [b"\x01" * 3_000_000, b'"' * 3_000_000, b"\xff" * 3_000_000])
-def test_no_body_grows_past_twice_its_size(body: bytes) -> None:
+def test_no_encoded_body_is_larger_than_twice_its_size(body: bytes) -> None:
     encoded = encode_webhook(webhook(body))
 
     assert len(encoded) <= 2 * len(body) + 512
@@ -69,7 +69,7 @@ def test_no_body_grows_past_twice_its_size(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 99])
-def test_a_newer_version_is_told_apart_from_a_broken_envelope(version: int) -> None:
+def test_a_newer_version_is_not_a_broken_envelope(version: int) -> None:
     with pytest.raises(UnknownVersion):
         decode_bundle(orjson.dumps({"version": version, "webhooks": "who knows"}))
 
@@ -97,14 +97,14 @@ def test_a_newer_version_is_told_apart_from_a_broken_envelope(version: int) -> N
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_bundle_is_a_broken_envelope(message: bytes) -> None:
+def test_bytes_that_are_no_bundle_are_a_broken_envelope(message: bytes) -> None:
     with pytest.raises(BrokenEnvelope):
         decode_bundle(message)
 
 
 @pytest.mark.parametrize("name", ["id", "received_at", "kind", "signature", "body"])
 def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
-    item = sound_item()
+    item = valid_item()
     del item[name]
 
     with pytest.raises(BrokenEnvelope):
@@ -112,7 +112,7 @@ def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbled",
+    "malformed",
     [
         {"id": "not a uuid"},
         {"id": 7},
@@ -130,6 +130,6 @@ def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
         {"body": None, "body_base64": 7},
     ],
 )
-def test_an_item_with_a_garbled_part_is_a_broken_envelope(garbled: dict[str, Any]) -> None:
+def test_an_item_with_a_malformed_part_is_a_broken_envelope(malformed: dict[str, Any]) -> None:
     with pytest.raises(BrokenEnvelope):
-        decode_bundle(bundle(sound_item() | garbled))
+        decode_bundle(bundle(valid_item() | malformed))

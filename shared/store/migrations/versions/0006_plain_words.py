@@ -1,4 +1,4 @@
-"""Plain words: columns, types and one kind of fact get the names that the code has for them."""
+"""Plain words: rename columns, a type and a fact to the names that the code uses."""
 
 from shared.store.migrations.statements import execute
 

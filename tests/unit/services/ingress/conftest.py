@@ -1,16 +1,16 @@
-"""A road, and the ferry that carries its bundles."""
+"""A batching sink, and the fake sink that it sends its bundles to."""
 
 import pytest
 
 from services.ingress.batching_sink import BatchingSink
-from tests.support.fake_sink import Ferry, road_of
+from tests.support.fake_sink import FakeSink, batching_sink
 
 
 @pytest.fixture
-async def ferry() -> Ferry:
-    return Ferry()
+async def fake_sink() -> FakeSink:
+    return FakeSink()
 
 
 @pytest.fixture
-async def sink(ferry: Ferry) -> BatchingSink:
-    return road_of(ferry)
+async def sink(fake_sink: FakeSink) -> BatchingSink:
+    return batching_sink(fake_sink)

@@ -1,80 +1,82 @@
-"""A road: webhooks that wait at the same moment travel together, within their bounds."""
+"""A batching sink sends webhooks that wait at the same moment in one bundle, within its bounds."""
 
 import asyncio
 
 from services.ingress.batching_sink import BatchingSink
 from shared.messages import MAX_BUNDLE_BYTES, MAX_BUNDLE_WEBHOOKS
-from tests.support.fake_sink import Ferry, board, fill, outcomes
+from tests.support.fake_sink import FakeSink, outcomes, submit, submit_until_busy
 
 
-async def test_a_webhook_that_comes_alone_travels_alone(sink: BatchingSink, ferry: Ferry) -> None:
-    tasks = board(sink, b"a")
+async def test_a_webhook_that_comes_alone_is_sent_alone(
+    sink: BatchingSink, fake_sink: FakeSink
+) -> None:
+    tasks = submit(sink, b"a")
 
-    trip = await ferry.departed()
-    assert trip.bodies == [b"a"]
+    bundle = await fake_sink.next_bundle()
+    assert bundle.bodies == [b"a"]
     assert not tasks[0].done()
 
-    trip.arrive()
+    bundle.succeed()
     assert await outcomes(tasks) == [None]
 
 
-async def test_those_who_wait_at_the_same_moment_travel_together(
-    sink: BatchingSink, ferry: Ferry
+async def test_webhooks_that_wait_at_the_same_moment_are_sent_together(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks = board(sink, b"a", b"b", b"c")
+    tasks = submit(sink, b"a", b"b", b"c")
 
-    trip = await ferry.departed()
-    trip.arrive()
+    bundle = await fake_sink.next_bundle()
+    bundle.succeed()
 
-    assert trip.bodies == [b"a", b"b", b"c"]
+    assert bundle.bodies == [b"a", b"b", b"c"]
     assert await outcomes(tasks) == [None, None, None]
 
 
-async def test_whoever_comes_while_the_road_is_busy_fills_the_next_bundle(
-    sink: BatchingSink, ferry: Ferry
+async def test_webhooks_that_come_while_the_sink_is_busy_fill_the_next_bundle(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks, [first, *others] = await fill(sink, ferry)
-    tasks += board(sink, b"x", b"y")
+    tasks, [first, *others] = await submit_until_busy(sink, fake_sink)
+    tasks += submit(sink, b"x", b"y")
     await asyncio.sleep(0)
-    tasks += board(sink, b"z")
+    tasks += submit(sink, b"z")
     await asyncio.sleep(0)
 
-    first.arrive()
-    next_trip = await ferry.departed()
+    first.succeed()
+    next_bundle = await fake_sink.next_bundle()
 
-    assert next_trip.bodies == [b"x", b"y", b"z"]
-    for trip in (*others, next_trip):
-        trip.arrive()
+    assert next_bundle.bodies == [b"x", b"y", b"z"]
+    for bundle in (*others, next_bundle):
+        bundle.succeed()
     assert set(await outcomes(tasks)) == {None}
 
 
-async def test_a_bundle_holds_no_more_webhooks_than_its_bound(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_bundle_has_no_more_webhooks_than_its_bound(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks = board(sink, *[b"a"] * (2 * MAX_BUNDLE_WEBHOOKS + 1))
+    tasks = submit(sink, *[b"a"] * (2 * MAX_BUNDLE_WEBHOOKS + 1))
 
     sizes = []
     for _ in range(3):
-        trip = await ferry.departed()
-        sizes.append(len(trip.bodies))
-        trip.arrive()
+        bundle = await fake_sink.next_bundle()
+        sizes.append(len(bundle.bodies))
+        bundle.succeed()
 
     assert sizes == [MAX_BUNDLE_WEBHOOKS, MAX_BUNDLE_WEBHOOKS, 1]
     assert set(await outcomes(tasks)) == {None}
 
 
-async def test_a_bundle_holds_no_more_bytes_than_its_bound_and_a_larger_webhook_goes_alone(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_bundle_has_no_more_bytes_than_its_bound_and_a_larger_webhook_is_sent_alone(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
     half, large = MAX_BUNDLE_BYTES // 2, MAX_BUNDLE_BYTES + 1
     sizes = [half, half, 1, large, 1, half, half]
 
-    tasks = board(sink, *(bytes(size) for size in sizes))
+    tasks = submit(sink, *(bytes(size) for size in sizes))
 
-    bundles = []
+    bundle_sizes = []
     for _ in range(5):
-        trip = await ferry.departed()
-        bundles.append([len(body) for body in trip.bodies])
-        trip.arrive()
-    assert bundles == [[half, half], [1], [large], [1, half], [half]]
+        bundle = await fake_sink.next_bundle()
+        bundle_sizes.append([len(body) for body in bundle.bodies])
+        bundle.succeed()
+    assert bundle_sizes == [[half, half], [1], [large], [1, half], [half]]
     assert set(await outcomes(tasks)) == {None}

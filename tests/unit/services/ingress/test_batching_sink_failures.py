@@ -1,4 +1,4 @@
-"""A road that fails or is late tells everybody who waits, and hurts nobody else."""
+"""A batching sink that fails or is late fails every webhook that waits, and nothing else."""
 
 import asyncio
 
@@ -6,102 +6,102 @@ import pytest
 
 from services.ingress import breaker
 from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, SinkFailed
-from tests.support.fake_sink import Ferry, board, fill, outcomes, road_of
+from tests.support.fake_sink import FakeSink, batching_sink, outcomes, submit, submit_until_busy
 
 
-async def test_a_failure_fails_those_who_travelled_and_those_who_waited(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_failure_fails_the_bundle_and_the_webhooks_that_wait(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    [travelled, *elsewhere], [trip, *others] = await fill(sink, ferry)
-    waiting = board(sink, b"x", b"y")
+    [sent, *elsewhere], [bundle, *others] = await submit_until_busy(sink, fake_sink)
+    waiting = submit(sink, b"x", b"y")
     await asyncio.sleep(0)
 
-    trip.sink()
+    bundle.fail()
 
-    assert await outcomes([travelled, *waiting]) == [SinkFailed] * 3
+    assert await outcomes([sent, *waiting]) == [SinkFailed] * 3
     assert not sink.is_open()
     for other in others:
-        other.arrive()
+        other.succeed()
     assert set(await outcomes(elsewhere)) == {None}
     assert sink.is_open()
 
 
-async def test_lateness_fails_those_who_travelled_and_those_who_waited(ferry: Ferry) -> None:
-    sink = road_of(ferry, seconds=0.05)
-    tasks, _ = await fill(sink, ferry)
-    waiting = board(sink, b"x", b"y")
+async def test_a_timeout_fails_the_bundle_and_the_webhooks_that_wait(fake_sink: FakeSink) -> None:
+    sink = batching_sink(fake_sink, seconds=0.05)
+    tasks, _ = await submit_until_busy(sink, fake_sink)
+    waiting = submit(sink, b"x", b"y")
 
     assert await outcomes([*tasks, *waiting]) == [SinkFailed] * (MAX_BATCHES_IN_FLIGHT + 2)
     assert not sink.is_open()
 
 
-async def test_a_sending_that_is_late_is_given_up(ferry: Ferry) -> None:
-    sink = road_of(ferry, seconds=0.01)
-    tasks = board(sink, b"a")
-    trip = await ferry.departed()
+async def test_a_send_that_is_late_is_cancelled(fake_sink: FakeSink) -> None:
+    sink = batching_sink(fake_sink, seconds=0.01)
+    tasks = submit(sink, b"a")
+    bundle = await fake_sink.next_bundle()
 
     assert await outcomes(tasks) == [SinkFailed]
 
-    assert trip.outcome.cancelled()
+    assert bundle.outcome.cancelled()
 
 
 async def test_a_webhook_that_comes_too_late_fails_at_once(sink: BatchingSink) -> None:
-    assert await outcomes(board(sink, b"a", age=61)) == [SinkFailed]
+    assert await outcomes(submit(sink, b"a", age=61)) == [SinkFailed]
 
 
-async def test_a_bundle_has_as_long_as_its_oldest_passenger(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_bundle_has_the_time_that_its_oldest_webhook_has_left(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks = [*board(sink, b"new"), *board(sink, b"old", age=50)]
+    tasks = [*submit(sink, b"new"), *submit(sink, b"old", age=50)]
 
-    trip = await ferry.departed()
-    trip.arrive()
+    bundle = await fake_sink.next_bundle()
+    bundle.succeed()
     await outcomes(tasks)
 
-    assert trip.bodies == [b"new", b"old"]
-    assert trip.seconds < 11
+    assert bundle.bodies == [b"new", b"old"]
+    assert bundle.seconds < 11
 
 
 async def test_after_a_failure_one_trial_decides(
-    sink: BatchingSink, ferry: Ferry, monkeypatch: pytest.MonkeyPatch
+    sink: BatchingSink, fake_sink: FakeSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "OPEN_SECONDS", 0.0)
-    tasks = board(sink, b"a")
-    (await ferry.departed()).sink()
+    tasks = submit(sink, b"a")
+    (await fake_sink.next_bundle()).fail()
     await outcomes(tasks)
 
     assert sink.is_open()
     assert not sink.is_open()
 
-    tasks = board(sink, b"trial")
-    (await ferry.departed()).arrive()
+    tasks = submit(sink, b"trial")
+    (await fake_sink.next_bundle()).succeed()
     assert await outcomes(tasks) == [None]
     assert sink.is_open()
     assert sink.is_open()
 
 
-async def test_a_passenger_who_gives_up_harms_nobody_and_travels_all_the_same(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_cancelled_request_does_not_stop_its_bundle(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks = board(sink, b"a", b"b")
-    trip = await ferry.departed()
+    tasks = submit(sink, b"a", b"b")
+    bundle = await fake_sink.next_bundle()
 
     tasks[0].cancel()
     await asyncio.sleep(0)
-    trip.arrive()
+    bundle.succeed()
 
     assert await outcomes(tasks) == [asyncio.CancelledError, None]
     assert sink.is_open()
 
 
-async def test_a_passenger_who_gives_up_before_a_failure_harms_nobody(
-    sink: BatchingSink, ferry: Ferry
+async def test_a_request_cancelled_before_a_failure_does_not_change_what_the_others_get(
+    sink: BatchingSink, fake_sink: FakeSink
 ) -> None:
-    tasks = board(sink, b"a", b"b")
-    trip = await ferry.departed()
+    tasks = submit(sink, b"a", b"b")
+    bundle = await fake_sink.next_bundle()
 
     tasks[0].cancel()
     await asyncio.sleep(0)
-    trip.sink()
+    bundle.fail()
 
     assert await outcomes(tasks) == [asyncio.CancelledError, SinkFailed]

@@ -1,4 +1,4 @@
-"""The breaker: closed until a failure, then one trial at a time."""
+"""The circuit breaker is closed until a failure. Then it allows one trial at a time."""
 
 import pytest
 
@@ -10,30 +10,30 @@ LATER = FAILED_AT + OPEN_SECONDS
 
 @pytest.fixture
 def breaker() -> CircuitBreaker:
-    """One that has just opened."""
+    """Return a breaker that opened at FAILED_AT."""
     breaker = CircuitBreaker()
     breaker.failed(FAILED_AT)
     return breaker
 
 
-def test_a_road_is_open_to_everybody_at_first() -> None:
+def test_a_new_breaker_allows_every_webhook() -> None:
     breaker = CircuitBreaker()
 
     assert all(breaker.allows(now) for now in (0.0, 0.0, 5.0))
 
 
-def test_a_failure_closes_the_road_for_a_while(breaker: CircuitBreaker) -> None:
+def test_a_failure_opens_the_breaker_for_a_while(breaker: CircuitBreaker) -> None:
     assert not breaker.allows(FAILED_AT)
     assert not breaker.allows(LATER - 0.001)
 
 
-def test_then_one_may_try_and_nobody_else_meanwhile(breaker: CircuitBreaker) -> None:
+def test_then_only_one_trial_is_allowed_at_a_time(breaker: CircuitBreaker) -> None:
     assert breaker.allows(LATER)
     assert not breaker.allows(LATER)
     assert not breaker.allows(LATER + 3600)
 
 
-def test_a_trial_that_succeeds_opens_the_road_to_everybody(breaker: CircuitBreaker) -> None:
+def test_a_trial_that_succeeds_closes_the_breaker(breaker: CircuitBreaker) -> None:
     breaker.allows(LATER)
 
     breaker.succeeded()
@@ -42,7 +42,7 @@ def test_a_trial_that_succeeds_opens_the_road_to_everybody(breaker: CircuitBreak
     assert breaker.allows(LATER)
 
 
-def test_a_trial_that_fails_closes_it_again_for_as_long(breaker: CircuitBreaker) -> None:
+def test_a_trial_that_fails_opens_the_breaker_for_as_long_again(breaker: CircuitBreaker) -> None:
     breaker.allows(LATER)
 
     breaker.failed(LATER + 0.5)
@@ -52,7 +52,7 @@ def test_a_trial_that_fails_closes_it_again_for_as_long(breaker: CircuitBreaker)
     assert not breaker.allows(LATER + 0.5 + OPEN_SECONDS)
 
 
-def test_a_late_success_of_an_older_bundle_opens_the_road(breaker: CircuitBreaker) -> None:
+def test_a_late_success_of_an_older_bundle_closes_the_breaker(breaker: CircuitBreaker) -> None:
     breaker.succeeded()
 
     assert breaker.allows(FAILED_AT)

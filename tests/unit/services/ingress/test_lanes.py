@@ -1,16 +1,16 @@
-"""Which lane a webhook takes: a WABA over its limit the slow one, anything else the fast."""
+"""Choose a webhook's lane: slow for a WABA over its limit, fast for all others."""
 
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import ConnectionError as RedisUnreachable
 
 from services.ingress.lanes import SLOW_WABAS_KEY, Lanes
 
 
-class CacheWith:
-    """The one command that lanes need."""
+class FakeRedis:
+    """Only the command that Lanes uses. `slow` is the answer; None means unreachable."""
 
     def __init__(self, slow: set[str] | None) -> None:
         self._slow = slow
@@ -18,21 +18,21 @@ class CacheWith:
     async def smembers(self, key: str) -> set[str]:
         assert key == SLOW_WABAS_KEY
         if self._slow is None:
-            raise RedisAway
+            raise RedisUnreachable
         return self._slow
 
 
 async def lanes_after(*copies: set[str]) -> Lanes:
     lanes = Lanes()
     for slow in copies:
-        await lanes.copy(cast("Redis", CacheWith(slow)))
+        await lanes.copy(cast("Redis", FakeRedis(slow)))
     return lanes
 
 
 BODY = b'{"object":"whatsapp_business_account","entry":[{"id":"7314","changes":[]}]}'
 
 
-async def test_everybody_takes_the_fast_lane_at_first() -> None:
+async def test_every_waba_takes_the_fast_lane_at_first() -> None:
     assert (await lanes_after()).lane_of(BODY) == "fast"
 
 
@@ -50,11 +50,11 @@ async def test_a_waba_that_left_the_set_is_fast_again() -> None:
     assert lanes.lane_of(BODY) == "fast"
 
 
-async def test_without_redis_the_last_copy_stays() -> None:
+async def test_without_redis_the_last_copy_is_used() -> None:
     lanes = await lanes_after({"7314"})
 
-    with pytest.raises(RedisAway):
-        await lanes.copy(cast("Redis", CacheWith(None)))
+    with pytest.raises(RedisUnreachable):
+        await lanes.copy(cast("Redis", FakeRedis(None)))
 
     assert lanes.lane_of(BODY) == "slow"
 
@@ -71,7 +71,7 @@ async def test_without_redis_the_last_copy_stays() -> None:
         (b"\xff\x00", "fast"),
     ],
 )
-async def test_a_lane_is_read_from_the_first_entrys_id_where_meta_writes_it(
+async def test_the_lane_follows_the_first_entrys_id_where_meta_writes_it(
     body: bytes, lane: str
 ) -> None:
     assert (await lanes_after({"7314"})).lane_of(body) == lane

@@ -1,4 +1,4 @@
-"""Meta's signature is over the raw bytes; whatever is not exactly one is none."""
+"""Meta signs the raw bytes. A header that does not have exactly the right form is refused."""
 
 import hmac
 
@@ -18,7 +18,7 @@ VECTORS = {
 DIGEST = VECTORS[EMPTY]
 
 
-def claimed(body: bytes, secret: bytes = SECRET) -> bytes:
+def signed(body: bytes, secret: bytes = SECRET) -> bytes:
     return hmac.digest(secret, body, "sha256")
 
 
@@ -62,15 +62,15 @@ def test_hex_is_read_in_either_case() -> None:
         "\udcff",
     ],
 )
-def test_a_header_of_any_other_form_is_none(header: str | None) -> None:
+def test_a_header_of_any_other_form_is_refused(header: str | None) -> None:
     assert parse(header) is None
 
 
 @pytest.mark.parametrize("signer", [0, 1, 2])
-def test_each_live_secret_is_accepted_and_named_by_its_place(signer: int) -> None:
+def test_each_live_secret_is_accepted_and_its_index_is_returned(signer: int) -> None:
     secrets = [b"current-secret", b"previous-secret", b"older-secret"]
 
-    assert matching_secret(claimed(EMPTY, secrets[signer]), EMPTY, secrets) == signer
+    assert matching_secret(signed(EMPTY, secrets[signer]), EMPTY, secrets) == signer
 
 
 def test_every_secret_is_tried_even_after_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,15 +89,15 @@ def test_every_secret_is_tried_even_after_a_match(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("digest", "body"),
     [
-        (claimed(EMPTY), EMPTY + b" "),
-        (claimed(EMPTY), b""),
-        (claimed(EMPTY, b"another-secret"), EMPTY),
-        (claimed(EMPTY, b""), EMPTY),
+        (signed(EMPTY), EMPTY + b" "),
+        (signed(EMPTY), b""),
+        (signed(EMPTY, b"another-secret"), EMPTY),
+        (signed(EMPTY, b""), EMPTY),
         (bytes(32), EMPTY),
         (b"", EMPTY),
     ],
 )
-def test_a_digest_that_no_secret_made_matches_none(digest: bytes, body: bytes) -> None:
+def test_a_digest_that_no_secret_made_matches_no_secret(digest: bytes, body: bytes) -> None:
     assert matching_secret(digest, body, [SECRET, b"previous-secret"]) is None
 
 

@@ -1,4 +1,4 @@
-"""The short form: what it becomes, and what is said of one that is wrong."""
+"""The short form that testers post: what it becomes, and how a wrong one is refused."""
 
 from typing import Any
 
@@ -40,14 +40,14 @@ def test_the_time_of_receipt_is_added() -> None:
     assert expanded(SHORT)["entry"][0]["time"] == 1_793_000_000
 
 
-def test_a_tracking_code_always_means_the_same_waba() -> None:
-    def waba_and_owner(short: Any) -> Any:
+def test_a_tracking_code_always_gives_the_same_waba() -> None:
+    def waba_info(short: Any) -> Any:
         return expanded(short)["entry"][0]["changes"][0]["value"]["waba_info"]
 
-    first = waba_and_owner(SHORT)
+    first = waba_info(SHORT)
 
-    assert waba_and_owner(SHORT | {"type": "partner-removed"}) == first
-    assert waba_and_owner(SHORT | {"trackingCode": "test-124"}) != first
+    assert waba_info(SHORT | {"type": "partner-removed"}) == first
+    assert waba_info(SHORT | {"trackingCode": "test-124"}) != first
     assert first["waba_id"][5:].isdecimal()
     assert len(first["waba_id"]) == 15
     assert first["owner_business_id"].startswith("99901")
@@ -61,7 +61,7 @@ def test_an_owner_business_may_be_named(owner: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("short", "told"),
+    ("short", "reason"),
     [
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
@@ -86,19 +86,19 @@ def test_an_owner_business_may_be_named(owner: object) -> None:
         (b'{"type":"partner-added","trackingCode":"a","ownerBusinessId":1e30}', "ownerBusinessId"),
     ],
 )
-def test_a_wrong_form_is_told_what_is_expected(short: bytes, told: str) -> None:
-    with pytest.raises(Malformed, match=told):
+def test_a_wrong_form_is_refused_with_what_is_expected(short: bytes, reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
         expand(short)
 
 
-def test_what_is_told_quotes_nothing() -> None:
+def test_a_refusal_quotes_nothing_of_the_form() -> None:
     with pytest.raises(Malformed) as raised:
         expand(b'{"type":"canary-7281"}')
 
     assert "canary" not in str(raised.value)
 
 
-def test_a_code_of_128_characters_outside_ascii_is_taken() -> None:
+def test_a_code_of_128_characters_outside_ascii_is_accepted() -> None:
     code = "ç" * 128
 
     assert expanded(SHORT | {"trackingCode": code})["trackingCode"] == code

@@ -1,4 +1,4 @@
-"""What account webhooks tell, as tolerantly as Meta writes them."""
+"""Read the effects of account webhooks, including the inexact ones that Meta sends."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,16 +16,16 @@ WABA = "900000000000010"
 INFO = {"waba_id": WABA, "owner_business_id": "900000000000020"}
 
 
-def told(body: Any) -> ChangeEffects:
-    """What the only change of a webhook tells."""
+def effects_of(body: Any) -> ChangeEffects:
+    """Return the effects of a webhook's only change."""
     [change] = split(orjson.dumps(body))
     effects = read_change(orjson.loads(change.content), RECEIVED)
     assert effects is not None
     return effects
 
 
-def told_by(name: str) -> ChangeEffects:
-    return told(payload(name))
+def effects_of_payload(name: str) -> ChangeEffects:
+    return effects_of(payload(name))
 
 
 def webhook(field: str, value: Any, entry_id: Any = WABA, time: Any = 1_790_000_000) -> Any:
@@ -86,13 +86,13 @@ LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked"}
         ("MM_LITE_TERMS_SIGNED", {"waba_info": INFO}, {"marketing_terms": "signed"}),
     ],
 )
-def test_every_event_tells_its_facts(
+def test_every_event_gives_its_facts(
     event: str, rest: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    effects = told(webhook("account_update", {"event": event, **rest}))
-    found = facts(effects)
-    owner = found.pop("owner_business", None)
-    assert (found, owner) == (expected, INFO["owner_business_id"] if "waba_info" in rest else None)
+    effects = effects_of(webhook("account_update", {"event": event, **rest}))
+    values = facts(effects)
+    owner = values.pop("owner_business", None)
+    assert (values, owner) == (expected, INFO["owner_business_id"] if "waba_info" in rest else None)
     assert effects.waba_id == WABA
     assert {fact.at for fact in effects.facts} <= {SENT}
 
@@ -105,11 +105,11 @@ def test_every_event_tells_its_facts(
         ("partner_removed_with_its_time_quoted", {"shared": "unshared"}),
     ],
 )
-def test_meta_misplaces_and_quotes(name: str, expected: dict[str, str]) -> None:
-    effects = told_by(name)
-    found = facts(effects)
-    found.pop("owner_business", None)
-    assert found == expected
+def test_misplaced_and_quoted_values_are_read(name: str, expected: dict[str, str]) -> None:
+    effects = effects_of_payload(name)
+    values = facts(effects)
+    values.pop("owner_business", None)
+    assert values == expected
     assert {fact.at for fact in effects.facts} != {RECEIVED}
 
 
@@ -118,9 +118,9 @@ def test_meta_misplaces_and_quotes(name: str, expected: dict[str, str]) -> None:
     ["coexistence_disconnect_with_waba_info", "coexistence_disconnect_without_waba_info"],
 )
 def test_a_coexistence_disconnect_unshares_nothing(name: str) -> None:
-    found = facts(told_by(name))
-    assert "phone_link" in found
-    assert "shared" not in found
+    values = facts(effects_of_payload(name))
+    assert "phone_link" in values
+    assert "shared" not in values
 
 
 @pytest.mark.parametrize(
@@ -135,20 +135,22 @@ def test_a_coexistence_disconnect_unshares_nothing(name: str) -> None:
         (int((RECEIVED + timedelta(days=1)).timestamp()), RECEIVED),
     ],
 )
-def test_a_time_is_capped_at_receipt_which_stands_for_none(time: Any, at: datetime) -> None:
-    effects = told(webhook("account_update", {"event": "ACCOUNT_DELETED"}, time=time))
+def test_a_time_is_capped_at_receipt_and_a_missing_one_is_the_receipt(
+    time: Any, at: datetime
+) -> None:
+    effects = effects_of(webhook("account_update", {"event": "ACCOUNT_DELETED"}, time=time))
     assert [fact.at for fact in effects.facts] == [at]
 
 
 @pytest.mark.parametrize("info", [{"waba_id": "not an id"}, {"owner_business_id": "9"}])
-def test_an_event_that_names_no_waba_cannot_have_its_effect(info: dict[str, str]) -> None:
+def test_an_event_that_names_no_waba_is_unreadable(info: dict[str, str]) -> None:
     with pytest.raises(UnreadableChange, match="names no WABA"):
-        told(webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": info}))
+        effects_of(webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": info}))
 
 
-def test_an_uninstall_that_names_nothing_makes_no_connection_of_its_entry() -> None:
-    assert not told(webhook("account_update", {"event": "PARTNER_APP_UNINSTALLED"})).is_waba
-    assert told(webhook("account_update", {"event": "ACCOUNT_DELETED"})).is_waba
+def test_an_uninstall_that_names_no_waba_does_not_take_its_entry_for_one() -> None:
+    assert not effects_of(webhook("account_update", {"event": "PARTNER_APP_UNINSTALLED"})).is_waba
+    assert effects_of(webhook("account_update", {"event": "ACCOUNT_DELETED"})).is_waba
 
 
 @pytest.mark.parametrize(
@@ -171,8 +173,8 @@ def test_an_uninstall_that_names_nothing_makes_no_connection_of_its_entry() -> N
         ),
     ],
 )
-def test_fields_beside_it(field: str, value: Any, name: str, expected: str) -> None:
-    assert facts(told(webhook(field, value))) == {name: expected}
+def test_other_fields_give_their_fact(field: str, value: Any, name: str, expected: str) -> None:
+    assert facts(effects_of(webhook(field, value))) == {name: expected}
 
 
 @pytest.mark.parametrize(
@@ -184,10 +186,10 @@ def test_fields_beside_it(field: str, value: Any, name: str, expected: str) -> N
         ("security", {"event": "PIN_CHANGED"}, ("pin", "pin_changed")),
     ],
 )  # fmt: skip
-def test_a_number_is_named_by_its_digits(
+def test_a_number_is_identified_by_its_digits(
     field: str, value: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    effects = told(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
+    effects = effects_of(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
     [fact] = effects.facts
     assert (fact.name, fact.value, fact.digits) == (*expected, "15550001111")
     assert effects.number is not None
@@ -201,9 +203,9 @@ def test_a_number_is_named_by_its_digits(
         ({"errors": [{"code": 2593109}]}, "declined"),
     ],
 )
-def test_history_names_the_number_by_its_id_too(chunk: dict[str, Any], expected: str) -> None:
+def test_history_gives_the_numbers_id_too(chunk: dict[str, Any], expected: str) -> None:
     metadata = {"display_phone_number": "15550001111", "phone_number_id": "900000000000060"}
-    effects = told(webhook("history", {"metadata": metadata, "history": [chunk]}))
+    effects = effects_of(webhook("history", {"metadata": metadata, "history": [chunk]}))
     assert [(fact.name, fact.value) for fact in effects.facts] == [("history", expected)]
     assert effects.number is not None
     assert effects.number.phone_number_id == "900000000000060"
@@ -220,11 +222,11 @@ def test_history_names_the_number_by_its_id_too(chunk: dict[str, Any], expected:
         webhook("security", {"event": "PIN_CHANGED"}, entry_id="none"),
     ],
 )
-def test_everything_else_has_no_effect(body: Any) -> None:
+def test_every_other_change_has_no_effect(body: Any) -> None:
     [change] = split(orjson.dumps(body))
     assert read_change(orjson.loads(change.content), RECEIVED) is None
 
 
-def test_text_from_outside_is_never_kept_as_it_came() -> None:
+def test_text_from_outside_is_never_recorded_unchecked() -> None:
     value = {"event": "ACCOUNT_VIOLATION", "violation_info": {"violation_type": "<b>x</b>"}}
-    assert told(webhook("account_update", value)).facts == ()
+    assert effects_of(webhook("account_update", value)).facts == ()

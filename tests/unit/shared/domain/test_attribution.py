@@ -1,4 +1,4 @@
-"""Whose a WABA is: proof beats business beats nothing."""
+"""Decide the owner of a WABA: a proof first, else the only owner of its business, else none."""
 
 import pytest
 
@@ -17,17 +17,17 @@ def decide(
     return attribute(current, proofs=proofs, business_owners=owners, onboarding=onboarding)
 
 
-def test_a_proof_decides_whatever_the_business_says() -> None:
+def test_a_proof_decides_whatever_the_owner_business_is() -> None:
     assert decide(proofs=("ana",), owners=("bia",), onboarding=("bia",)) == Attribution(
         PROVEN, "tracking_code"
     )
 
 
 def test_without_a_proof_the_only_owner_of_the_business_is_the_provisional_one() -> None:
-    decided = decide(owners=("ana",), onboarding=("ana",))
-    assert decided == Attribution(PROVISIONAL, "owner_business")
-    assert decided.owner is not None
-    assert not decided.owner.is_proven
+    attribution = decide(owners=("ana",), onboarding=("ana",))
+    assert attribution == Attribution(PROVISIONAL, "owner_business")
+    assert attribution.owner is not None
+    assert not attribution.owner.is_proven
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_without_a_proof_the_only_owner_of_the_business_is_the_provisional_one()
         (("ana",), ("bia",), "another_onboarding"),
     ],
 )
-def test_nothing_is_guessed(owners: tuple[str, ...], onboarding: tuple[str, ...], why: Why) -> None:
+def test_without_proof_or_a_single_business_owner_it_stays_an_orphan(
+    owners: tuple[str, ...], onboarding: tuple[str, ...], why: Why
+) -> None:
     assert decide(owners=owners, onboarding=onboarding) == Attribution(None, why)
 
 
@@ -49,12 +51,12 @@ def test_a_proof_takes_over_a_provisional_owner() -> None:
     )
 
 
-def test_and_nothing_else_does() -> None:
+def test_only_a_proof_changes_an_owner() -> None:
     assert decide(PROVISIONAL, owners=("bia", "eva")).owner == PROVISIONAL
     assert decide(PROVEN, proofs=("ana",), owners=("bia",)).owner == PROVEN
 
 
-def test_whose_proof_was_withdrawn_is_a_provisional_owner_until_the_next() -> None:
+def test_an_owner_whose_proof_was_withdrawn_is_provisional_until_the_next_proof() -> None:
     withdrawn = Owner("ana", "withdrawn")
     assert not withdrawn.is_proven
     assert decide(PROVEN, owners=("bia",)) == Attribution(withdrawn, "withdrawn")
@@ -63,7 +65,7 @@ def test_whose_proof_was_withdrawn_is_a_provisional_owner_until_the_next() -> No
     assert decide(withdrawn, proofs=("ana",)).owner == PROVEN
 
 
-def test_of_two_proofs_the_first_holds_until_it_is_withdrawn() -> None:
+def test_of_two_proofs_the_first_counts_until_it_is_withdrawn() -> None:
     assert decide(proofs=("ana", "bia")).owner == PROVEN
     assert decide(PROVEN, proofs=("bia", "ana")).owner == PROVEN
     assert decide(PROVEN, proofs=("bia",)).owner == Owner("bia", "tracking_code")

@@ -1,4 +1,4 @@
-"""What holds of what was told, and the state that follows."""
+"""Merge facts, and derive a connection's status from them."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -19,7 +19,7 @@ from shared.domain.facts import (
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-TOLD = st.builds(
+FACTS = st.builds(
     Fact,
     st.sampled_from(["shared", "app", "phone_link", "ban"]),
     st.sampled_from(["shared", "unshared", "installed", "linked", "offboarded", "none"]),
@@ -27,17 +27,17 @@ TOLD = st.builds(
 )
 
 
-@given(st.lists(TOLD, max_size=8), st.randoms(use_true_random=False), st.integers(0, 8))
-def test_neither_order_nor_repetition_nor_grouping_counts(
-    told: list[Fact], random: Random, cut: int
+@given(st.lists(FACTS, max_size=8), st.randoms(use_true_random=False), st.integers(0, 8))
+def test_order_repetition_and_grouping_change_nothing(
+    facts: list[Fact], random: Random, cut: int
 ) -> None:
-    shuffled = told * 2
+    shuffled = facts * 2
     random.shuffle(shuffled)
     in_groups = merge(merge(shuffled[:cut]).values(), merge(shuffled[cut:]).values())
-    assert in_groups == merge(told)
+    assert in_groups == merge(facts)
 
 
-def test_the_later_fact_holds_and_of_two_at_once_the_takedown() -> None:
+def test_the_later_fact_counts_and_of_two_at_the_same_time_the_takedown() -> None:
     later = START + timedelta(seconds=1)
     shared, unshared = Fact("shared", "shared", START), Fact("shared", "unshared", START)
     assert merge([shared, unshared]) == merge([unshared, shared]) == {("shared", ""): unshared}
@@ -46,8 +46,11 @@ def test_the_later_fact_holds_and_of_two_at_once_the_takedown() -> None:
 
 
 def test_a_number_has_its_own_facts() -> None:
-    one, other = Fact("name", "approved", START, "1555"), Fact("name", "rejected", START, "1666")
-    assert merge([one, other]) == {("name", "1555"): one, ("name", "1666"): other}
+    first, second = (
+        Fact("name", "approved", START, "1555"),
+        Fact("name", "rejected", START, "1666"),
+    )
+    assert merge([first, second]) == {("name", "1555"): first, ("name", "1666"): second}
 
 
 @pytest.mark.parametrize(
@@ -69,39 +72,39 @@ def test_a_number_has_its_own_facts() -> None:
 def test_the_state_follows_from_the_facts(
     facts: dict[FactName, str], expected: ConnectionStatus
 ) -> None:
-    assert status_of(told(facts), is_owned=True) == expected
+    assert status_of(facts_at_start(facts), is_owned=True) == expected
 
 
-def test_nobodys_connection_is_an_orphan_while_it_lives() -> None:
-    alive = {fact.name: fact for fact in live_facts(START)}
-    assert status_of(alive, is_owned=False) == ConnectionStatus("orphan")
-    gone = alive | told({"shared": "unshared"})
-    assert status_of(gone, is_owned=False) == ConnectionStatus("disconnected", "unshared")
+def test_a_live_connection_without_an_owner_is_an_orphan() -> None:
+    live = {fact.name: fact for fact in live_facts(START)}
+    assert status_of(live, is_owned=False) == ConnectionStatus("orphan")
+    unshared = live | facts_at_start({"shared": "unshared"})
+    assert status_of(unshared, is_owned=False) == ConnectionStatus("disconnected", "unshared")
 
 
-def test_active_is_what_was_set_up_after_the_last_takedown() -> None:
+def test_a_connection_set_up_after_its_last_takedown_is_active() -> None:
     later = START + timedelta(seconds=1)
-    set_up = {**told({"shared": "shared"}), "setup": Fact("setup", COMPLETE, later)}
+    set_up = {**facts_at_start({"shared": "shared"}), "setup": Fact("setup", COMPLETE, later)}
     assert status_of(set_up, is_owned=True) == ConnectionStatus("active")
     for at, expected in ((START, "active"), (later, "provisioning")):
-        known = {**set_up, "takedown": Fact("takedown", "offboarded", at)}
-        assert status_of(known, is_owned=True).state == expected
+        with_end = {**set_up, "takedown": Fact("takedown", "offboarded", at)}
+        assert status_of(with_end, is_owned=True).state == expected
 
 
-def test_a_setup_that_is_stuck_says_why() -> None:
-    stuck = told({"setup": "pin_needed"})
-    assert status_of(stuck, is_owned=True) == ConnectionStatus("provisioning", "pin_needed")
+def test_a_blocked_setup_gives_its_reason() -> None:
+    blocked = facts_at_start({"setup": "pin_needed"})
+    assert status_of(blocked, is_owned=True) == ConnectionStatus("provisioning", "pin_needed")
 
 
-@given(st.lists(TOLD, max_size=8), st.randoms(use_true_random=False))
-def test_the_last_takedown_is_known_in_any_order(facts: list[Fact], random: Random) -> None:
+@given(st.lists(FACTS, max_size=8), st.randoms(use_true_random=False))
+def test_the_last_takedown_is_found_in_any_order(facts: list[Fact], random: Random) -> None:
     shuffled = facts * 2
     random.shuffle(shuffled)
     ends = [f.at for f in facts if f.is_takedown and f.value in ("unshared", "offboarded")]
-    found = merge(with_takedown(shuffled)).get(("takedown", ""))
+    takedown = merge(with_takedown(shuffled)).get(("takedown", ""))
     if ends:
-        assert found is not None
-        assert found.at >= max(ends)
+        assert takedown is not None
+        assert takedown.at >= max(ends)
     assert merge(with_takedown(facts)) == merge(with_takedown(shuffled))
 
 
@@ -110,5 +113,5 @@ def test_an_announced_ban_ends_nothing() -> None:
     assert with_takedown(announced) == announced
 
 
-def told(facts: dict[FactName, str]) -> dict[FactName, Fact]:
+def facts_at_start(facts: dict[FactName, str]) -> dict[FactName, Fact]:
     return {name: Fact(name, value, START) for name, value in facts.items()}

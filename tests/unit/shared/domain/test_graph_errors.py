@@ -1,4 +1,4 @@
-"""Each of Meta's codes has the policy that its table asks for."""
+"""Give each of Meta's error codes the policy that Meta's tables ask for."""
 
 import pytest
 from hypothesis import given
@@ -43,29 +43,34 @@ def test_a_code_has_its_policy(codes: tuple[int | None, ...], kind: type[GraphEr
         (100, 36007, "bad_request", False),
     ],
 )
-def test_a_subcode_tells_more(code: int, subcode: int | None, reason: str, is_dead: bool) -> None:  # noqa: FBT001
+def test_a_subcode_gives_a_more_exact_reason(
+    code: int,
+    subcode: int | None,
+    reason: str,
+    is_dead: bool,  # noqa: FBT001
+) -> None:
     error = graph_error(code, subcode)
     assert (error.reason, error.is_token_dead) == (reason, is_dead)
 
 
 def test_how_long_a_limit_lasts() -> None:
-    waits = (graph_error(80008, wait_seconds=300), graph_error(4), graph_error(133016))
-    assert [w.seconds for w in waits if isinstance(w, MetaThrottled)] == [
+    errors = (graph_error(80008, wait_seconds=300), graph_error(4), graph_error(133016))
+    assert [error.seconds for error in errors if isinstance(error, MetaThrottled)] == [
         300, LIMIT_SECONDS, REGISTER_LIMIT_SECONDS,
     ]  # fmt: skip
     assert type(graph_error(None, status=429)) is MetaThrottled
 
 
-def test_what_meta_calls_transient_is_tried_again() -> None:
+def test_an_error_that_meta_calls_transient_is_retried() -> None:
     assert type(graph_error(100, is_transient=True)) is MetaUnavailable
 
 
 @given(st.none() | st.integers(), st.none() | st.integers(), st.integers(100, 599))
-def test_it_is_total_and_says_what_to_do(
+def test_every_code_has_a_policy_and_a_remedy(
     code: int | None, subcode: int | None, status: int
 ) -> None:
     error = graph_error(code, subcode, status=status)
     assert error.policy in ("retry", "wait", "customer", "never")
-    found = remedy(error.reason)
-    assert found is not None
-    assert found.text
+    advice = remedy(error.reason)
+    assert advice is not None
+    assert advice.text

@@ -1,33 +1,35 @@
-"""What a token proves of what a browser claimed."""
+"""Prove with a customer's token which WABA a session belongs to."""
 
 import pytest
 
 from shared.domain.proof import SCOPE, ProofRefused, TokenReport, proven_waba
 
 
-def report(**of: object) -> TokenReport:
-    told: dict[str, object] = {
+def report(**changed: object) -> TokenReport:
+    fields: dict[str, object] = {
         "is_valid": True, "app_id": "75", "scopes": frozenset({SCOPE}),
         "wabas": frozenset({"71"}), "user_id": None, "expires_at": None,
     }  # fmt: skip
-    return TokenReport(**(told | of))  # type: ignore[arg-type]
+    return TokenReport(**(fields | changed))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("of", "claimed", "expected"),
+    ("changed", "named", "expected"),
     [
         ({}, "71", "71"),
         ({}, None, "71"),
-        ({"wabas": None}, "79", "79"),  # all: still to be read with the token
+        ({"wabas": None}, "79", "79"),  # the token is for every WABA: it must still be read with it
         ({"wabas": frozenset({"71", "72"})}, "72", "72"),
     ],
 )
-def test_what_is_proven(of: dict[str, object], claimed: str | None, expected: str) -> None:
-    assert proven_waba(report(**of), app_id="75", claimed=claimed) == expected
+def test_a_token_proves_its_waba(
+    changed: dict[str, object], named: str | None, expected: str
+) -> None:
+    assert proven_waba(report(**changed), app_id="75", claimed=named) == expected
 
 
 @pytest.mark.parametrize(
-    ("of", "claimed", "reason"),
+    ("changed", "named", "reason"),
     [
         ({"app_id": "76"}, "71", "wrong_app"),
         ({"is_valid": False}, "71", "token_invalid"),
@@ -39,15 +41,17 @@ def test_what_is_proven(of: dict[str, object], claimed: str | None, expected: st
         ({"wabas": frozenset({"71", "72"})}, None, "session_needed"),
     ],
 )
-def test_what_is_not(of: dict[str, object], claimed: str | None, reason: str) -> None:
-    with pytest.raises(ProofRefused) as unproven:
-        proven_waba(report(**of), app_id="75", claimed=claimed)
-    assert unproven.value.reason == reason
+def test_a_token_that_proves_no_waba_is_refused(
+    changed: dict[str, object], named: str | None, reason: str
+) -> None:
+    with pytest.raises(ProofRefused) as refused:
+        proven_waba(report(**changed), app_id="75", claimed=named)
+    assert refused.value.reason == reason
 
 
-def test_of_several_the_one_that_is_not_connected_yet_is_meant() -> None:
-    told = report(wabas=frozenset({"71", "72"}))
-    assert proven_waba(told, app_id="75", claimed=None, connected={"71"}) == "72"
+def test_of_several_wabas_the_one_not_connected_yet_is_proven() -> None:
+    several = report(wabas=frozenset({"71", "72"}))
+    assert proven_waba(several, app_id="75", claimed=None, connected={"71"}) == "72"
     for connected in ((), ("71", "72")):
         with pytest.raises(ProofRefused):
-            proven_waba(told, app_id="75", claimed=None, connected=connected)
+            proven_waba(several, app_id="75", claimed=None, connected=connected)

@@ -1,4 +1,4 @@
-"""Which step comes next, and what a failed one means."""
+"""Choose the next step of a setup, and what to do after a failed one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,26 +36,28 @@ NUMBERS = st.lists(
 
 
 @given(NUMBERS, st.booleans())
-def test_every_step_is_taken_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:  # noqa: FBT001
+def test_every_step_is_done_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:  # noqa: FBT001
     done: list[Step] = []
     while isinstance(step := next_step(numbers, done, webhooks_arrive=arrive), Step):
         assert step not in done
         done.append(step)
-    names = [one.name for one in done]
+    names = [step.name for step in done]
     assert names[:2] == ["read_numbers", "subscribe"]
-    coexisting = {one.phone_number_id for one in numbers if one.is_coexistence}
-    registered = {one.phone_number_id for one in done if one.name == "register"}
+    coexisting = {number.phone_number_id for number in numbers if number.is_coexistence}
+    registered = {step.phone_number_id for step in done if step.name == "register"}
     assert not registered & coexisting
     assert registered == {
-        one.phone_number_id for one in numbers if not one.is_coexistence and not one.is_registered
+        number.phone_number_id
+        for number in numbers
+        if not number.is_coexistence and not number.is_registered
     }
-    synced = [one.phone_number_id for one in done if one.name in SYNCS]
+    synced = [step.phone_number_id for step in done if step.name in SYNCS]
     assert set(synced) == (coexisting if arrive else set())
     assert isinstance(step, AwaitWebhook) == bool(coexisting and not arrive)
 
 
 @pytest.mark.parametrize(
-    ("heard", "now", "expected"),
+    ("webhook_at", "now", "expected"),
     [
         (None, NOW, False),
         (NOW - timedelta(hours=1), NOW, True),
@@ -64,11 +66,11 @@ def test_every_step_is_taken_once_and_in_order(numbers: list[PhoneNumber], arriv
     ],
 )
 def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
-    heard: datetime | None,
+    webhook_at: datetime | None,
     now: datetime,
     expected: bool,  # noqa: FBT001
 ) -> None:
-    assert webhooks_arrive(heard, NOW, now) is expected
+    assert webhooks_arrive(webhook_at, NOW, now) is expected
     assert timedelta(hours=24) - SYNC_ANYWAY > timedelta(hours=1)
 
 
@@ -86,14 +88,14 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
         (ValueError("secret"), 4, Blocked("failed")),
     ],
 )
-def test_a_failure_is_waited_out_tried_again_or_blocked(
+def test_a_failure_is_waited_out_retried_or_blocked(
     error: Exception, attempt: int, expected: RetryLater | Blocked
 ) -> None:
     age = timedelta(hours=1)
     assert after_failure(error, attempt, (30, 300, 1800), age=age) == expected
 
 
-def test_patience_with_meta_ends() -> None:
+def test_a_step_that_meta_keeps_failing_is_blocked_in_the_end() -> None:
     error = MetaUnavailable("meta_unavailable")
     after = after_failure(error, 4, (30, 300, 1800), age=PATIENCE)
     assert after == Blocked("meta_unavailable")

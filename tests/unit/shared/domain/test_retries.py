@@ -1,4 +1,4 @@
-"""What becomes of a try that failed, and in what words."""
+"""Decide what follows a failed attempt, and describe its error."""
 
 from typing import Any
 
@@ -13,27 +13,27 @@ from shared.domain.splitting import Unparsable
 DELAYS = (30, 300, 1800)
 
 
-def test_a_fault_is_tried_again_with_rising_delays_and_then_dies() -> None:
+def test_a_fault_is_retried_with_rising_delays_and_then_given_up() -> None:
     fault = KeyError("a customer's secret")
     verdicts = [decide(fault, attempt, DELAYS) for attempt in (1, 2, 3, 4)]
     assert verdicts == [Retry(30), Retry(300), Retry(1800), GiveUp("ours")]
 
 
 @pytest.mark.parametrize("error", [Unparsable("not valid JSON"), UnreadableChange("names no WABA")])
-def test_what_will_never_be_readable_dies_at_once(error: Exception) -> None:
+def test_an_unreadable_row_is_given_up_at_once(error: Exception) -> None:
     assert decide(error, 1, DELAYS) == GiveUp("meta")
 
 
-def test_our_own_words_are_kept_and_nobody_elses() -> None:
+def test_only_the_text_of_our_own_permanent_errors_is_kept() -> None:
     assert describe(UnreadableChange("names no WABA")) == "unreadable_change: names no WABA"
     assert describe(KeyError("a customer's secret")) == "unexpected_KeyError"
 
 
-def test_a_servers_error_is_named_by_its_sqlstate() -> None:
+def test_a_database_error_is_named_by_its_sqlstate() -> None:
     assert describe(asyncpg.CheckViolationError("quotes a row")) == "database_23514"
 
 
-def test_an_error_of_ours_is_named_by_its_code_and_nothing_it_says() -> None:
+def test_our_own_error_is_named_by_its_code_without_its_text() -> None:
     assert describe(Undecryptable("of row 17")) == "undecryptable"
 
 

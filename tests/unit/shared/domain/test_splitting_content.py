@@ -1,4 +1,4 @@
-"""What a change carries with it: enough to handle it alone, and no more."""
+"""A change contains enough of its webhook to be handled alone, and no more."""
 
 from tests.support.payloads import payload
 from tests.support.splits import contents, with_value
@@ -6,7 +6,7 @@ from tests.support.splits import contents, with_value
 ANA, RUI = "5511955550111", "5511955550122"
 
 
-def test_each_message_goes_with_its_own_contact_and_number_alone() -> None:
+def test_each_message_has_only_its_own_contact_and_number() -> None:
     body = payload("several_messages_from_two_people")
 
     [first, second, third] = contents(body)
@@ -21,7 +21,7 @@ def test_each_message_goes_with_its_own_contact_and_number_alone() -> None:
     assert first["value"]["metadata"] == value["metadata"]
 
 
-def test_a_status_of_somebody_who_is_no_contact_goes_without_one() -> None:
+def test_a_status_without_a_matching_contact_has_no_contact() -> None:
     failed = contents(payload("messages_and_statuses_together"))[2]
 
     assert failed["value"]["statuses"][0]["recipient_id"] == RUI
@@ -29,7 +29,7 @@ def test_a_status_of_somebody_who_is_no_contact_goes_without_one() -> None:
     assert "messages" not in failed["value"]
 
 
-def test_what_stands_beside_messages_is_a_change_of_its_own() -> None:
+def test_values_beside_messages_are_a_change_of_their_own() -> None:
     body = payload("several_messages_from_two_people")
     errors = [{"code": 131000}]
     body["entry"][0]["changes"][0]["value"]["errors"] = errors
@@ -48,7 +48,7 @@ def test_contacts_without_messages_are_kept() -> None:
     assert content["value"]["contacts"] == contacts
 
 
-def test_a_change_holds_its_entry_and_field() -> None:
+def test_a_change_contains_its_entry_and_field() -> None:
     [content] = contents(payload("ban_announced"))
 
     assert content["entry"] == {"id": "731400000000011", "time": 1793010700}

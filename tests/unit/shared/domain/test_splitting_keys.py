@@ -1,4 +1,4 @@
-"""A change's key: the same for the same fact however it is written, different for any other."""
+"""A change has the same key however its JSON is written. Another change has another key."""
 
 from random import Random
 from typing import Any
@@ -48,7 +48,7 @@ def test_order_spaces_and_escapes_change_no_key(name: str, random: Random) -> No
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         (webhook(), webhook(id="7315")),
         (webhook(), webhook(number={"phone_number_id": "5094"})),
@@ -71,31 +71,31 @@ def test_order_spaces_and_escapes_change_no_key(name: str, random: Random) -> No
         (update({"event": "A"}), webhook({"event": "A"}, field="account_update")),
     ],
 )
-def test_whatever_differs_gives_another_key(one: Any, other: Any) -> None:
-    assert key(one) != key(other)
+def test_any_difference_gives_another_key(first: Any, second: Any) -> None:
+    assert key(first) != key(second)
 
 
 def test_another_field_gives_another_key() -> None:
-    one, other = update({"event": "A"}), update({"event": "A"})
-    other["entry"][0]["changes"][0]["field"] = "security"
+    first, second = update({"event": "A"}), update({"event": "A"})
+    second["entry"][0]["changes"][0]["field"] = "security"
 
-    assert key(one) != key(other)
+    assert key(first) != key(second)
 
 
-def test_contacts_alone_that_differ_give_different_keys() -> None:
-    one, other = (
+def test_different_contacts_without_messages_give_different_keys() -> None:
+    first, second = (
         {"entry": [{"id": "7314", "changes": [{"field": "messages", "value": value}]}]}
         for value in ({"contacts": [{"wa_id": "1"}]}, {"contacts": [{"wa_id": "2"}]})
     )
 
-    assert key(one) != key(other)
+    assert key(first) != key(second)
 
 
-def test_an_item_with_a_time_of_its_own_has_one_key_whenever_meta_sends_it() -> None:
+def test_an_item_with_its_own_time_has_the_same_key_whenever_meta_sends_it() -> None:
     assert key(webhook(time=1)) == key(webhook(time=2)) == key(webhook())
 
 
-def test_a_message_has_one_key_alone_and_in_a_batch() -> None:
+def test_a_message_has_the_same_key_alone_and_in_a_batch() -> None:
     other = MESSAGE | {"id": "wamid.2"}
     batch = webhook()
     batch["entry"][0]["changes"][0]["value"]["messages"] = [other, MESSAGE]
@@ -105,7 +105,7 @@ def test_a_message_has_one_key_alone_and_in_a_batch() -> None:
     assert keys == [key(webhook(other)), key(webhook())]
 
 
-def test_who_the_contact_is_does_not_change_a_messages_key() -> None:
+def test_the_contact_does_not_change_a_messages_key() -> None:
     named = webhook()
     named["entry"][0]["changes"][0]["value"]["contacts"] = [{"wa_id": "5511", "profile": "Ana"}]
 
@@ -119,11 +119,11 @@ json_values = st.recursive(
 )
 
 
-@given(one=json_values, other=json_values)
+@given(first=json_values, second=json_values)
 @settings(max_examples=300)
-def test_two_updates_share_a_key_exactly_if_their_json_is_the_same(one: Any, other: Any) -> None:
-    same = orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
-        other, option=orjson.OPT_SORT_KEYS
+def test_two_updates_share_a_key_exactly_if_their_json_is_the_same(first: Any, second: Any) -> None:
+    is_same = orjson.dumps(first, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        second, option=orjson.OPT_SORT_KEYS
     )
 
-    assert (key(update([one])) == key(update([other]))) is same
+    assert (key(update([first])) == key(update([second]))) is is_same

@@ -1,4 +1,4 @@
-"""Bytes that JSON cannot hold, or we cannot hold exactly: Unparsable, and nothing else."""
+"""Bytes that are not JSON, or that we cannot store exactly, raise Unparsable and nothing else."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_bad_body_is_unparsable_and_told_why(name: str) -> None:
+def test_a_bad_body_is_unparsable_with_a_reason(name: str) -> None:
     body, reason = BAD_BODIES[name]
 
     with pytest.raises(Unparsable) as raised:
@@ -57,14 +57,14 @@ def test_the_reason_quotes_nothing_of_the_body() -> None:
 
 
 @pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 0])
-def test_the_largest_numbers_that_64_bits_hold_are_exact(number: int) -> None:
+def test_the_largest_64_bit_numbers_are_exact(number: int) -> None:
     [change] = split(b'{"n":%d}' % number)
 
     assert orjson.loads(change.content)["value"] == {"n": number}
 
 
 def is_split(body: bytes) -> bool:
-    """Whether `split` gives sound changes; False if it raises Unparsable."""
+    """Return True if `split` returns valid changes, False if it raises Unparsable."""
     try:
         changes = split(body)
     except Unparsable:

@@ -1,4 +1,4 @@
-"""A large batch: its pieces, and the work to make them, grow as it does."""
+"""The size of the changes and the work to split them grow in proportion to the batch."""
 
 import sys
 
@@ -18,7 +18,7 @@ def batch(size: int) -> bytes:
 
 
 def calls_to_split(body: bytes) -> int:
-    """How many functions are called on the way: the work done, whatever the machine's pace."""
+    """Count the function calls of split(): a measure of work that no machine's speed changes."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -33,7 +33,7 @@ def calls_to_split(body: bytes) -> int:
     return calls
 
 
-def test_a_batch_of_a_thousand_does_not_square_in_size() -> None:
+def test_the_changes_of_a_thousand_messages_do_not_grow_quadratically() -> None:
     body = batch(1000)
 
     changes = split(body)

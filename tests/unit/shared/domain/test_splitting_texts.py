@@ -1,4 +1,4 @@
-"""Texts from outside match a narrow pattern or are none; the tracking code is for tests alone."""
+"""Texts from outside match a narrow pattern, else None. Only test webhooks have a tracking code."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import pytest
 
 from shared.domain.splitting import NAME, PERSON
 from tests.support.payloads import payload
-from tests.support.splits import contents, split_one
+from tests.support.splits import contents, only_change
 
 
 def test_only_a_test_webhooks_tracking_code_is_read() -> None:
     body = payload("partner_added_names_the_waba_in_waba_info") | {"trackingCode": "campaign-7"}
 
     [as_test] = contents(body, is_test=True)
-    [as_metas] = contents(body)
+    [as_real] = contents(body)
 
     assert as_test["entry"]["tracking_code"] == "campaign-7"
-    assert b"campaign-7" not in orjson.dumps(as_metas)
+    assert b"campaign-7" not in orjson.dumps(as_real)
 
 
 @pytest.mark.parametrize("code", [None, 7, ["campaign-7"], {}])
@@ -31,7 +31,7 @@ def test_a_tracking_code_that_is_no_text_is_not_read(code: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "ação", "a\x00", "a\n", "x" * 65, "1st", "<b>"])
 def test_a_field_or_event_outside_the_pattern_is_none(text: str) -> None:
-    change = split_one({"event": text}, field=text)
+    change = only_change({"event": text}, field=text)
 
     assert NAME.fullmatch("PARTNER_ADDED")
     assert (change.field, change.event) == (None, None)
@@ -39,14 +39,14 @@ def test_a_field_or_event_outside_the_pattern_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "ação", "a\x00", "5511\n", "x" * 129, "'; --"])
 def test_a_subject_outside_the_pattern_is_none(text: str) -> None:
-    change = split_one({"messages": [{"from": text}]})
+    change = only_change({"messages": [{"from": text}]})
 
     assert PERSON.fullmatch("BR.4410029938475610")
     assert change.subject is None
 
 
-def test_a_nul_that_json_escapes_is_held_in_the_content_and_in_no_text() -> None:
-    change = split_one({"messages": [{"from": "a\x00", "type": "\x00", "id": "\x00"}]})
+def test_an_escaped_nul_stays_in_the_content_and_is_in_no_text_column() -> None:
+    change = only_change({"messages": [{"from": "a\x00", "type": "\x00", "id": "\x00"}]})
 
     assert (change.event, change.subject) == (None, None)
     assert b"\\u0000" in change.content

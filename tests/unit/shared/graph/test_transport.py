@@ -1,4 +1,4 @@
-"""A call to Meta, against servers that do not behave."""
+"""Call Meta, here played by servers that misbehave."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +19,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def meta_that(answer: Answer) -> AsyncIterator[Transport]:
+async def meta_answering(answer: Answer) -> AsyncIterator[Transport]:
     app = web.Application()
     app.router.add_route("*", "/v25.0/{any:.*}", answer)
     async with TestServer(app) as server, open_session() as session:
@@ -28,7 +28,7 @@ async def meta_that(answer: Answer) -> AsyncIterator[Transport]:
 
 
 async def failure(answer: Answer) -> GraphError:
-    async with meta_that(answer) as graph:
+    async with meta_answering(answer) as graph:
         with pytest.raises(GraphError) as raised:
             await graph.call(GraphCall("read_waba", "GET", "71", TOKEN))
     assert TOKEN not in f"{raised.value} {raised.value!r} {raised.getrepr()}"
@@ -46,7 +46,7 @@ async def test_a_redirect_is_not_followed() -> None:
     assert asked == ["/v25.0/71"]
 
 
-async def test_an_answer_without_end_is_given_up() -> None:
+async def test_an_endless_answer_is_given_up() -> None:
     async def flood(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -57,7 +57,7 @@ async def test_an_answer_without_end_is_given_up() -> None:
     assert isinstance(await failure(flood), MetaUnavailable)
 
 
-async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "CALL_SECONDS", 0.1)
 
     async def silent(_: web.Request) -> web.Response:
@@ -68,14 +68,14 @@ async def test_silence_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"error": 1}', b"\xff"])
-async def test_what_is_no_answer_is_tried_again(body: bytes) -> None:
-    async def odd(_: web.Request) -> web.Response:
+async def test_a_body_that_is_no_answer_is_an_error_to_retry(body: bytes) -> None:
+    async def malformed(_: web.Request) -> web.Response:
         return web.Response(body=body)
 
-    assert isinstance(await failure(odd), MetaUnavailable)
+    assert isinstance(await failure(malformed), MetaUnavailable)
 
 
-async def test_a_limit_holds_further_calls_back() -> None:
+async def test_after_a_limit_further_calls_are_not_sent() -> None:
     asked = []
 
     async def limited(request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ async def test_a_limit_holds_further_calls_back() -> None:
         error = {"error": {"code": 80008, "message": "limit"}}
         return web.json_response(error, status=400)
 
-    async with meta_that(limited) as graph:
+    async with meta_answering(limited) as graph:
         for _ in range(3):
             with pytest.raises(MetaThrottled):
                 await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
@@ -93,14 +93,14 @@ async def test_a_limit_holds_further_calls_back() -> None:
         assert len(asked) == 2
 
 
-async def test_usage_is_heeded_before_the_limit_is_hit_except_by_what_cannot_wait() -> None:
+async def test_high_usage_stops_calls_before_the_limit_except_urgent_ones() -> None:
     asked = []
 
     async def busy(request: web.Request) -> web.Response:
         asked.append(request.path)
         return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
 
-    async with meta_that(busy) as graph:
+    async with meta_answering(busy) as graph:
         await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
         with pytest.raises(MetaThrottled):
             await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
@@ -108,10 +108,10 @@ async def test_usage_is_heeded_before_the_limit_is_hit_except_by_what_cannot_wai
     assert len(asked) == 2
 
 
-async def test_an_errors_message_stays_at_meta() -> None:
+async def test_metas_error_message_is_not_kept() -> None:
     async def refuse(_: web.Request) -> web.Response:
-        told = {"code": 100, "error_subcode": 33, "message": f"no {TOKEN}"}
-        return web.json_response({"error": told}, status=400)
+        error = {"code": 100, "error_subcode": 33, "message": f"no {TOKEN}"}
+        return web.json_response({"error": error}, status=400)
 
     error = await failure(refuse)
     assert isinstance(error, MetaRefused)

@@ -1,4 +1,4 @@
-"""Crash points: nothing happens unless armed, and then exactly once, where it was told to."""
+"""Crash points do nothing unless armed. An armed one kills the process once, at its place."""
 
 import signal
 import subprocess
@@ -18,24 +18,24 @@ for n in range(5):
 """
 
 
-def passed(at: str) -> tuple[int, list[str]]:
-    done = subprocess.run(
+def run_armed(at: str) -> tuple[int, list[str]]:
+    ended = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(at=at)], stdout=subprocess.PIPE, text=True, check=False
     )
-    return done.returncode, done.stdout.split()
+    return ended.returncode, ended.stdout.split()
 
 
-def test_unarmed_it_is_only_a_mark() -> None:
+def test_an_unarmed_crash_point_does_nothing() -> None:
     crash_point("here")
 
 
-def test_it_dies_at_the_nth_passing() -> None:
-    assert passed("here") == (-signal.SIGKILL, [])
-    assert passed("here:3") == (-signal.SIGKILL, ["0", "1"])
-    assert passed("nowhere") == (0, ["0", "1", "2", "3", "4"])
+def test_the_process_dies_the_nth_time_it_passes() -> None:
+    assert run_armed("here") == (-signal.SIGKILL, [])
+    assert run_armed("here:3") == (-signal.SIGKILL, ["0", "1"])
+    assert run_armed("nowhere") == (0, ["0", "1", "2", "3", "4"])
 
 
 @pytest.mark.parametrize("at", ["", "Here", "here:0", "here:1:TERM"])
-def test_what_makes_no_sense_is_refused(at: str) -> None:
+def test_an_unknown_form_is_refused(at: str) -> None:
     with pytest.raises(ValueError, match="no crash point"):
         arm(at)

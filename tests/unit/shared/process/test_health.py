@@ -1,4 +1,4 @@
-"""Probes: alive while it runs, ready while every group of needs has one that is up."""
+"""Probes: alive while the process runs; ready while each group of needs has a dependency up."""
 
 from collections.abc import AsyncIterator
 
@@ -36,7 +36,7 @@ async def test_a_process_is_alive_whatever_is_down(
         assert (response.status, await response.text()) == (200, "alive")
 
 
-async def test_one_of_a_group_is_enough_and_every_group_is_needed(
+async def test_one_dependency_of_a_group_is_enough_and_every_group_is_needed(
     health: Health, client: aiohttp.ClientSession
 ) -> None:
     broker, database, cache = map(health.dependency, ("broker", "database", "cache"))
@@ -56,7 +56,7 @@ async def test_one_of_a_group_is_enough_and_every_group_is_needed(
         assert (await ready(client))[0] == status
 
 
-async def test_what_is_not_needed_does_not_make_it_unready_but_is_told(
+async def test_a_dependency_that_is_not_needed_leaves_it_ready_but_is_shown(
     health: Health, client: aiohttp.ClientSession
 ) -> None:
     database, cache = health.dependency("database"), health.dependency("cache")

@@ -1,4 +1,4 @@
-"""What a dependency was seen to be: marked at every look, logged when it changes."""
+"""Watch a dependency: mark it at every check, log it only when it changes."""
 
 import asyncio
 
@@ -24,12 +24,12 @@ def test_only_a_change_is_logged(health: Health) -> None:
     ]
 
 
-async def test_a_watch_marks_what_it_sees_and_goes_on(health: Health) -> None:
+async def test_a_watch_marks_each_check_and_goes_on(health: Health) -> None:
     database = health.dependency("database")
     outcomes = [OSError("refused"), None, TimeoutError(), None]
     seen: list[bool] = []
 
-    async def look() -> None:
+    async def check() -> None:
         seen.append(database.up)
         if not outcomes:
             raise StartupRefused(["old schema"])
@@ -37,12 +37,12 @@ async def test_a_watch_marks_what_it_sees_and_goes_on(health: Health) -> None:
             raise outcome
 
     with pytest.raises(StartupRefused):
-        await database.watch(look, every_seconds=0)
+        await database.watch(check, every_seconds=0)
 
     assert seen == [False, False, True, False, True]
 
 
-async def test_a_first_look_counts_as_seen_either_way(health: Health) -> None:
+async def test_the_first_check_counts_as_seen_whether_it_fails_or_not(health: Health) -> None:
     async def fails() -> None:
         raise OSError
 

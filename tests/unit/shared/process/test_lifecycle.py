@@ -1,4 +1,4 @@
-"""Stopping: told once, waited for in order, and a failure in the background is never silent."""
+"""Stop: set once, waited for in order; a failure in the background is never silent."""
 
 import asyncio
 
@@ -37,11 +37,11 @@ async def test_a_failure_after_a_signal_is_still_raised() -> None:
 
 
 async def test_waiting_for_events_ends_when_all_are_set() -> None:
-    one, other = asyncio.Event(), asyncio.Event()
-    waiting = asyncio.create_task(Stop().wait_for(one, other, seconds=60))
+    first, second = asyncio.Event(), asyncio.Event()
+    waiting = asyncio.create_task(Stop().wait_for(first, second, seconds=60))
 
-    one.set()
-    other.set()
+    first.set()
+    second.set()
 
     await waiting
 
@@ -65,7 +65,7 @@ async def test_waiting_for_events_raises_a_failure() -> None:
         await stop.wait_for(asyncio.Event(), seconds=60)
 
 
-def test_a_refusal_tells_every_fault() -> None:
+def test_a_refusal_names_every_fault() -> None:
     refusal = StartupRefused(fault for fault in ("A is missing", "B is malformed"))
 
     assert refusal.faults == ["A is missing", "B is malformed"]

@@ -1,4 +1,4 @@
-"""How a process ends: what it says, and the exit code Kubernetes sees."""
+"""How a process ends: what it logs, and the exit code that Kubernetes sees."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ async def main(stop):
 
 run("under_test", main)
 """
-#: Says that it runs, and waits for a signal.
+#: Prints that it runs, then waits for a signal.
 WAITING = "print('ready', flush=True); await stop.wait()"
 
 
@@ -42,7 +42,7 @@ def start(main: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, list[dict[str, str]], str]:
-    """Exit code, log lines and stderr."""
+    """Return the exit code, the log lines and stderr."""
     out, err = process.communicate(timeout=60)
     return process.returncode, [orjson.loads(line) for line in out.splitlines()], err
 
@@ -67,7 +67,7 @@ def test_a_signal_ends_the_process_with_0(number: signal.Signals) -> None:
         "async with running(refuse(), stop): await stop.wait()",
     ],
 )
-def test_a_refusal_ends_it_with_78_and_a_line_a_fault(main: str) -> None:
+def test_a_refusal_ends_it_with_78_and_one_line_for_each_fault(main: str) -> None:
     code, lines, err = ended(start(main))
 
     assert (code, err) == (78, "")
@@ -82,7 +82,7 @@ def test_a_refusal_ends_it_with_78_and_a_line_a_fault(main: str) -> None:
         "async with running(boom(), stop): await stop.wait()",
     ],
 )
-def test_any_other_failure_ends_it_with_1_and_its_text_unsaid(main: str) -> None:
+def test_any_other_failure_ends_it_with_1_and_its_text_is_not_logged(main: str) -> None:
     code, [line], err = ended(start(main))
 
     assert (code, err) == (1, "")
@@ -90,7 +90,7 @@ def test_any_other_failure_ends_it_with_1_and_its_text_unsaid(main: str) -> None
     assert "canary" not in str(line)
 
 
-def test_a_process_that_hangs_while_stopping_is_ended_hard() -> None:
+def test_a_process_that_hangs_while_stopping_is_killed() -> None:
     hanging = "lifecycle.STOP_SECONDS = 0.1; stop.set(); await asyncio.Event().wait()"
 
     code, lines, err = ended(start(hanging))

@@ -1,4 +1,4 @@
-"""Work beside a block: its failure stops the process, and it ends with the block."""
+"""Run work beside a block: its failure stops the process, and it ends with the block."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from shared.process import lifecycle
 from shared.process.lifecycle import Stop, running
 
 
-async def for_ever() -> None:
+async def run_forever() -> None:
     await asyncio.Event().wait()
 
 
@@ -43,7 +43,7 @@ async def test_work_is_cancelled_after_the_block() -> None:
     async def work() -> None:
         started.set()
         try:
-            await for_ever()
+            await run_forever()
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -57,35 +57,35 @@ async def test_work_is_cancelled_after_the_block() -> None:
     assert not stop.is_set()
 
 
-async def test_work_that_can_finish_is_asked_to_and_awaited() -> None:
+async def test_work_that_can_finish_is_asked_to_finish_and_awaited() -> None:
     asked, done = asyncio.Event(), []
 
     async def work() -> None:
         await asked.wait()
         await asyncio.sleep(0)
-        done.append("what it held")
+        done.append("the last piece")
 
     async with running(work(), Stop(), finish=asked.set):
         assert not done
 
-    assert done == ["what it held"]
+    assert done == ["the last piece"]
 
 
-async def test_when_told_to_stop_all_are_asked_at_once() -> None:
+async def test_at_a_stop_all_work_is_asked_to_finish_at_once() -> None:
     stop, asked = Stop(), []
 
     def finish(name: str) -> Callable[[], None]:
         return lambda: asked.append(name)
 
     async with (
-        running(for_ever(), stop, finish=finish("one")),
-        running(for_ever(), stop, finish=finish("other")),
+        running(run_forever(), stop, finish=finish("first")),
+        running(run_forever(), stop, finish=finish("second")),
     ):
         stop.set()
-        assert asked == ["one", "other"]
+        assert asked == ["first", "second"]
         stop.set()
-        assert asked == ["one", "other"]
-        stop._finish_until = 0  # as if they had had their time
+        assert asked == ["first", "second"]
+        stop._finish_until = 0  # as if their time to finish was over
 
 
 async def test_work_that_does_not_finish_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ async def test_work_that_does_not_finish_is_cancelled(monkeypatch: pytest.Monkey
 
     async def work() -> None:
         try:
-            await for_ever()
+            await run_forever()
         except asyncio.CancelledError:
             cancelled.append(True)
             raise
@@ -107,5 +107,5 @@ async def test_work_that_does_not_finish_is_cancelled(monkeypatch: pytest.Monkey
 
 async def test_an_error_of_the_block_is_not_hidden() -> None:
     with pytest.raises(KeyError):
-        async with running(for_ever(), Stop()):
+        async with running(run_forever(), Stop()):
             raise KeyError

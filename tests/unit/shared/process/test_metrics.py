@@ -1,4 +1,4 @@
-"""What every process tells Prometheus of itself."""
+"""Metrics that every process gives Prometheus."""
 
 from importlib.metadata import version
 
@@ -15,20 +15,20 @@ from shared.process.health import Health
 from shared.process.metrics import open_registry
 
 
-def test_a_process_says_which_code_it_is() -> None:
+def test_a_process_says_which_version_it_runs() -> None:
     labels = {"version": version("porteiro")}
 
     assert open_registry().get_sample_value("porteiro_build_info", labels) == 1
 
 
-def test_counters_come_without_the_time_of_their_making() -> None:
+def test_counters_have_no_created_timestamp() -> None:
     registry = open_registry()
     Counter("porteiro_seen", "...", registry=registry).inc()
 
     assert b"_created" not in generate_latest(registry)
 
 
-def test_every_metric_says_whose_it_is() -> None:
+def test_every_metric_has_our_prefix() -> None:
     registry = CollectorRegistry()
     for metrics in (
         ConsoleMetrics, IngressMetrics, ProcessorMetrics, IntakeMetrics, FollowUpMetrics,

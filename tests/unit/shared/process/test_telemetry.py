@@ -1,4 +1,4 @@
-"""Our logs: one JSON object a line, our own keys only, and exceptions as their type and place."""
+"""Our logs: one JSON object a line, our own keys only, exceptions as their type and place."""
 
 from contextlib import redirect_stdout
 from io import StringIO
@@ -18,11 +18,11 @@ def raise_canary() -> None:
 
 
 def test_our_own_keys_reach_the_log(logged: Logged) -> None:
-    log.info("change.parked", waba_id="7314", attempt=3, webhook_id=UUID(int=7))
+    log.info("change.dead", waba_id="7314", attempt=3, webhook_id=UUID(int=7))
 
     [line] = logged()
 
-    assert line["event"] == "change.parked"
+    assert line["event"] == "change.dead"
     assert (line["waba_id"], line["attempt"]) == ("7314", 3)
     assert line["webhook_id"] == "00000000-0000-0000-0000-000000000007"
     assert (line["level"], line["service"]) == ("info", "ingress")
@@ -38,7 +38,7 @@ def test_each_event_is_one_object_on_one_line(logged: Logged) -> None:
 
 @pytest.mark.parametrize("key", ["body", "token", "signature", "password", "event_", "Field"])
 def test_a_value_under_any_other_key_is_redacted(key: str, logged: Logged) -> None:
-    log.info("webhook.taken", **{key: CANARY})
+    log.info("webhook.received", **{key: CANARY})
 
     [line] = logged()
 
@@ -58,22 +58,22 @@ def test_an_exception_is_shown_as_its_type_and_place(logged: Logged) -> None:
     assert "test_telemetry.py" in line["where"][0]
 
 
-def test_a_person_at_a_terminal_reads_text_that_holds_no_more(
+def test_a_person_at_a_terminal_reads_text_that_shows_no_more(
     stdout: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stdout, "isatty", lambda: True)
     with redirect_stdout(stdout):
         telemetry.configure("ingress")
-    log.info("webhook.taken", body=CANARY, waba_id="7314")
+    log.info("webhook.received", body=CANARY, waba_id="7314")
 
     line = stdout.getvalue()
 
-    assert "webhook.taken" in line
+    assert "webhook.received" in line
     assert "7314" in line
     assert CANARY not in line
 
 
-def test_an_exception_that_is_given_is_shown_the_same_way(logged: Logged) -> None:
+def test_an_exception_passed_as_an_argument_is_shown_the_same_way(logged: Logged) -> None:
     log.warning("group.failed", exc_info=KeyError(CANARY))
 
     [line] = logged()
@@ -89,7 +89,7 @@ def test_an_error_of_postgresql_shows_its_code(logged: Logged) -> None:
     assert logged()[0]["sqlstate"] == "40P01"
 
 
-def test_an_exception_without_one_is_logged_all_the_same(logged: Logged) -> None:
+def test_an_event_without_its_exception_is_logged_all_the_same(logged: Logged) -> None:
     log.error("no.exception", exc_info=True)
 
     assert logged()[0]["event"] == "no.exception"

@@ -1,4 +1,4 @@
-"""What libraries log: their template at most, never what filled it."""
+"""Log lines of libraries: their template at most, never its arguments."""
 
 import logging
 from io import StringIO
@@ -15,11 +15,11 @@ log = structlog.get_logger()
 
 @pytest.fixture
 def _without_pytests_own_handlers(stdout: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They raise where logging's own would print to stderr."""
+    """Silence pytest's log handlers: they raise where logging's own would print to stderr."""
     monkeypatch.setattr(LogCaptureHandler, "emit", lambda *_: None)
 
 
-def test_a_librarys_line_keeps_its_template_and_loses_what_filled_it(logged: Logged) -> None:
+def test_a_librarys_line_keeps_its_template_and_loses_its_arguments(logged: Logged) -> None:
     library.warning("could not reach %s", CANARY)
 
     [line] = logged()
@@ -29,7 +29,7 @@ def test_a_librarys_line_keeps_its_template_and_loses_what_filled_it(logged: Log
     assert "test_telemetry_libraries.py" in line["where"]
 
 
-def test_a_librarys_line_that_was_put_together_before_is_not_shown(logged: Logged) -> None:
+def test_a_librarys_line_that_is_already_formatted_is_not_shown(logged: Logged) -> None:
     library.warning(f"could not reach {CANARY}")
 
     [line] = logged()
@@ -48,7 +48,7 @@ def test_a_librarys_exception_is_shown_as_its_type_and_place(logged: Logged) -> 
     assert line["error"] == "builtins.ValueError"
 
 
-def test_what_a_library_logs_extra_is_not_shown(logged: Logged) -> None:
+def test_extra_values_of_a_library_are_not_shown(logged: Logged) -> None:
     library.warning({"token": CANARY}, extra={"token": CANARY, "reason": CANARY})
 
     assert len(logged()) == 1
@@ -68,7 +68,7 @@ def test_an_event_that_cannot_be_written_leaks_nothing(logged: Logged) -> None:
     logged()
 
 
-def test_debug_lines_and_the_drivers_own_are_left_out(logged: Logged) -> None:
+def test_debug_lines_and_the_amqp_drivers_lines_are_left_out(logged: Logged) -> None:
     log.debug("ours")
     library.debug("theirs")
     logging.getLogger("aiormq.connection").error("connection lost")

@@ -1,4 +1,4 @@
-"""Settings: every fault is told at once, by name and by what is expected, and no secret ever."""
+"""A refusal names every faulty variable at once, and what is expected. It shows no secret."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
 from tests.support.environment import service_environment
 
-SOUND = service_environment(
+VALID = service_environment(
     "postgresql://porteiro:canary-pg@db:5432/porteiro",  # pragma: allowlist secret
     "amqp://porteiro:canary-mq@broker:5672/%2F",  # pragma: allowlist secret
     "redis://:canary-rd@cache:6379/0",
 )
-#: A variable, and values it must not have.
-GARBLED = {
+#: Each variable, and the values it must not have.
+WRONG_VALUES = {
     "DATABASE_URL": ["db:5432", "http://db/x", "postgresql:///x", "postgresql://db:port/x"],
     "RABBITMQ_URL": ["broker", "http://broker", "amqp://", "amqp://broker:port/"],
     "REDIS_URL": ["cache:6379", "amqp://cache", "redis://", "redis://cache:port/0"],
@@ -32,9 +32,9 @@ GARBLED = {
         "0123456789abcdef" * 4,
         bytes(range(32)).hex(),
         bytes(range(64, 0, -2)).hex(),
-        f"{SOUND['BODY_ENCRYPTION_KEY']}00",
+        f"{VALID['BODY_ENCRYPTION_KEY']}00",
     ],
-    "BODY_ENCRYPTION_KEYS_PREVIOUS": ["abcd", f"{SOUND['BODY_ENCRYPTION_KEY']},"],
+    "BODY_ENCRYPTION_KEYS_PREVIOUS": ["abcd", f"{VALID['BODY_ENCRYPTION_KEY']},"],
     "TOKEN_ENCRYPTION_KEY": ["abcd", "00" * 32, "0123456789abcdef" * 4],
     "TOKEN_ENCRYPTION_KEYS_PREVIOUS": ["abcd"],
     "META_APP_ID": ["x", "1" * 21],
@@ -70,16 +70,16 @@ MALFORMED = [
     (settings, name.upper(), value)
     for settings in CLASSES
     for name in settings.model_fields
-    for value in GARBLED.get(name.upper(), [])
+    for value in WRONG_VALUES.get(name.upper(), [])
     if value
 ]
 
 
 @pytest.fixture(autouse=True)
-def _sound_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in GARBLED:
+def _valid_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in WRONG_VALUES:
         monkeypatch.delenv(name, raising=False)
-    for name, value in SOUND.items():
+    for name, value in VALID.items():
         monkeypatch.setenv(name, value)
 
 
@@ -94,15 +94,15 @@ def expected(settings: type[Settings], name: str) -> str:
 
 
 @pytest.mark.parametrize("settings", CLASSES)
-def test_a_sound_environment_is_taken(settings: type[Settings]) -> None:
+def test_a_valid_environment_is_accepted(settings: type[Settings]) -> None:
     assert load(settings).environment is Environment.LOCAL
 
 
 @pytest.mark.parametrize("settings", CLASSES)
 def test_every_variable_says_what_is_expected_of_it(settings: type[Settings]) -> None:
     assert all(field.description for field in settings.model_fields.values())
-    known = {"HOST", "NEXT_PUBLIC_META_APP_ID", "NEXT_PUBLIC_META_CONFIG_ID", *GARBLED}
-    assert {name.upper() for name in settings.model_fields} <= known
+    tested = {"HOST", "NEXT_PUBLIC_META_APP_ID", "NEXT_PUBLIC_META_CONFIG_ID", *WRONG_VALUES}
+    assert {name.upper() for name in settings.model_fields} <= tested
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -118,7 +118,7 @@ def test_a_missing_variable_is_named_with_what_is_expected(
 
 
 @pytest.mark.parametrize(("settings", "name", "value"), MALFORMED)
-def test_a_garbled_variable_is_named_with_what_is_expected(
+def test_a_malformed_variable_is_named_with_what_is_expected(
     settings: type[Settings], name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -128,24 +128,24 @@ def test_a_garbled_variable_is_named_with_what_is_expected(
     assert fault == f"{name} is malformed: expected {expected(settings, name)}"
 
 
-def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "prod")
     monkeypatch.setenv("BODY_ENCRYPTION_KEY", "abcd")
     monkeypatch.delenv("META_APP_SECRET")
     monkeypatch.delenv("DATABASE_URL")
 
-    told = refusal(IngressSettings)
+    refused = refusal(IngressSettings)
 
-    assert [fault.split()[0] for fault in told.faults] == [
+    assert [fault.split()[0] for fault in refused.faults] == [
         "BODY_ENCRYPTION_KEY",
         "DATABASE_URL",
         "ENVIRONMENT",
         "META_APP_SECRET",
     ]
-    assert all(fault in str(told) for fault in told.faults)
+    assert all(fault in str(refused) for fault in refused.faults)
 
 
-def test_a_garbled_list_is_one_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_list_is_one_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BODY_ENCRYPTION_KEYS_PREVIOUS", "abcd,efgh,ijkl")
 
     assert len(refusal(IngressSettings).faults) == 1
@@ -166,11 +166,11 @@ def test_lists_are_written_with_commas(
 
     loaded = getattr(load(settings), name.lower())
 
-    plain = [str(getattr(one, "get_secret_value", lambda o=one: o)()) for one in loaded]
+    plain = [str(getattr(item, "get_secret_value", lambda i=item: i)()) for item in loaded]
     assert plain == [part.strip() for part in value.split(",")]
 
 
-def test_the_delays_are_those_of_the_design_unless_said_otherwise() -> None:
+def test_the_retry_delays_have_a_default() -> None:
     assert load(TopologySettings).retry_seconds == (30, 300, 1800)
 
 
@@ -188,10 +188,10 @@ def test_settings_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("name", ["META_APP_ID", "META_CONFIG_ID"])
-def test_an_id_may_stand_under_its_public_name_and_must_not_differ(
+def test_an_id_may_be_set_under_its_public_name_and_must_not_differ(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = SOUND[name]
+    value = VALID[name]
     monkeypatch.setenv(f"NEXT_PUBLIC_{name}", value)
     assert getattr(load(ConsoleSettings), name.lower()) == value
     monkeypatch.delenv(name)
@@ -212,7 +212,7 @@ def test_an_id_may_stand_under_its_public_name_and_must_not_differ(
         ("META_SDK_URL", "https://connect.evil.test/sdk.js"),
     ],
 )
-def test_in_production_meta_is_where_meta_is(
+def test_production_accepts_only_metas_own_urls(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in ("META_GRAPH_URL", "META_DIALOG_URL", "META_SDK_URL"):

@@ -1,4 +1,4 @@
-"""Secrets in settings: shown nowhere, and in production not a placeholder."""
+"""Settings show no secret anywhere. Production refuses a placeholder for a secret."""
 
 import traceback
 
@@ -10,7 +10,7 @@ from shared.settings.ingress import IngressSettings
 from shared.settings.load import hex_bytes, load
 from tests.support.environment import BODY_KEY, service_environment
 
-SOUND = (
+VALID = (
     service_environment(
         "postgresql://porteiro:canary-pg@db:5432/porteiro",  # pragma: allowlist secret
         "amqp://porteiro:canary-mq@broker:5672/%2F",  # pragma: allowlist secret
@@ -23,12 +23,12 @@ SOUND = (
         "BODY_ENCRYPTION_KEYS_PREVIOUS": f"{BODY_KEY[32:]}{BODY_KEY[:32]}",
     }
 )
-SECRETS = sorted(set(SOUND) - {"ENVIRONMENT", "HOST", "PORT", "HEALTH_PORT"})
+SECRETS = sorted(set(VALID) - {"ENVIRONMENT", "HOST", "PORT", "HEALTH_PORT"})
 
 
 @pytest.fixture(autouse=True)
-def _sound_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SOUND.items():
+def _valid_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in VALID.items():
         monkeypatch.setenv(name, value)
 
 
@@ -75,7 +75,7 @@ def test_a_refusal_shows_no_secret_nor_does_its_traceback(
         ("RABBITMQ_URL", "amqp://porteiro:change-me@broker:5672/"),  # pragma: allowlist secret
     ],
 )
-def test_a_placeholder_is_refused_in_production_and_taken_elsewhere(
+def test_a_placeholder_is_refused_in_production_and_accepted_elsewhere(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -88,7 +88,7 @@ def test_a_placeholder_is_refused_in_production_and_taken_elsewhere(
     assert raised.value.faults == [f"{name} is a placeholder: production needs the real value"]
 
 
-def test_every_placeholder_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_placeholder_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("META_APP_SECRET", "change-me-change-me")
     monkeypatch.setenv("META_WEBHOOK_VERIFY_TOKEN", "change-me")
@@ -99,12 +99,12 @@ def test_every_placeholder_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(raised.value.faults) == 2
 
 
-def test_real_secrets_are_taken_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_secrets_are_accepted_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
 
     loaded = load(IngressSettings)
 
-    assert loaded.meta_app_secret.get_secret_value() == SOUND["META_APP_SECRET"]
+    assert loaded.meta_app_secret.get_secret_value() == VALID["META_APP_SECRET"]
     assert hex_bytes(loaded.body_encryption_key) == [bytes.fromhex(BODY_KEY)]
 
 

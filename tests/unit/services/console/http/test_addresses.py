@@ -1,4 +1,4 @@
-"""Whose request it is: what a stranger says of himself is not believed."""
+"""Find the client's address. Only trusted proxies may name another than the sender's own."""
 
 from ipaddress import ip_network
 
@@ -24,7 +24,7 @@ PROXY, OTHER_PROXY, CLIENT = "10.0.0.1", "10.0.0.2", "203.0.113.9"
         (PROXY, "", PROXY),
     ],
 )
-def test_the_last_address_before_the_trusted_proxies(
+def test_the_client_is_the_last_address_before_the_trusted_proxies(
     remote: str, forwarded: str | None, expected: str
 ) -> None:
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}

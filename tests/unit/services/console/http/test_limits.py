@@ -1,4 +1,4 @@
-"""A sliding minute, and room for so many at once."""
+"""Limit the calls in a sliding minute, and the calls at the same time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,25 +11,26 @@ SECONDS = st.integers(0, 150).map(float)
 
 
 @given(st.lists(SECONDS, max_size=60).map(sorted), st.integers(1, 5))
-def test_no_minute_holds_more_than_the_limit(times: list[float], most: int) -> None:
-    window = SlidingWindow(most)
-    taken = [at for at in times if window.seconds_left("ana", at) == 0]
-    for at in taken:
-        assert len([t for t in taken if at - WINDOW_SECONDS < t <= at]) <= most
+def test_no_minute_has_more_calls_than_the_limit(times: list[float], limit: int) -> None:
+    window = SlidingWindow(limit)
+    allowed = [at for at in times if window.seconds_left("ana", at) == 0]
+    for at in allowed:
+        assert len([t for t in allowed if at - WINDOW_SECONDS < t <= at]) <= limit
 
 
-def test_who_waits_as_long_as_told_is_let_in() -> None:
+def test_a_caller_that_waits_as_long_as_required_is_allowed() -> None:
     window = SlidingWindow(2)
     assert [window.seconds_left("ana", at) for at in (0.0, 10.0)] == [0, 0]
     left = window.seconds_left("ana", 30.0)
     assert left == 30
     assert window.seconds_left("ana", 30.0 + left) == 0
-    assert window.seconds_left("ana", 65.0) == 5  # the one at 10 still counts, the one at 0 not
+    # The call at 10 still counts, the call at 0 does not.
+    assert window.seconds_left("ana", 65.0) == 5
     assert window.seconds_left("ana", 71.0) == 0
     assert window.seconds_left("bia", 31.0) == 0
 
 
-def test_what_is_known_is_bounded() -> None:
+def test_the_number_of_remembered_callers_is_bounded() -> None:
     window = SlidingWindow(1)
     for n in range(limits.MAX_KNOWN + 1):
         window.seconds_left(str(n), 0.0)
@@ -37,7 +38,7 @@ def test_what_is_known_is_bounded() -> None:
     assert window.seconds_left(str(limits.MAX_KNOWN), 1.0) > 0
 
 
-def test_so_many_at_once_and_no_more() -> None:
+def test_no_more_than_the_limit_at_the_same_time() -> None:
     at_once = ConcurrencyLimit()
     rooms = [at_once.room("ana") for _ in range(AT_ONCE + 1)]
     assert [room.__enter__() for room in rooms] == [True] * AT_ONCE + [False]

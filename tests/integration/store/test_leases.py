@@ -1,4 +1,4 @@
-"""Claiming what waits to be split: each try is counted before it begins, and nobody shares one."""
+"""A lease counts the attempt before it begins. No row is leased twice at the same time."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -12,23 +12,25 @@ from shared.store.due import LEASE_TIME, MAX_TOGETHER, Lease, LeaseKind
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import WebhookState
 from shared.store.pool import Conn, Pool, transaction
-from tests.support.samples import make_arrival, make_change, make_webhook, of
+from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
-LAPSE = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
+END_LEASES = "UPDATE webhook_log SET lease_until = now() - interval '1 second' WHERE attempts > 0"
 
 
 @pytest.fixture
 async def waiting(conn: Conn, ring: KeyRing) -> set[UUID]:
-    """Ten webhooks nobody tried yet; beside them one that is split and one that is dead."""
-    await webhooks.insert(conn, ring, [make_arrival(state="split"), make_arrival(state="dead")])
-    return await webhooks.insert(conn, ring, [make_arrival() for _ in range(10)])
+    """Store a split webhook, a dead one, and ten without attempts. Return the ids of the ten."""
+    await webhooks.insert(
+        conn, ring, [make_webhook_row(state="split"), make_webhook_row(state="dead")]
+    )
+    return await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(10)])
 
 
-async def lease(conn: Conn, kind: LeaseKind = "fresh") -> set[UUID]:
-    return {one.id for one in (await due.lease(conn, kind)).leases}
+async def leased_ids(conn: Conn, kind: LeaseKind = "fresh") -> set[UUID]:
+    return {lease.id for lease in (await due.lease(conn, kind)).leases}
 
 
-async def test_a_claim_counts_the_try_and_holds_a_lease(conn: Conn, waiting: set[UUID]) -> None:
+async def test_a_lease_counts_the_attempt_and_has_an_end(conn: Conn, waiting: set[UUID]) -> None:
     async with conn.transaction():
         leased = await due.lease(conn, "fresh")
         rows = await conn.fetch(
@@ -37,84 +39,86 @@ async def test_a_claim_counts_the_try_and_holds_a_lease(conn: Conn, waiting: set
     assert {row["id"]: (row["attempts"], row["lease"]) for row in rows} == dict.fromkeys(
         waiting, (1, LEASE_TIME)
     )
-    assert {(one.id, one.attempts) for one in leased.leases} == {(id_, 1) for id_ in waiting}
-    assert await lease(conn) == set()
+    assert {(lease.id, lease.attempts) for lease in leased.leases} == {(id_, 1) for id_ in waiting}
+    assert await leased_ids(conn) == set()
 
 
-async def test_two_claimers_at_once_share_nothing_and_do_not_wait(
+async def test_two_concurrent_leases_share_no_row_and_do_not_wait(
     pool: Pool, ring: KeyRing
 ) -> None:
     async with transaction(pool) as conn:
         waiting = await webhooks.insert(
-            conn, ring, [make_arrival() for _ in range(MAX_TOGETHER + 4)]
+            conn, ring, [make_webhook_row() for _ in range(MAX_TOGETHER + 4)]
         )
-    async with transaction(pool) as one, transaction(pool) as other:
-        first = await lease(one)
-        second = await lease(other)
+    async with transaction(pool) as tx, transaction(pool) as other_tx:
+        first = await leased_ids(tx)
+        second = await leased_ids(other_tx)
         assert first | second == waiting
         assert (len(first), len(second)) == (MAX_TOGETHER, 4)
 
 
-async def test_a_lapsed_lease_is_claimed_alone(
+async def test_a_row_with_a_lapsed_lease_is_leased_alone(
     conn: Conn, ring: KeyRing, waiting: set[UUID]
 ) -> None:
-    await lease(conn)
-    await conn.execute(LAPSE)
-    fresh = await webhooks.insert(conn, ring, [make_arrival() for _ in range(3)])
-    assert await lease(conn) == fresh
+    await leased_ids(conn)
+    await conn.execute(END_LEASES)
+    fresh = await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(3)])
+    assert await leased_ids(conn) == fresh
 
     seen: set[UUID] = set()
     for _ in waiting:
-        [alone] = (await due.lease(conn, "tried")).leases
-        assert alone.attempts == 2
-        seen.add(alone.id)
+        [lease] = (await due.lease(conn, "tried")).leases
+        assert lease.attempts == 2
+        seen.add(lease.id)
     assert seen == waiting
-    assert not await lease(conn, "tried")
+    assert not await leased_ids(conn, "tried")
 
 
-async def test_what_is_not_overdue_yet_is_left_to_the_loop(conn: Conn, waiting: set[UUID]) -> None:
+async def test_a_row_that_is_not_overdue_is_left_to_the_loop(
+    conn: Conn, waiting: set[UUID]
+) -> None:
     overdue = timedelta(minutes=5)
     assert not (await due.lease(conn, "fresh", overdue=overdue)).leases
     await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
     assert len((await due.lease(conn, "fresh", overdue=overdue)).leases) == 10
 
 
-async def test_a_claim_handed_back_is_no_try_and_rests_a_moment(
+async def test_a_released_row_counts_no_attempt_and_waits_a_moment(
     conn: Conn, waiting: set[UUID]
 ) -> None:
     before = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
     await due.release(conn, await due.lease(conn, "fresh"))
     after = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
     assert after == before
-    assert await lease(conn) == set()
+    assert await leased_ids(conn) == set()
     await conn.execute("UPDATE webhook_log SET lease_until = now() - interval '1 s'")
-    assert await lease(conn) == waiting
+    assert await leased_ids(conn) == waiting
 
 
-async def test_only_a_try_that_did_not_end_is_handed_back(conn: Conn, waiting: set[UUID]) -> None:
+async def test_only_an_attempt_that_did_not_end_is_released(conn: Conn, waiting: set[UUID]) -> None:
     leased = await due.lease(conn, "fresh")
     split, failed, again, *_ = sorted(waiting)
     await webhooks.mark_split(conn, [split])
     await webhooks.fail(conn, Lease(failed, 1), "because", timedelta(seconds=30))
-    await conn.execute(LAPSE + " AND id = $1", again)
-    assert await lease(conn, "tried") == {again}
+    await conn.execute(END_LEASES + " AND id = $1", again)
+    assert await leased_ids(conn, "tried") == {again}
     await due.release(conn, leased)
     rows = await conn.fetch("SELECT id, attempts FROM webhook_log WHERE attempts > 0")
     assert {tuple(row) for row in rows} == {(split, 1), (failed, 1), (again, 2)}
 
 
-async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good_for_one_try(
+async def test_a_failed_change_is_leased_when_it_is_due_and_a_lease_is_valid_for_one_attempt(
     conn: Conn, ring: KeyRing
 ) -> None:
     webhook = make_webhook()
-    await webhooks.insert(conn, ring, [make_arrival(webhook, state="split")])
-    [new] = await changes.insert(conn, ring, of(webhook, make_change(1)))
+    await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
+    [new] = await changes.insert(conn, ring, changes_of(webhook, make_change(1)))
     await changes.fail(conn, Lease(new.id, 1), "failed: for the test", timedelta(seconds=30))
-    assert not await lease(conn, "change")
+    assert not await leased_ids(conn, "change")
 
     await conn.execute("UPDATE webhook_changes SET next_attempt_at = now()")
     assert (await due.lease(conn, "change")).leases == [Lease(new.id, 2)]
-    assert not await lease(conn, "change")
+    assert not await leased_ids(conn, "change")
     assert await changes.load_leased(conn, Lease(new.id, 1)) is None
     loaded = await changes.load_leased(conn, Lease(new.id, 2))
     assert loaded is not None
@@ -122,7 +126,7 @@ async def test_a_failed_change_is_due_when_its_time_has_come_and_a_claim_is_good
     assert changes.open_content(ring, loaded.id, loaded.content) == b"{}"
 
 
-async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
+async def test_only_unsplit_webhooks_are_loaded_marked_split_or_failed(
     conn: Conn, ring: KeyRing, waiting: set[UUID]
 ) -> None:
     split, dead, *rest = sorted(waiting)
@@ -145,26 +149,26 @@ async def test_only_what_is_still_unsplit_is_loaded_marked_or_killed(
 
 
 @pytest.mark.parametrize("kind", ["tried", "change"])
-async def test_what_is_handed_back_is_due_behind_the_others(
+async def test_released_rows_are_due_after_the_others(
     conn: Conn, ring: KeyRing, kind: LeaseKind
 ) -> None:
     for number in range(2):
         await _make_due(conn, ring, kind, number)
     leased = await due.lease(conn, kind)
     await due.release(conn, leased)
-    for table in ("webhook_log", "webhook_changes"):  # as if it had rested
+    for table in ("webhook_log", "webhook_changes"):  # as if its wait were over
         await conn.execute(f"UPDATE {table} SET lease_until = lease_until - interval '1 min'")
     await conn.execute(
         "UPDATE webhook_changes SET next_attempt_at = next_attempt_at - interval '1 min'"
     )
-    assert await lease(conn, kind) != {one.id for one in leased.leases}
+    assert await leased_ids(conn, kind) != {lease.id for lease in leased.leases}
 
 
 @pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
-async def test_a_claim_of_one_takes_one_where_the_planner_knows_of_one(
+async def test_a_lease_of_one_row_takes_one_row_when_statistics_show_one(
     conn: Conn, ring: KeyRing, kind: LeaseKind
 ) -> None:
-    """Of `IN (... LIMIT 1)` it then made a loop that asked again for every row."""
+    """With `IN (... LIMIT 1)`, the planner then ran the subquery again for every row."""
     await _make_due(conn, ring, kind, 0)
     await conn.execute("ANALYZE webhook_log, webhook_changes, follow_ups")
     for number in range(1, 20):
@@ -178,17 +182,17 @@ async def _make_due(conn: Conn, ring: KeyRing, kind: LeaseKind, number: int) -> 
         return
     webhook = make_webhook()
     state: WebhookState = "unsplit" if kind == "tried" else "split"
-    await webhooks.insert(conn, ring, [make_arrival(webhook, state=state)])
+    await webhooks.insert(conn, ring, [make_webhook_row(webhook, state=state)])
     if kind == "tried":
         await webhooks.fail(conn, Lease(webhook.id, 1), "because", timedelta(seconds=-1))
     else:
-        [new] = await changes.insert(conn, ring, of(webhook, make_change(number)))
+        [new] = await changes.insert(conn, ring, changes_of(webhook, make_change(number)))
         await changes.fail(conn, Lease(new.id, 1), "because", timedelta(seconds=-1))
 
 
-async def test_a_void_claim_fails_nothing(conn: Conn, waiting: set[UUID]) -> None:
-    one = min(waiting)
-    await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", one)
-    assert not await webhooks.fail(conn, Lease(one, 1), "late", timedelta(seconds=30))
-    assert await webhooks.fail(conn, Lease(one, 2), "in time", timedelta(seconds=30))
-    assert one not in await lease(conn)
+async def test_a_void_lease_fails_no_row(conn: Conn, waiting: set[UUID]) -> None:
+    id_ = min(waiting)
+    await conn.execute("UPDATE webhook_log SET attempts = 2 WHERE id = $1", id_)
+    assert not await webhooks.fail(conn, Lease(id_, 1), "late", timedelta(seconds=30))
+    assert await webhooks.fail(conn, Lease(id_, 2), "in time", timedelta(seconds=30))
+    assert id_ not in await leased_ids(conn)

@@ -1,0 +1,53 @@
+"""Commands for organizations."""
+
+from typing import Annotated
+
+import structlog
+import typer
+
+from services.scheduler.admin.database import in_transaction
+from services.scheduler.admin.options import ORGANIZATION, OrganizationArgument, matching, meta_id
+from services.scheduler.admin.tables import MAX_SHOWN, print_page
+from services.scheduler.run_job import run_job
+from shared.store.connections import organizations
+from shared.store.pool import Conn
+
+log = structlog.get_logger()
+app = typer.Typer(help="Manage organizations, the company's customers.", no_args_is_help=True)
+
+
+@app.command("add")
+def add_organization(
+    organization_id: OrganizationArgument,
+    business: Annotated[
+        str | None, typer.Option(help="Meta's id of a business that the organization owns.")
+    ] = None,
+) -> None:
+    """Add an organization and, if given, a business that it owns. Safe to repeat."""
+
+    async def add(conn: Conn) -> None:
+        await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
+        if business is not None:
+            await organizations.add_business(conn, organization_id, meta_id("--business", business))
+        log.info("organization.added", organization_id=organization_id)
+
+    run_job("organizations", in_transaction(add))
+
+
+@app.command("list")
+def list_organizations(
+    after: Annotated[
+        str, typer.Option(help="Only organizations whose id comes after this one.")
+    ] = "",
+) -> None:
+    """List organizations by id, with their businesses and their number of WABAs."""
+
+    async def show_page(conn: Conn) -> None:
+        page = await organizations.listed(conn, after=after, limit=MAX_SHOWN)
+        rows = [
+            (row.id, f"{row.created_at:%Y-%m-%d}", ", ".join(row.business_ids), str(row.wabas))
+            for row in page
+        ]
+        print_page("Organizations", ("organization", "since", "businesses", "WABAs"), rows)
+
+    run_job("organizations", in_transaction(show_page))

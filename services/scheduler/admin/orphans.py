@@ -1,0 +1,75 @@
+"""Commands for orphans."""
+
+from typing import Annotated
+
+import structlog
+import typer
+
+from services.scheduler.admin.database import in_transaction
+from services.scheduler.admin.options import (
+    ORGANIZATION,
+    ActorOption,
+    AfterOption,
+    ReasonOption,
+    WabaArgument,
+    matching,
+    meta_id,
+)
+from services.scheduler.admin.tables import MAX_SHOWN, print_page
+from services.scheduler.run_job import UsageError, run_job
+from shared.actions import orphan_claims
+from shared.store.connections import organizations, views
+from shared.store.pool import Conn
+
+log = structlog.get_logger()
+app = typer.Typer(help="Manage orphans, WABAs that no organization owns.", no_args_is_help=True)
+
+_FAULTS = {
+    "no_such_waba": "WABA_ID: nothing is known about this WABA",
+    "owned_by_another": "WABA_ID: it is another organization's: only a proof changes that",
+}
+
+
+@app.command("list")
+def list_orphans(after: AfterOption = "") -> None:
+    """List orphans, by WABA, with what is known about each."""
+
+    async def show_page(conn: Conn) -> None:
+        page = await views.orphans(conn, after=after, limit=MAX_SHOWN)
+        rows = [
+            (row.waba_id, row.state, row.owner_business_id, f"{row.since:%Y-%m-%d %H:%M}",
+             str(row.waiting_changes), ", ".join(row.candidates))
+            for row in page
+        ]  # fmt: skip
+        columns = ("WABA", "state", "owner business", "since", "waiting changes", "candidates")
+        print_page("Orphans", columns, rows, no_wrap=("WABA", "state"))
+
+    run_job("orphans", in_transaction(show_page))
+
+
+@app.command("claim")
+def claim(
+    waba_id: WabaArgument,
+    organization_id: Annotated[
+        str, typer.Argument(help="The organization that the WABA belongs to.")
+    ],
+    reason: ReasonOption,
+    actor: ActorOption,
+) -> None:
+    """Give an orphan, and all changes that wait for its owner, to an organization."""
+
+    async def claim_orphan(conn: Conn) -> None:
+        if not await organizations.is_known(conn, organization_id):
+            raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
+        refusal = await orphan_claims.claim(
+            conn,
+            meta_id("WABA_ID", waba_id),
+            matching(ORGANIZATION, "ORGANIZATION_ID", organization_id),
+            actor=actor,
+            reason=reason,
+        )
+        if refusal is not None:
+            raise UsageError([_FAULTS[refusal]])
+        log.info("orphan.claimed", waba_id=waba_id, organization_id=organization_id)
+
+    run_job("orphans", in_transaction(claim_orphan))
