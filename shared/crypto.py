@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 #: Envelope: version (1 byte), key id (4), salt (16), nonce (12), ciphertext and tag.
-VERSION = b"\x01"
+ENVELOPE_VERSION = b"\x01"
 _SALT = slice(5, 21)
 _NONCE = slice(21, 33)
 _HEADER_BYTES = 33
@@ -37,8 +37,8 @@ class KeyRing:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = {key_id(key): key for key in keys}
-        self._write_id = key_id(keys[0])
+        self._keys = {id_of_key(key): key for key in keys}
+        self._write_id = id_of_key(keys[0])
         self._subkeys: OrderedDict[tuple[bytes, bytes], AESGCM] = OrderedDict()
         self._hash_keys = [_derive(key, b"", b"subject hash") for key in keys]
         self._new_salt()
@@ -57,7 +57,7 @@ class KeyRing:
 
     def open(self, envelope: bytes, associated: bytes) -> bytes:
         """Return the plaintext. Raise Undecryptable."""
-        if len(envelope) < _HEADER_BYTES or envelope[:1] != VERSION:
+        if len(envelope) < _HEADER_BYTES or envelope[:1] != ENVELOPE_VERSION:
             raise Undecryptable
         try:
             subkey = self._subkey(envelope[1:5], envelope[_SALT])
@@ -78,21 +78,21 @@ class KeyRing:
 
     def _new_salt(self) -> None:
         salt = os.urandom(16)
-        self._prefix = VERSION + self._write_id + salt
+        self._prefix = ENVELOPE_VERSION + self._write_id + salt
         self._sealer = self._subkey(self._write_id, salt)
         self._seals_left = MAX_SEALS_PER_SALT
 
-    def _subkey(self, id_of_key: bytes, salt: bytes) -> AESGCM:
-        subkey = self._subkeys.get((id_of_key, salt))
+    def _subkey(self, key_id: bytes, salt: bytes) -> AESGCM:
+        subkey = self._subkeys.get((key_id, salt))
         if subkey is None:
-            subkey = AESGCM(_derive(self._keys[id_of_key], salt, b"envelope"))
-            self._subkeys[id_of_key, salt] = subkey
+            subkey = AESGCM(_derive(self._keys[key_id], salt, b"envelope"))
+            self._subkeys[key_id, salt] = subkey
             if len(self._subkeys) > MAX_CACHED_SUBKEYS:
                 self._subkeys.popitem(last=False)
         return subkey
 
 
-def key_id(key: bytes) -> bytes:
+def id_of_key(key: bytes) -> bytes:
     """Return four bytes that identify a key and reveal nothing about it."""
     return sha256(b"porteiro key id" + key).digest()[:4]
 

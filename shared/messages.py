@@ -25,7 +25,7 @@ WebhookKind = Literal["whatsapp", "test"]
 WEBHOOK_KINDS: tuple[WebhookKind, ...] = get_args(WebhookKind)
 
 
-class BrokenEnvelope(Exception):
+class BrokenBundle(Exception):
     """The message is not a bundle: Porteiro did not publish it, or it is damaged."""
 
 
@@ -78,10 +78,10 @@ def decode_bundle(message: bytes) -> list[Webhook]:
         if version == BUNDLE_VERSION:
             return [_decode_webhook(item) for item in _list(bundle["webhooks"])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BrokenEnvelope from error
+        raise BrokenBundle from error
     if isinstance(version, int) and version > BUNDLE_VERSION:
         raise UnknownVersion
-    raise BrokenEnvelope
+    raise BrokenBundle
 
 
 def _decode_webhook(item: dict[str, Any]) -> Webhook:

@@ -72,7 +72,9 @@ class Onboardings:
             if is_new or idempotency_key is None:
                 onboarding = await onboardings.find(conn, code, organization_id=organization_id)
             else:
-                onboarding = await onboardings.started_as(conn, organization_id, idempotency_key)
+                onboarding = await onboardings.find_by_idempotency_key(
+                    conn, organization_id, idempotency_key
+                )
         # Either it was just started, or the key belongs to it.
         assert onboarding is not None  # noqa: S101
         stored_request = (onboarding.flow, onboarding.is_coexistence, onboarding.redirect_uri)
@@ -103,7 +105,7 @@ class Onboardings:
                 return onboarding
         raise Problem(404, "no_such_onboarding", "There is no such onboarding.")
 
-    async def take_session(
+    async def record_session(
         self, onboarding: Onboarding, event: str, data: dict[str, Any]
     ) -> Onboarding:
         """Store what Meta's dialog reported to the browser, before or after the code."""
@@ -119,7 +121,7 @@ class Onboardings:
             )
             if session and session.has_token and is_finish:
                 await request_proof(conn, onboarding)
-            elif session and session.is_news:
+            elif session and session.is_new_failure:
                 reason = "error_reported" if event == ERROR else "cancelled"
                 await events.add_for_onboarding(
                     conn, "cancelled", onboarding, waba_id=None, reason=reason
@@ -128,7 +130,7 @@ class Onboardings:
         await self._nudges.send()
         return await self.find(onboarding.tracking_code, onboarding.organization_id)
 
-    async def take_code(
+    async def exchange_code(
         self, onboarding: Onboarding, code: str, redirect_uri: str | None = None
     ) -> Onboarding:
         """Exchange a new code at once, and store its token before anything else.

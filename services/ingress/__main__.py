@@ -59,7 +59,7 @@ async def main(stop: Stop) -> None:
                 dependency=broker,
             ),
             database.watch(lambda: ping(pool)),
-            cache.watch(lambda: lanes.copy(redis), every_seconds=COPY_SECONDS),
+            cache.watch(lambda: lanes.refresh(redis), every_seconds=COPY_SECONDS),
         ):
             await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
@@ -68,13 +68,13 @@ async def main(stop: Stop) -> None:
                 "broker",
                 BrokerSink(publisher).send,
                 seconds=BROKER_SECONDS,
-                bundles=metrics.bundle_webhooks,
+                batch_sizes=metrics.bundle_webhooks,
             ),
             BatchingSink(
                 "database",
                 DatabaseSink(pool, ring).send,
                 seconds=DATABASE_SECONDS,
-                bundles=metrics.bundle_webhooks,
+                batch_sizes=metrics.bundle_webhooks,
             ),
         ]
         routes = WebhookRoutes(

@@ -51,7 +51,7 @@ class WebhookRoutes:
         """
         query = request.query
         token = query.get("hub.verify_token", "")
-        if query.get("hub.mode") != "subscribe" or not signature.is_token(
+        if query.get("hub.mode") != "subscribe" or not signature.matches_verify_token(
             token, self._verify_token
         ):
             return web.Response(status=403)
@@ -80,7 +80,7 @@ class WebhookRoutes:
 
     async def _receive(self, request: web.Request) -> None:
         header = request.headers.get(signature.HEADER)
-        digest = signature.parse(header)
+        digest = signature.parse_header(header)
         if header is None or digest is None:
             raise RequestRefused(401, "signature_malformed" if header else "signature_missing")
         with self._reserved(request):

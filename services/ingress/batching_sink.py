@@ -38,24 +38,26 @@ class BatchingSink:
     webhooks that wait for this sink fail: the receiver then tries its next sink.
     """
 
-    def __init__(self, name: StoredVia, send: Send, *, seconds: float, bundles: Histogram) -> None:
+    def __init__(
+        self, name: StoredVia, send: Send, *, seconds: float, batch_sizes: Histogram
+    ) -> None:
         self.name = name
         self._send = send
         self._seconds = seconds
-        self._batch_sizes = bundles.labels(name)
+        self._batch_sizes = batch_sizes.labels(name)
         self._breaker = CircuitBreaker()
         self._waiting: deque[PendingWebhook] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    def is_open(self) -> bool:
+    def is_available(self) -> bool:
         """Return whether the sink accepts a webhook now (see CircuitBreaker.allows)."""
         return self._breaker.allows(self._loop.time())
 
     async def store(self, webhook: Webhook, lane: Lane, *, since: float) -> None:
         """Return once `webhook` is durable, within the sink's seconds after `since` (loop time).
 
-        Raise SinkFailed otherwise. Call this only after `is_open` returned True.
+        Raise SinkFailed otherwise. Call this only after `is_available` returned True.
         """
         stored = self._loop.create_future()
         self._waiting.append(PendingWebhook(webhook, lane, since + self._seconds, stored))

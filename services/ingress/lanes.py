@@ -21,7 +21,7 @@ class Lanes:
     def __init__(self) -> None:
         self._slow: frozenset[str] = frozenset()
 
-    async def copy(self, redis: Redis) -> None:
+    async def refresh(self, redis: Redis) -> None:
         """Copy the set from Redis. Raise what the driver raises, and then keep the last copy."""
         self._slow = frozenset(map(str, await redis.smembers(SLOW_WABAS_KEY)))
 

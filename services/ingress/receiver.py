@@ -51,7 +51,7 @@ class Receiver:
         lane = self._lanes.lane_of(body)
         crash_point("webhook.received")
         for sink in self._sinks:
-            if not sink.is_open():
+            if not sink.is_available():
                 continue
             try:
                 await sink.store(webhook, lane, since=since)

@@ -10,7 +10,7 @@ HEADER = "X-Hub-Signature-256"
 _HEADER_PATTERN = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
 
-def parse(header: str | None) -> bytes | None:
+def parse_header(header: str | None) -> bytes | None:
     """Return the digest in the header. Return None if the header is absent or malformed."""
     match = _HEADER_PATTERN.fullmatch(header) if header else None
     return bytes.fromhex(match[1]) if match else None
@@ -29,6 +29,6 @@ def matching_secret(received: bytes, body: bytes, secrets: Sequence[bytes]) -> i
     return matches[0] if matches else None
 
 
-def is_token(received: str, token: str) -> bool:
+def matches_verify_token(received: str, token: str) -> bool:
     """Return whether Meta's handshake sent our verify token."""
     return hmac.compare_digest(received.encode(errors="surrogateescape"), token.encode())

@@ -30,12 +30,12 @@ class DeadQueueConsumer:
         reason, queue = _reason_and_queue(message.headers.get("x-death"))
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
         async with transaction(self._pool) as conn:
-            is_new = await dead_letters.add_envelope(
+            is_new = await dead_letters.add_message(
                 conn, self._ring, message.body, f"given up: {reason} in {queue}", blame
             )
         crash_point("dead_queue.stored")
         if is_new:
-            self._metrics.dead_letters.labels("envelope", blame).inc()
+            self._metrics.dead_letters.labels("message", blame).inc()
         log.error("message.dead", queue=queue, reason=reason)
 
 

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from services.processor.metrics import ProcessorMetrics
 from shared.broker.connect import ignoring_broker_loss
 from shared.broker.topology import RAW, RAW_SLOW
-from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
+from shared.messages import BrokenBundle, UnknownVersion, Webhook, decode_bundle
 from shared.process.health import Dependency
 from shared.store.intake.webhooks import Lane
 
@@ -139,7 +139,7 @@ class DeliveryQueue:
     async def _add(self, message: AbstractIncomingMessage, lane: Lane) -> None:
         try:
             webhooks = decode_bundle(message.body)
-        except BrokenEnvelope:
+        except BrokenBundle:
             log.error("bundle.broken", queue=QUEUES[lane])
             with ignoring_broker_loss():
                 await message.reject(requeue=False)  # to the queue `dead`, unchanged

@@ -22,7 +22,7 @@ UNSUBSCRIBE = Step("unsubscribe")
 BY_US = "disconnected_by_us"
 
 
-async def ask(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
+async def request(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
     """Request that the connection be disconnected, and write an audit record. Idempotent.
 
     Other open follow-ups of the connection are closed. What Meta refuses does not stop the

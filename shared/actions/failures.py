@@ -18,7 +18,7 @@ from shared.store.pool import Conn
 log = structlog.get_logger()
 
 #: The error of a row whose every attempt ended its process, so that none left an error.
-_NEVER_FINISHED = "never finished: each attempt ends its process"
+_NEVER_FINISHED = "never_finished: every attempt ended its process"
 
 
 @dataclass(frozen=True, slots=True)

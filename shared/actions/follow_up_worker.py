@@ -110,7 +110,7 @@ class FollowUpWorker:
             age = datetime.now(UTC) - follow_up.asked_at
             decision = after_failure(error, follow_up.attempts, self.delays, age=age)
             if isinstance(decision, RetryLater):
-                return PutOff(decision.after_seconds, reason, is_counted=decision.is_try)
+                return PutOff(decision.after_seconds, reason, is_counted=decision.is_counted)
             return decision
 
     async def _record_wait(self, follow_up: FollowUp, outcome: PutOff | Blocked) -> str:
@@ -125,6 +125,6 @@ class FollowUpWorker:
                 return "blocked"
             after = timedelta(seconds=outcome.after_seconds)
             await follow_ups.put_off(
-                conn, follow_up, after, outcome.reason, is_try=outcome.is_counted
+                conn, follow_up, after, outcome.reason, is_counted=outcome.is_counted
             )
             return "put_off"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from shared.crypto import KeyRing, Undecryptable
-from shared.messages import BrokenEnvelope, UnknownVersion, Webhook, decode_bundle
+from shared.messages import BrokenBundle, UnknownVersion, Webhook, decode_bundle
 from shared.process.crash_points import crash_point
 from shared.store import audit
 from shared.store.intake import dead_letters, replays, webhooks
@@ -61,7 +61,7 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
     closing = []
     for letter in letters:
         is_replay = replay.outcome == "replayed"
-        if letter.kind == "envelope" and is_replay and not await _store_unsplit(conn, ring, letter):
+        if letter.kind == "message" and is_replay and not await _store_unsplit(conn, ring, letter):
             continue
         closing.append(letter)
     await dead_letters.close(conn, closing, outcome=replay.outcome, replay_id=replay.id)
@@ -81,11 +81,14 @@ async def _step(conn: Conn, ring: KeyRing, replay: Replay) -> int:
 
 
 async def _store_unsplit(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
-    """Store an envelope's webhooks unsplit. Return False if it is not a bundle we can read."""
+    """Store unsplit the webhooks of a message that the broker gave up.
+
+    Return False if it is not a bundle that we can read.
+    """
     try:
-        body = await dead_letters.envelope(conn, ring, letter.id)
+        body = await dead_letters.message_body(conn, ring, letter.id)
         bundle: list[Webhook] = decode_bundle(body or b"")
-    except (Undecryptable, BrokenEnvelope, UnknownVersion):
+    except (Undecryptable, BrokenBundle, UnknownVersion):
         return False
     await webhooks.insert(conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in bundle])
     return True

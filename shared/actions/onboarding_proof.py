@@ -87,7 +87,7 @@ async def _read_waba(
     waba_id = proven_waba(
         report,
         app_id=context.graph.app_id,
-        claimed=onboarding.session_waba_id,
+        session_waba=onboarding.session_waba_id,
         connected=connected,
     )
     try:

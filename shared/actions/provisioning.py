@@ -217,7 +217,9 @@ async def _fetch_token(
             expires_at=report.expires_at or token.expires_at,
             user_id=report.user_id,
         )
-        await follow_ups.put_off(conn, follow_up, follow_ups.AT_ONCE, "token_fetched", is_try=True)
+        await follow_ups.put_off(
+            conn, follow_up, follow_ups.AT_ONCE, "token_fetched", is_counted=True
+        )
     return StepDone("token_fetched")
 
 

@@ -47,12 +47,12 @@ class TokenReport:
 
 
 def proven_waba(
-    report: TokenReport, *, app_id: str, claimed: str | None, connected: Collection[str] = ()
+    report: TokenReport, *, app_id: str, session_waba: str | None, connected: Collection[str] = ()
 ) -> str:
     """Return the WABA that the token is for. The caller must still read it with the token.
 
-    `claimed` is the WABA the browser named. It is accepted only if the token grants it. If it is
-    None, the token must grant exactly one WABA, or exactly one beside the WABAs that the
+    `session_waba` is the WABA the browser named; it is accepted only if the token grants it. If it
+    is None, the token must grant exactly one WABA, or exactly one beside the WABAs that the
     organization has `connected`. Otherwise the browser's message is needed.
     Raise ProofRefused.
     """
@@ -62,10 +62,10 @@ def proven_waba(
         raise ProofRefused("token_invalid")
     if SCOPE not in report.scopes:
         raise ProofRefused("permission_missing")
-    if claimed is not None:
-        if report.wabas is not None and claimed not in report.wabas:
+    if session_waba is not None:
+        if report.wabas is not None and session_waba not in report.wabas:
             raise ProofRefused("waba_not_granted")
-        return claimed
+        return session_waba
     for wabas in (report.wabas or frozenset(), (report.wabas or frozenset()) - set(connected)):
         if len(wabas) == 1:
             return next(iter(wabas))

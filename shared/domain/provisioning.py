@@ -95,10 +95,10 @@ def webhooks_arrive(webhook_at: datetime | None, proven_at: datetime, now: datet
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Retry after this many seconds. `is_try` says whether the failed attempt counts."""
+    """Retry after this many seconds. `is_counted` says whether the failed attempt counts."""
 
     after_seconds: float
-    is_try: bool
+    is_counted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +121,12 @@ def after_failure(
     `delays` are the seconds before each retry. `age` is the time since the follow-up was requested.
     """
     if isinstance(error, MetaThrottled):
-        return RetryLater(error.seconds, is_try=False)
+        return RetryLater(error.seconds, is_counted=False)
     if isinstance(error, GraphError) and not isinstance(error, MetaUnavailable):
         return Blocked(error.reason)
     if attempt <= len(delays):
-        return RetryLater(delays[attempt - 1], is_try=True)
+        return RetryLater(delays[attempt - 1], is_counted=True)
     is_cheap = isinstance(error, MetaUnavailable) and not isinstance(error, RegisterUnanswered)
     if is_cheap and age < PATIENCE:
-        return RetryLater(delays[-1], is_try=False)
+        return RetryLater(delays[-1], is_counted=False)
     return Blocked(error.reason if isinstance(error, GraphError) else "failed")

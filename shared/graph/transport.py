@@ -99,7 +99,7 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
             ) as response:
                 now = asyncio.get_running_loop().time()
-                wait = self._usage.note(response.headers, call.limited_by, now)
+                wait = self._usage.record(response.headers, call.limited_by, now)
                 answer = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
             # Drop the exception: it may quote the URL, which may hold a token.

@@ -34,7 +34,7 @@ class Usage:
         if len(self._until) > MAX_KEYS:
             self._until.popitem(last=False)
 
-    def note(self, headers: Mapping[str, str], limited_by: str, now: float) -> float | None:
+    def record(self, headers: Mapping[str, str], limited_by: str, now: float) -> float | None:
         """Record an answer's headers. Return how long calls pause if a limit is near, else None."""
         if (seconds := _longest_pause([_parsed(headers.get(APP_USAGE))])) is not None:
             self.pause(APP, seconds, now)

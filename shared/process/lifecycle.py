@@ -54,7 +54,7 @@ class Stop:
     def is_set(self) -> bool:
         return self._event.is_set()
 
-    def ask(self, finish: Callable[[], None]) -> None:
+    def on_stop(self, finish: Callable[[], None]) -> None:
         """Call `finish` when this is set. All are called at once, to finish in parallel."""
         self._finishes.append(finish)
 
@@ -101,7 +101,7 @@ async def running(
     twice.
     """
     if finish is not None:
-        stop.ask(finish)
+        stop.on_stop(finish)
     task = asyncio.ensure_future(work)
 
     def done(task: asyncio.Task[None]) -> None:

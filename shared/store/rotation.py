@@ -56,11 +56,11 @@ COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
 @dataclass(frozen=True, slots=True)
 class RotationBatch:
     """The result of one batch. `reached` is the key of its last row; None if there were no rows.
-    `resealed` counts the rows that were resealed. `rest` counts the other rows by their key id."""
+    `resealed` counts the rows that were resealed, `not_resealed` the other rows by key id."""
 
     reached: Sequence[Any] | None
     resealed: int
-    rest: Mapping[str, int]
+    not_resealed: Mapping[str, int]
 
 
 async def reseal(

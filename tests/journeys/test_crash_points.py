@@ -130,7 +130,7 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
     ledger = await check(posted, conn, await _drain(event_queue))
     assert ledger.is_sound, ledger.remarks
     assert (ledger.acknowledged, ledger.pending, ledger.dead) == (len(BODIES), 0, UNREADABLE)
-    assert await conn.fetchval("SELECT count(*) FROM dead_letters WHERE kind = 'envelope'") == 1
+    assert await conn.fetchval("SELECT count(*) FROM dead_letters WHERE kind = 'message'") == 1
 
 
 async def _are_over(sent: Sequence[Sent]) -> bool:
@@ -162,7 +162,7 @@ async def _make_due_until_processed(conn: Conn) -> bool:
             SELECT NOT EXISTS (SELECT FROM webhook_log WHERE state = 'unsplit')
                 AND NOT EXISTS (SELECT FROM webhook_changes WHERE state IN ('pending', 'failed'))
                 AND NOT EXISTS (SELECT FROM events WHERE published_at IS NULL)
-                AND EXISTS (SELECT FROM dead_letters WHERE kind = 'envelope')
+                AND EXISTS (SELECT FROM dead_letters WHERE kind = 'message')
                 AND (SELECT count(DISTINCT digest) FROM webhook_log) = $1
             """,
             len(BODIES),

@@ -49,7 +49,7 @@ class FakeSink:
 
 def batching_sink(fake_sink: FakeSink, *, seconds: float = 60.0) -> BatchingSink:
     bundles = Histogram("bundle_webhooks", "...", ["stored_via"], registry=CollectorRegistry())
-    return BatchingSink("broker", fake_sink.send, seconds=seconds, bundles=bundles)
+    return BatchingSink("broker", fake_sink.send, seconds=seconds, batch_sizes=bundles)
 
 
 def submit(sink: BatchingSink, *bodies: bytes, age: float = 0) -> list[asyncio.Task[None]]:

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from services.console.api.connections import After, MetaId
-from services.console.api.connections import answer as connection_answer
+from services.console.api.connections import After, MetaId, connection_answer
 from services.console.api.onboarding import OrganizationId, RemedyAnswer
 from services.console.http.endpoints import ApiCall, Caller, Endpoint, Model, Problem
 from shared.actions.connection_reads import read_connection
@@ -128,7 +127,7 @@ class CheckApi:
         self, connections: Sequence[ConnectionView], query: CheckQuery, caller: Caller
     ) -> list[ConnectionView]:
         """Ask Meta about the connections whose last check is old, and load them again."""
-        stale = [view for view in connections if (_age(view) or FRESH_SECONDS) >= FRESH_SECONDS]
+        stale = [view for view in connections if not _is_fresh(view)]
         await asyncio.gather(*(self._read_live(view.waba_id) for view in stale[:MAX_LIVE]))
         return await self._load(caller, query)
 
@@ -141,6 +140,11 @@ class CheckApi:
                 await tokens.mark_unknown(conn, waba_id)
         except (GraphError, TimeoutError):
             return  # the caller sees it by the age of the last check
+
+
+def _is_fresh(view: ConnectionView) -> bool:
+    age = _age(view)
+    return age is not None and age < FRESH_SECONDS
 
 
 def _age(view: ConnectionView) -> float | None:

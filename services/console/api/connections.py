@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from services.console.api.onboarding import OrganizationId, RemedyAnswer, told
+from services.console.api.onboarding import OrganizationId, RemedyAnswer, remedy_answer
 from services.console.follow_up_nudges import FollowUpNudges
 from services.console.http.endpoints import ApiCall, Endpoint, Model, Problem
 from shared.actions import disconnection
@@ -132,12 +132,12 @@ class ConnectionsApi:
         async with transaction(self._pool) as conn:
             page = await views.connections(
                 conn,
-                organization_id=call.known.scope(query.organization_id),
+                organization_id=call.authenticated.scope(query.organization_id),
                 state=query.state,
                 after=query.after,
                 limit=query.limit,
             )
-        return 200, ConnectionsAnswer(connections=[answer(view) for view in page])
+        return 200, ConnectionsAnswer(connections=[connection_answer(view) for view in page])
 
     async def show(self, call: ApiCall) -> tuple[int, OneAnswer]:
         async with transaction(self._pool) as conn:
@@ -153,7 +153,7 @@ class ConnectionsApi:
             )
             for number in current_numbers
         ]
-        return 200, OneAnswer(**answer(view).model_dump(), numbers=number_answers)
+        return 200, OneAnswer(**connection_answer(view).model_dump(), numbers=number_answers)
 
     async def provision(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
@@ -175,7 +175,7 @@ class ConnectionsApi:
             await follow_ups.add(conn, "provision", [view.waba_id])
         return await self._accepted()
 
-    async def tell_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
+    async def set_customer_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
         """Set the customer's PIN for all of the connection's numbers that are not registered.
 
         Do nothing if the organization has not proved the connection.
@@ -194,8 +194,8 @@ class ConnectionsApi:
     async def disconnect(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
-            await disconnection.ask(
-                conn, view.waba_id, actor=call.known.actor, reason=call.body.reason
+            await disconnection.request(
+                conn, view.waba_id, actor=call.authenticated.actor, reason=call.body.reason
             )
         return await self._accepted()
 
@@ -206,7 +206,7 @@ class ConnectionsApi:
 
     async def _find(self, conn: Conn, call: ApiCall) -> ConnectionView:
         view = await views.connection(
-            conn, call.path.waba_id, organization_id=call.known.organization_id
+            conn, call.path.waba_id, organization_id=call.authenticated.organization_id
         )
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
@@ -230,14 +230,14 @@ def _is_proven(view: ConnectionView) -> bool:
     return view.attribution == "tracking_code"
 
 
-def answer(view: ConnectionView) -> ConnectionAnswer:
+def connection_answer(view: ConnectionView) -> ConnectionAnswer:
     return ConnectionAnswer(
         waba_id=view.waba_id,
         organization_id=view.organization_id,
         attribution=view.attribution,
         state=view.state,
         reason=view.why,
-        remedy=told(view.remedy),
+        remedy=remedy_answer(view.remedy),
         next_attempt_at=view.goes_on_at,
         token_state=view.token_state,
         token_expires_at=view.token_expires_at,

@@ -111,7 +111,7 @@ class StartAnswer(OnboardingAnswer):
     launch: Launch
 
 
-def told(known_remedy: Remedy | None) -> RemedyAnswer | None:
+def remedy_answer(known_remedy: Remedy | None) -> RemedyAnswer | None:
     """Return a remedy as the API shows it."""
     if known_remedy is None:
         return None
@@ -153,7 +153,7 @@ class OnboardingApi:
 
     async def start(self, call: ApiCall) -> tuple[int, StartAnswer]:
         body: StartBody = call.body
-        organization_id = call.known.scope(body.organization_id)
+        organization_id = call.authenticated.scope(body.organization_id)
         if organization_id is None:
             raise Problem(
                 403, "organization_needed", "This key is the company's: name an organization_id."
@@ -187,14 +187,14 @@ class OnboardingApi:
         body: SessionBody = call.body
         onboarding = await self._find(call)
         return 200, await self.answer(
-            await self._onboardings.take_session(onboarding, body.event, body.data)
+            await self._onboardings.record_session(onboarding, body.event, body.data)
         )
 
     async def code(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: CodeBody = call.body
         onboarding = await self._find(call)
         return 200, await self.answer(
-            await self._onboardings.take_code(onboarding, body.code, body.redirect_uri)
+            await self._onboardings.exchange_code(onboarding, body.code, body.redirect_uri)
         )
 
     async def answer(self, onboarding: Onboarding) -> OnboardingAnswer:
@@ -213,7 +213,7 @@ class OnboardingApi:
             flow=onboarding.flow,
             state=onboarding.state,
             reason=reason,
-            remedy=told(remedy(reason, goes_on=goes_on_at is not None)),
+            remedy=remedy_answer(remedy(reason, goes_on=goes_on_at is not None)),
             next_attempt_at=goes_on_at,
             session_event=onboarding.session_event,
             waba_id=onboarding.waba_id,
@@ -222,7 +222,7 @@ class OnboardingApi:
                 waba_id=view.waba_id,
                 state=view.state,
                 reason=view.why,
-                remedy=told(view.remedy),
+                remedy=remedy_answer(view.remedy),
                 next_attempt_at=view.goes_on_at,
             ),
             created_at=onboarding.created_at,
@@ -265,4 +265,6 @@ class OnboardingApi:
         )
 
     async def _find(self, call: ApiCall) -> Onboarding:
-        return await self._onboardings.find(call.path.tracking_code, call.known.organization_id)
+        return await self._onboardings.find(
+            call.path.tracking_code, call.authenticated.organization_id
+        )

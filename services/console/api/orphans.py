@@ -69,7 +69,7 @@ class OrphansApi:
         )  # fmt: skip
 
     async def list(self, call: ApiCall) -> tuple[int, OrphansAnswer]:
-        _require_company(call.known)
+        _require_company(call.authenticated)
         async with transaction(self._pool) as conn:
             orphans = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
         return 200, OrphansAnswer(
@@ -88,14 +88,14 @@ class OrphansApi:
         )
 
     async def claim(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
-        _require_company(call.known)
+        _require_company(call.authenticated)
         body: ClaimBody = call.body
         async with transaction(self._pool) as conn:
             refusal = await orphan_claims.claim(
                 conn,
                 call.path.waba_id,
                 body.organization_id,
-                actor=f"{body.actor} by {call.known.actor}",
+                actor=f"{body.actor} by {call.authenticated.actor}",
                 reason=body.reason,
             )
         if refusal == "no_such_waba":

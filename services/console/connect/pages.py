@@ -19,7 +19,7 @@ from services.console.api.onboarding import (
     OnboardingApi,
     SessionBody,
 )
-from services.console.http.endpoints import Problem, checked, read_body
+from services.console.http.endpoints import Problem, read_body, validate
 from services.console.onboardings import Onboardings
 from shared.settings.console import ConsoleSettings
 from shared.store.connections.onboardings import CANCEL, Onboarding
@@ -52,7 +52,7 @@ class ConnectPages:
         self._template = Template(_CONNECT_PAGE.read_text())
 
     def add_to(self, app: web.Application) -> None:
-        app.router.add_get(RETURN_PATH, self.came_back, allow_head=False)
+        app.router.add_get(RETURN_PATH, self.finish_redirect, allow_head=False)
         app.router.add_get(PATH, self.show, allow_head=False)
         app.router.add_get(f"{PATH}/status", self.status, allow_head=False)
         app.router.add_post(f"{PATH}/session", self.session)
@@ -87,14 +87,14 @@ class ConnectPages:
 
     async def session(self, request: web.Request) -> web.Response:
         body = await self._read_posted_body(request, SessionBody)
-        onboarding = await self._onboardings.take_session(
+        onboarding = await self._onboardings.record_session(
             await self._find(request), body.event, body.data
         )
         return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def code(self, request: web.Request) -> web.Response:
         body = await self._read_posted_body(request, CodeBody)
-        onboarding = await self._onboardings.take_code(await self._find(request), body.code)
+        onboarding = await self._onboardings.exchange_code(await self._find(request), body.code)
         return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def pin(self, request: web.Request) -> web.Response:
@@ -102,30 +102,30 @@ class ConnectPages:
         body = await self._read_posted_body(request, PinBody)
         onboarding = await self._find(request)
         if onboarding.waba_id is not None and onboarding.proven_at is not None:
-            await self._connections_api.tell_pin(
+            await self._connections_api.set_customer_pin(
                 onboarding.waba_id, onboarding.organization_id, body.pin
             )
         return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
-    async def came_back(self, request: web.Request) -> web.Response:
+    async def finish_redirect(self, request: web.Request) -> web.Response:
         """End the redirect flow and redirect to the page.
 
         `state` is the tracking code: Meta promises to return it intact. If the code is refused or
         not wanted, the page then shows why.
         """
         try:
-            path = checked(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
+            path = validate(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
             onboarding = await self._onboardings.find(path.tracking_code, None)
         except Problem as problem:
             return self._html_response(_NOT_FOUND_PAGE.read_text(), status=problem.status)
         with suppress(Problem):
             if (code := request.query.get("code")) is not None:
-                body = checked(CodeBody, {"code": code}, "query")
-                await self._onboardings.take_code(
+                body = validate(CodeBody, {"code": code}, "query")
+                await self._onboardings.exchange_code(
                     onboarding, body.code, self._return_url(onboarding)
                 )
             else:
-                await self._onboardings.take_session(onboarding, CANCEL, {})
+                await self._onboardings.record_session(onboarding, CANCEL, {})
         raise web.HTTPSeeOther(f"/connect/{onboarding.tracking_code}")
 
     def _return_url(self, onboarding: Onboarding) -> str:
@@ -136,7 +136,7 @@ class ConnectPages:
         return onboarding.redirect_uri or self._origin + RETURN_PATH
 
     async def _find(self, request: web.Request) -> Onboarding:
-        path = checked(CodePath, dict(request.match_info), "path")
+        path = validate(CodePath, dict(request.match_info), "path")
         return await self._onboardings.find(path.tracking_code, None)
 
     async def _read_posted_body(self, request: web.Request, model: Any) -> Any:

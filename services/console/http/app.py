@@ -18,7 +18,7 @@ from services.console.http.limits import (
     SlidingWindow,
 )
 from services.console.http.metrics import ConsoleMetrics
-from services.console.http.openapi import document
+from services.console.http.openapi import build_document
 from shared.store import api_keys
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
@@ -52,14 +52,16 @@ class EndpointServer:
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = await self._authenticate(request, needs_key=endpoint.needs_key)
             name = str(caller.key_id) if caller else self._address_of(request)
-            with self._concurrency.room(name) as is_allowed:
+            with self._concurrency.admit(name) as is_allowed:
                 if not is_allowed:
                     raise self._limit_problem("concurrent", 1.0)
                 self._count_for_organization(caller)
                 call = await read_call(endpoint, request, caller)
                 status, answer = await endpoint.handle(call)
             return web.Response(
-                status=status, body=answer.model_dump_json(), content_type="application/json"
+                status=status,
+                body=answer.model_dump_json(),
+                content_type="application/json",
             )
 
         return handle
@@ -75,7 +77,7 @@ class EndpointServer:
             if wait_seconds:
                 raise self._limit_problem("address", wait_seconds)
             if request.path.startswith(PAGES):  # a browser has no key: count by address
-                with self._concurrency.room(self._address_of(request)) as is_allowed:
+                with self._concurrency.admit(self._address_of(request)) as is_allowed:
                     if not is_allowed:
                         raise self._limit_problem("concurrent", 1.0)
                     response = await handler(request)
@@ -143,7 +145,7 @@ def create_app(
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[server.guard])
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, server.handler(endpoint))
-    openapi_document = document(endpoints)
+    openapi_document = build_document(endpoints)
 
     async def openapi(_: web.Request) -> web.Response:
         return web.json_response(openapi_document)

@@ -83,7 +83,7 @@ class ApiCall:
     headers: Mapping[str, str]
 
     @property
-    def known(self) -> Caller:
+    def authenticated(self) -> Caller:
         """Return the caller, in endpoints that need a key."""
         assert self.caller is not None  # noqa: S101 - it was authenticated before
         return self.caller
@@ -119,8 +119,9 @@ async def read_call(endpoint: Endpoint, request: web.Request, caller: Caller | N
     """Check a request against its endpoint's models. Raises Problem."""
     return ApiCall(
         caller=caller,
-        path=endpoint.path_model and checked(endpoint.path_model, dict(request.match_info), "path"),
-        query=endpoint.query and checked(endpoint.query, _read_query(request), "query"),
+        path=endpoint.path_model
+        and validate(endpoint.path_model, dict(request.match_info), "path"),
+        query=endpoint.query and validate(endpoint.query, _read_query(request), "query"),
         body=await _read_body(endpoint, request),
         headers=request.headers,
     )
@@ -153,10 +154,10 @@ async def read_body(model: type[M], request: web.Request) -> M:
         parsed = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise Problem(400, "not_json", "The body is not valid JSON.") from None
-    return checked(model, parsed, "body")
+    return validate(model, parsed, "body")
 
 
-def checked(model: type[M], value: object, place: str) -> M:
+def validate(model: type[M], value: object, place: str) -> M:
     """Return `value` as an instance of the model.
 
     A JSON body is checked strictly; the strings of a URL are converted to the model's types.

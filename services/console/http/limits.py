@@ -43,7 +43,7 @@ class ConcurrencyLimit:
         self._running: dict[str, int] = {}
 
     @contextmanager
-    def room(self, name: str) -> Iterator[bool]:
+    def admit(self, name: str) -> Iterator[bool]:
         """Yield whether the request is allowed. If it is, count it as running during the block."""
         count = self._running.get(name, 0)
         if count >= AT_ONCE:

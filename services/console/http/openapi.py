@@ -44,7 +44,7 @@ def _refusal_statuses(endpoint: Endpoint) -> set[int]:
     return statuses
 
 
-def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
     models = {
         model

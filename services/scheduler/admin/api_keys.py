@@ -8,7 +8,7 @@ import structlog
 import typer
 
 from services.scheduler.admin.database import in_transaction
-from services.scheduler.admin.options import ORGANIZATION, matching
+from services.scheduler.admin.options import ORGANIZATION, require_match
 from services.scheduler.admin.tables import print_table
 from services.scheduler.run_job import UsageError, run_job
 from shared.store import api_keys
@@ -33,7 +33,7 @@ def create(
         if not name.isprintable() or not 0 < len(name) <= 100:
             raise UsageError(["NAME must be 1 to 100 printable characters"])
         if organization is not None:
-            matching(ORGANIZATION, "--organization", organization)
+            require_match(ORGANIZATION, "--organization", organization)
             await organizations.add(conn, organization)
         sys.stdout.write(await api_keys.create(conn, name, organization) + "\n")
 

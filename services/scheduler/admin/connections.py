@@ -12,7 +12,7 @@ from services.scheduler.admin.options import (
     AfterOption,
     ReasonOption,
     WabaArgument,
-    meta_id,
+    require_meta_id,
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page
 from services.scheduler.run_job import UsageError, run_job
@@ -84,7 +84,7 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
 
     async def request(conn: Conn) -> None:
         await _find(conn, waba_id)
-        await disconnection.ask(conn, waba_id, actor=actor, reason=reason)
+        await disconnection.request(conn, waba_id, actor=actor, reason=reason)
         log.info("connection.requested", kind="disconnect", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
@@ -92,7 +92,7 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
 
 async def _find(conn: Conn, waba_id: str) -> ConnectionView:
     """Return the connection. Raise UsageError if no organization owns that WABA."""
-    view = await views.connection(conn, meta_id("WABA_ID", waba_id), organization_id=None)
+    view = await views.connection(conn, require_meta_id("WABA_ID", waba_id), organization_id=None)
     if view is None or view.organization_id is None:
         raise UsageError([f"WABA_ID: {waba_id} is no organization's connection"])
     return view

@@ -254,4 +254,4 @@ async def _read_content(conn: Conn, ring: KeyRing, letter: Letter) -> bytes | No
         return await changes.read_content(conn, ring, letter.subject_id)
     if letter.kind == "webhook":
         return await webhooks.read_body(conn, ring, letter.subject_id)
-    return await dead_letters.envelope(conn, ring, letter.id)
+    return await dead_letters.message_body(conn, ring, letter.id)

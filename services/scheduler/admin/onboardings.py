@@ -9,7 +9,12 @@ import structlog
 import typer
 
 from services.scheduler.admin.database import in_transaction
-from services.scheduler.admin.options import ORGANIZATION, OrganizationArgument, matching, meta_id
+from services.scheduler.admin.options import (
+    ORGANIZATION,
+    OrganizationArgument,
+    require_match,
+    require_meta_id,
+)
 from services.scheduler.admin.tables import MAX_SHOWN, print_table
 from services.scheduler.run_job import UsageError, run_job
 from shared.actions import connection_state
@@ -40,8 +45,10 @@ def start_onboarding(
     """Start an onboarding and log its tracking code."""
 
     async def start(conn: Conn) -> None:
-        await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
-        tracking_code = matching(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
+        await organizations.add(
+            conn, require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        )
+        tracking_code = require_match(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
         new = NewOnboarding(organization_id, tracking_code, expires_at)
         if not await onboardings.start(conn, new):
@@ -98,8 +105,8 @@ def prove_onboarding(
         organization_id = await connection_state.record_proof(
             conn,
             code,
-            meta_id("WABA_ID", waba_id),
-            None if business is None else meta_id("--business", business),
+            require_meta_id("WABA_ID", waba_id),
+            None if business is None else require_meta_id("--business", business),
             datetime.now(UTC),
         )
         if organization_id is None:

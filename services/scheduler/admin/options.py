@@ -23,14 +23,14 @@ ActorOption = Annotated[
 ORGANIZATION = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def matching(pattern: re.Pattern[str], name: str, value: str) -> str:
+def require_match(pattern: re.Pattern[str], name: str, value: str) -> str:
     """Return `value`. Raise UsageError unless the whole of it matches."""
     if not pattern.fullmatch(value):
         raise UsageError([f"{name} must match {pattern.pattern}"])
     return value
 
 
-def meta_id(name: str, value: str) -> str:
+def require_meta_id(name: str, value: str) -> str:
     """Return `value`. Raise UsageError unless it can be an id of Meta's."""
     if as_id(value) is None:
         raise UsageError([f"{name} must be 1 to 20 digits"])

@@ -6,7 +6,12 @@ import structlog
 import typer
 
 from services.scheduler.admin.database import in_transaction
-from services.scheduler.admin.options import ORGANIZATION, OrganizationArgument, matching, meta_id
+from services.scheduler.admin.options import (
+    ORGANIZATION,
+    OrganizationArgument,
+    require_match,
+    require_meta_id,
+)
 from services.scheduler.admin.tables import MAX_SHOWN, print_page
 from services.scheduler.run_job import run_job
 from shared.store.connections import organizations
@@ -26,9 +31,13 @@ def add_organization(
     """Add an organization and, if given, a business that it owns. Safe to repeat."""
 
     async def add(conn: Conn) -> None:
-        await organizations.add(conn, matching(ORGANIZATION, "ORGANIZATION_ID", organization_id))
+        await organizations.add(
+            conn, require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        )
         if business is not None:
-            await organizations.add_business(conn, organization_id, meta_id("--business", business))
+            await organizations.add_business(
+                conn, organization_id, require_meta_id("--business", business)
+            )
         log.info("organization.added", organization_id=organization_id)
 
     run_job("organizations", in_transaction(add))

@@ -12,8 +12,8 @@ from services.scheduler.admin.options import (
     AfterOption,
     ReasonOption,
     WabaArgument,
-    matching,
-    meta_id,
+    require_match,
+    require_meta_id,
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_page
 from services.scheduler.run_job import UsageError, run_job
@@ -59,12 +59,12 @@ def claim(
     """Give an orphan, and all changes that wait for its owner, to an organization."""
 
     async def claim_orphan(conn: Conn) -> None:
-        if not await organizations.is_known(conn, organization_id):
+        if not await organizations.exists(conn, organization_id):
             raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
         refusal = await orphan_claims.claim(
             conn,
-            meta_id("WABA_ID", waba_id),
-            matching(ORGANIZATION, "ORGANIZATION_ID", organization_id),
+            require_meta_id("WABA_ID", waba_id),
+            require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id),
             actor=actor,
             reason=reason,
         )

@@ -77,7 +77,7 @@ async def _rotate_column(
         if batch.reached is None:
             return counts
         after = batch.reached
-        counts.update(batch.rest)
+        counts.update(batch.not_resealed)
         if batch.resealed:
             counts[ring.write_id.hex()] += batch.resealed
         log.info(

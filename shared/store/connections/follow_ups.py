@@ -188,12 +188,12 @@ async def advance(conn: Conn, follow_up: FollowUp) -> None:
 
 
 async def put_off(
-    conn: Conn, follow_up: FollowUp, after: timedelta, reason: str, *, is_try: bool
+    conn: Conn, follow_up: FollowUp, after: timedelta, reason: str, *, is_counted: bool
 ) -> None:
     """Make a fenced follow-up due `after` that time; at once if it was requested again meanwhile.
 
-    If it waits for a rate limit of Meta (`throttled`), it always waits. `is_try` says whether the
-    attempt counts.
+    If it waits for a rate limit of Meta (`throttled`), it always waits. `is_counted` says whether
+    the attempt counts.
     """
     await conn.execute(
         """
@@ -205,7 +205,7 @@ async def put_off(
         follow_up.id,
         follow_up.asked_at,
         after,
-        0 if is_try else 1,
+        0 if is_counted else 1,
         reason,
     )
 

@@ -76,11 +76,14 @@ class Onboarding:
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """The result of a message from the browser. `is_news` is true if the message newly reports that
-    the customer got no further, and no code or token of the onboarding is in use."""
+    """The result of a message from the browser.
+
+    `is_new_failure` is true if the message newly reports that the customer got no further, and no
+    code or token of the onboarding is in use.
+    """
 
     has_token: bool
-    is_news: bool
+    is_new_failure: bool
 
 
 _SELECT = """
@@ -130,7 +133,9 @@ async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -
     return None if record is None else Onboarding(*record)
 
 
-async def started_as(conn: Conn, organization_id: str, idempotency_key: str) -> Onboarding | None:
+async def find_by_idempotency_key(
+    conn: Conn, organization_id: str, idempotency_key: str
+) -> Onboarding | None:
     """Return the organization's onboarding that was started with this idempotency key."""
     record = await conn.fetchrow(
         f"{_SELECT} WHERE organization_id = $1 AND idempotency_key = $2",

@@ -34,7 +34,7 @@ async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
     return [Organization(*record) for record in records]
 
 
-async def is_known(conn: Conn, organization_id: str) -> bool:
+async def exists(conn: Conn, organization_id: str) -> bool:
     return bool(
         await conn.fetchval("SELECT true FROM organizations WHERE id = $1", organization_id)
     )

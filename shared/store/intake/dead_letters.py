@@ -13,7 +13,7 @@ from shared.crypto import KeyRing, associated_data
 from shared.domain.retries import Blame
 from shared.store.pool import Conn
 
-LetterKind = Literal["change", "webhook", "envelope"]
+LetterKind = Literal["change", "webhook", "message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
     )
 
 
-async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame) -> bool:
+async def add_message(conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame) -> bool:
     """Add a letter for a message that RabbitMQ dead-lettered. Its bytes are sealed, not parsed.
     Return False if there is an open letter of the same bytes already."""
     digest = sha256(body).digest()
@@ -104,14 +104,14 @@ async def add_envelope(conn: Conn, ring: KeyRing, body: bytes, error: str, blame
         """
         INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
                                   first_failed_at, body)
-        VALUES ($1, 'envelope', $2, $3, $4, $5, 1, now(), $6)
+        VALUES ($1, 'message', $2, $3, $4, $5, 1, now(), $6)
         ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
         """,
         id_,
         UUID(bytes=digest[:16]),
         blame,
         error,
-        sha256(f"envelope|{error}".encode()).hexdigest()[:12],
+        sha256(f"message|{error}".encode()).hexdigest()[:12],
         ring.seal(body, _binding(id_)),
     )
     return status == "INSERT 0 1"
@@ -166,8 +166,8 @@ _SELECT = """
 """
 
 
-async def envelope(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
-    """Return the bytes of a letter of kind `envelope`; None if there are none.
+async def message_body(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
+    """Return the bytes of a letter of kind `message`; None if there are none.
 
     May raise Undecryptable.
     """

@@ -169,7 +169,7 @@ async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_is_skipped_otherwis
         (b"no bundle", ring),
         (b"lost", lost_key),
     ):
-        await dead_letters.add_envelope(conn, body_ring, body, "given up: rejected in dead", "ours")
+        await dead_letters.add_message(conn, body_ring, body, "given up: rejected in dead", "ours")
     [cause] = await dead_letters.causes(conn)
     assert cause.count == 3
 

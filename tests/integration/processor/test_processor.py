@@ -124,10 +124,10 @@ async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_with_its_bytes_
         await until_states(conn, split=1)
         letters = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
     [letter] = letters
-    assert (letter["kind"], letter["blame"]) == ("envelope", "ours")
+    assert (letter["kind"], letter["blame"]) == ("message", "ours")
     assert letter["error"] == "given up: rejected in webhooks.raw"
     assert b"not a bundle" not in letter["body"]
-    assert await dead_letters.envelope(conn, ring, letter["id"]) == b"\x00 not a bundle"
+    assert await dead_letters.message_body(conn, ring, letter["id"]) == b"\x00 not a bundle"
 
 
 async def test_a_bundle_of_a_later_version_stays_unacked_and_returns_unchanged(

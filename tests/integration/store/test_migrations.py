@@ -252,6 +252,10 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
                                       attempts, first_failed_at)
             SELECT gen_random_uuid(), 'change', id, webhook_id, 'ours', 'failed: E in shared.x',
                    'f', 4, now() FROM webhook_changes;
+            INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
+                                      first_failed_at, closed_at, outcome)
+            VALUES (gen_random_uuid(), 'envelope', gen_random_uuid(), 'ours', 'e', 'f', 1, now(),
+                    now(), 'discarded');
             INSERT INTO replays (id, outcome, died_until, rate, actor, reason, total, kept)
             VALUES (gen_random_uuid(), 'replayed', now(), 50, 'ana', 'r', 3, 2);
             INSERT INTO organizations (id) VALUES ('bakery');
@@ -271,6 +275,8 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
         assert await values(conn, names) == {"webhook_received", "ban"}
         open_letters = "SELECT count(*) FROM dead_letters WHERE closed_at IS NULL"
         assert await values(conn, open_letters) == {2}
+        kinds = "SELECT kind::text FROM dead_letters"
+        assert await values(conn, kinds) == {"change", "message"}
 
         await migrate(empty_database_url, "0005")
         old_via = "SELECT road::text FROM webhook_log"
@@ -279,5 +285,6 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
         assert await values(conn, "SELECT claimed_waba_id FROM whatsapp_onboarding") == {"71"}
         assert await values(conn, names) == {"heard", "ban"}
         assert await values(conn, open_letters) == {2}
+        assert await values(conn, kinds) == {"change", "envelope"}
     finally:
         await conn.close()

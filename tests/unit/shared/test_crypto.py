@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import crypto
-from shared.crypto import KeyRing, Undecryptable, associated_data, key_id
+from shared.crypto import KeyRing, Undecryptable, associated_data, id_of_key
 
 PLACE = associated_data("webhook_bodies", b"\x01" * 16, "body")
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -132,6 +132,6 @@ def test_a_person_has_a_hash_for_every_key_of_the_ring_the_writing_key_first() -
 def test_a_key_id_identifies_a_key_and_is_no_part_of_it() -> None:
     key = os.urandom(32)
 
-    assert len(key_id(key)) == 4
-    assert key_id(key) != key_id(os.urandom(32))
-    assert key_id(key) not in key
+    assert len(id_of_key(key)) == 4
+    assert id_of_key(key) != id_of_key(os.urandom(32))
+    assert id_of_key(key) not in key

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.messages import (
-    BrokenEnvelope,
+    BrokenBundle,
     UnknownVersion,
     Webhook,
     decode_bundle,
@@ -98,7 +98,7 @@ def test_a_newer_version_is_not_a_broken_envelope(version: int) -> None:
     ],
 )
 def test_bytes_that_are_no_bundle_are_a_broken_envelope(message: bytes) -> None:
-    with pytest.raises(BrokenEnvelope):
+    with pytest.raises(BrokenBundle):
         decode_bundle(message)
 
 
@@ -107,7 +107,7 @@ def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
     item = valid_item()
     del item[name]
 
-    with pytest.raises(BrokenEnvelope):
+    with pytest.raises(BrokenBundle):
         decode_bundle(bundle(item))
 
 
@@ -131,5 +131,5 @@ def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
     ],
 )
 def test_an_item_with_a_malformed_part_is_a_broken_envelope(malformed: dict[str, Any]) -> None:
-    with pytest.raises(BrokenEnvelope):
+    with pytest.raises(BrokenBundle):
         decode_bundle(bundle(valid_item() | malformed))

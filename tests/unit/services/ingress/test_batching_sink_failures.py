@@ -19,11 +19,11 @@ async def test_a_failure_fails_the_bundle_and_the_webhooks_that_wait(
     bundle.fail()
 
     assert await outcomes([sent, *waiting]) == [SinkFailed] * 3
-    assert not sink.is_open()
+    assert not sink.is_available()
     for other in others:
         other.succeed()
     assert set(await outcomes(elsewhere)) == {None}
-    assert sink.is_open()
+    assert sink.is_available()
 
 
 async def test_a_timeout_fails_the_bundle_and_the_webhooks_that_wait(fake_sink: FakeSink) -> None:
@@ -32,7 +32,7 @@ async def test_a_timeout_fails_the_bundle_and_the_webhooks_that_wait(fake_sink: 
     waiting = submit(sink, b"x", b"y")
 
     assert await outcomes([*tasks, *waiting]) == [SinkFailed] * (MAX_BATCHES_IN_FLIGHT + 2)
-    assert not sink.is_open()
+    assert not sink.is_available()
 
 
 async def test_a_send_that_is_late_is_cancelled(fake_sink: FakeSink) -> None:
@@ -70,14 +70,14 @@ async def test_after_a_failure_one_trial_decides(
     (await fake_sink.next_bundle()).fail()
     await outcomes(tasks)
 
-    assert sink.is_open()
-    assert not sink.is_open()
+    assert sink.is_available()
+    assert not sink.is_available()
 
     tasks = submit(sink, b"trial")
     (await fake_sink.next_bundle()).succeed()
     assert await outcomes(tasks) == [None]
-    assert sink.is_open()
-    assert sink.is_open()
+    assert sink.is_available()
+    assert sink.is_available()
 
 
 async def test_a_cancelled_request_does_not_stop_its_bundle(
@@ -91,7 +91,7 @@ async def test_a_cancelled_request_does_not_stop_its_bundle(
     bundle.succeed()
 
     assert await outcomes(tasks) == [asyncio.CancelledError, None]
-    assert sink.is_open()
+    assert sink.is_available()
 
 
 async def test_a_request_cancelled_before_a_failure_does_not_change_what_the_others_get(

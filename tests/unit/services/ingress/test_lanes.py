@@ -25,7 +25,7 @@ class FakeRedis:
 async def lanes_after(*copies: set[str]) -> Lanes:
     lanes = Lanes()
     for slow in copies:
-        await lanes.copy(cast("Redis", FakeRedis(slow)))
+        await lanes.refresh(cast("Redis", FakeRedis(slow)))
     return lanes
 
 
@@ -54,7 +54,7 @@ async def test_without_redis_the_last_copy_is_used() -> None:
     lanes = await lanes_after({"7314"})
 
     with pytest.raises(RedisUnreachable):
-        await lanes.copy(cast("Redis", FakeRedis(None)))
+        await lanes.refresh(cast("Redis", FakeRedis(None)))
 
     assert lanes.lane_of(BODY) == "slow"
 

@@ -25,7 +25,7 @@ def report(**changed: object) -> TokenReport:
 def test_a_token_proves_its_waba(
     changed: dict[str, object], named: str | None, expected: str
 ) -> None:
-    assert proven_waba(report(**changed), app_id="75", claimed=named) == expected
+    assert proven_waba(report(**changed), app_id="75", session_waba=named) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_a_token_that_proves_no_waba_is_refused(
     changed: dict[str, object], named: str | None, reason: str
 ) -> None:
     with pytest.raises(ProofRefused) as refused:
-        proven_waba(report(**changed), app_id="75", claimed=named)
+        proven_waba(report(**changed), app_id="75", session_waba=named)
     assert refused.value.reason == reason
 
 
 def test_of_several_wabas_the_one_not_connected_yet_is_proven() -> None:
     several = report(wabas=frozenset({"71", "72"}))
-    assert proven_waba(several, app_id="75", claimed=None, connected={"71"}) == "72"
+    assert proven_waba(several, app_id="75", session_waba=None, connected={"71"}) == "72"
     for connected in ((), ("71", "72")):
         with pytest.raises(ProofRefused):
-            proven_waba(several, app_id="75", claimed=None, connected=connected)
+            proven_waba(several, app_id="75", session_waba=None, connected=connected)

@@ -77,14 +77,14 @@ def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
 @pytest.mark.parametrize(
     ("error", "attempt", "expected"),
     [
-        (MetaThrottled(77), 9, RetryLater(77, is_try=False)),
+        (MetaThrottled(77), 9, RetryLater(77, is_counted=False)),
         (CustomerMustAct("reconnect"), 1, Blocked("reconnect")),
         (MetaRefused("bad_request"), 1, Blocked("bad_request")),
-        (MetaUnavailable("meta_unavailable"), 2, RetryLater(300, is_try=True)),
-        (MetaUnavailable("meta_unavailable"), 4, RetryLater(1800, is_try=False)),
-        (RegisterUnanswered("meta_unavailable"), 3, RetryLater(1800, is_try=True)),
+        (MetaUnavailable("meta_unavailable"), 2, RetryLater(300, is_counted=True)),
+        (MetaUnavailable("meta_unavailable"), 4, RetryLater(1800, is_counted=False)),
+        (RegisterUnanswered("meta_unavailable"), 3, RetryLater(1800, is_counted=True)),
         (RegisterUnanswered("meta_unavailable"), 4, Blocked("meta_unavailable")),
-        (ValueError("secret"), 1, RetryLater(30, is_try=True)),
+        (ValueError("secret"), 1, RetryLater(30, is_counted=True)),
         (ValueError("secret"), 4, Blocked("failed")),
     ],
 )

@@ -15,7 +15,7 @@ from shared.graph.usage import (
 def pauses(headers: dict[str, str], place: str = "71") -> tuple[float, float]:
     """Return how many seconds the calls of `place` pause, and those of any other place."""
     usage = Usage()
-    usage.note(headers, place, 0.0)
+    usage.record(headers, place, 0.0)
     return usage.seconds_left(place, 0.0), usage.seconds_left("another", 0.0)
 
 

@@ -40,11 +40,11 @@ def test_the_number_of_remembered_callers_is_bounded() -> None:
 
 def test_no_more_than_the_limit_at_the_same_time() -> None:
     at_once = ConcurrencyLimit()
-    rooms = [at_once.room("ana") for _ in range(AT_ONCE + 1)]
-    assert [room.__enter__() for room in rooms] == [True] * AT_ONCE + [False]
-    with at_once.room("bia") as has_room:
+    rooms = [at_once.admit("ana") for _ in range(AT_ONCE + 1)]
+    assert [admit.__enter__() for admit in rooms] == [True] * AT_ONCE + [False]
+    with at_once.admit("bia") as has_room:
         assert has_room
     rooms[-1].__exit__(None, None, None)
     rooms[0].__exit__(None, None, None)
-    with at_once.room("ana") as has_room:
+    with at_once.admit("ana") as has_room:
         assert has_room
