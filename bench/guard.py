@@ -28,7 +28,7 @@ from bench.verdict import Compared, compare, load, save, summarize
 from deploy.local.stack import install
 from deploy.local.stack.supervisor import Supervisor
 from shared.actions import connection_state
-from shared.store.connections import onboardings, organizations
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 
@@ -100,9 +100,8 @@ async def _give_owners(url: str) -> None:
             await organizations.add(conn, organization_id)
             onboarding = NewOnboarding(organization_id, f"bench-{number}", now + timedelta(days=1))
             await onboardings.start(conn, onboarding)
-            await connection_state.record_proof(
-                conn, onboarding.tracking_code, waba_id(number), None, now
-            )
+            row = await connections.ensure_locked(conn, waba_id(number))
+            await connection_state.record_proof(conn, row, onboarding.tracking_code, None, now)
     await conn.close()
 
 

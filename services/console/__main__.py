@@ -14,7 +14,6 @@ from services.console.http.addresses import ClientAddresses
 from services.console.http.app import EndpointServer, create_app
 from services.console.http.metrics import ConsoleMetrics
 from services.console.onboardings import Onboardings
-from shared.actions.follow_up_context import FollowUpContext
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.broker.topology import PROVISION
@@ -74,7 +73,7 @@ async def main(stop: Stop) -> None:
             *onboarding_api.endpoints(),
             *connections_api.endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
-            *CheckApi(FollowUpContext(pool, ring, graph), cache).endpoints(),
+            *CheckApi(pool, ring, graph, cache).endpoints(),
         )
         pages = ConnectPages(onboardings, onboarding_api, connections_api, settings)
         addresses = ClientAddresses(settings.trusted_proxies)

@@ -6,20 +6,22 @@ from functools import partial
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from services.processor.dead_queue import DeadQueueConsumer
-from services.processor.delivery_queue import QUEUES, DeliveryQueue
-from services.processor.due_worker import DueWorker
 from services.processor.event_relay import EventRelay
-from services.processor.group_worker import WORKERS, GroupWorker
+from services.processor.follow_ups.context import FollowUpContext
+from services.processor.follow_ups.handlers import handlers
+from services.processor.follow_ups.metrics import FollowUpMetrics
+from services.processor.follow_ups.worker import FollowUpWorker
+from services.processor.intake.dead_queue import DeadQueueConsumer
+from services.processor.intake.delivery_queue import QUEUES, DeliveryQueue
+from services.processor.intake.due_rows import DueRows
+from services.processor.intake.due_worker import DueWorker
+from services.processor.intake.failures import FailureRecorder
+from services.processor.intake.group_worker import WORKERS, GroupWorker
+from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.retry_nudges import RetryNudges
+from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
 from services.processor.polling_loop import PollingLoop
-from services.processor.retry_nudges import RetryNudges
-from shared.actions.due_rows import DueRows
-from shared.actions.failures import FailureRecorder
-from shared.actions.follow_up_context import FollowUpContext
-from shared.actions.follow_up_worker import FollowUpWorker
-from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
-from shared.actions.webhook_groups import WebhookGroups
 from shared.broker.connect import keep_connected
 from shared.broker.consumer import Consumer
 from shared.broker.publisher import Publisher
@@ -75,7 +77,10 @@ async def main(stop: Stop) -> None:
         relay_loop = PollingLoop("relay", event_relay.work_once, seconds=1.0)
         dead_queue = DeadQueueConsumer(pool, ring, intake_metrics)
         follow_up_worker = FollowUpWorker(
-            FollowUpContext(pool, tokens, graph), settings.retry_seconds, FollowUpMetrics(registry)
+            pool,
+            handlers(FollowUpContext(pool, tokens, graph)),
+            settings.retry_seconds,
+            FollowUpMetrics(registry),
         )
         follow_up_loops = [
             PollingLoop("follow_up", follow_up_worker.work_once, seconds=2.0)
@@ -86,12 +91,12 @@ async def main(stop: Stop) -> None:
             for loop in follow_up_loops:
                 await loop.on_nudge(message)
 
-        handlers = {
+        consumed = {
             CHANGES: due_loop.on_nudge,
             PROVISION: wake_follow_ups,
             DEAD: dead_queue.store,
         }
-        consumer = Consumer(handlers, consuming)
+        consumer = Consumer(consumed, consuming)
         connect = partial(
             keep_connected, settings.rabbitmq_url.get_secret_value(), name="processor"
         )

@@ -47,7 +47,7 @@ def run_topology() -> None:
 
 @app.command("retry-sweep")
 def run_retry_sweep() -> None:
-    """Process rows that are overdue by 5 minutes: the loops of the processors missed them."""
+    """Wake the processors if rows are overdue by 5 minutes; fail if none of them reacts."""
     run_job("retry-sweep", retry_sweep.sweep())
 
 

@@ -38,11 +38,15 @@ class UsageError(Exception):
         super().__init__("; ".join(self.faults))
 
 
+class JobFailed(Exception):
+    """The job ran and could not do what it is for; the text says what to do. It holds no secret."""
+
+
 def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end and log its failure.
 
-    Exit with 78 on a UsageError, a StartupRefused or data that no key opens. Exit with 1 when a
-    server could not be reached or refused a statement.
+    Exit with 78 on a UsageError, a StartupRefused or data that no key opens. Exit with 1 on a
+    JobFailed, and when a server could not be reached or refused a statement.
     """
     telemetry.configure(job)
     try:
@@ -51,6 +55,9 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
         for fault in refusal.faults:
             log.critical("job.refused", fault=fault)
         sys.exit(EXIT_REFUSED)
+    except JobFailed as failure:
+        log.critical("job.failed", fault=str(failure))
+        sys.exit(1)
     except Undecryptable:
         log.critical("job.refused", fault=UNDECRYPTABLE)
         sys.exit(EXIT_REFUSED)

@@ -4,54 +4,45 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from shared.actions.connection_state import record_facts
-from shared.actions.follow_up_context import FollowUpContext, StepDone, StepOutcome
+from shared.crypto import KeyRing
 from shared.domain.facts import Fact
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proof import TokenReport
-from shared.store.connections import connections, follow_ups, tokens
-from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import transaction
-
-
-async def read(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
-    """Run a `read` follow-up: see read_connection."""
-    outcome = await read_connection(context, follow_up.subject)
-    async with transaction(context.pool) as conn:
-        await follow_ups.fence(conn, follow_up)
-        await follow_ups.end(conn, follow_up)
-    return StepDone(outcome)
+from shared.graph.client import Graph
+from shared.store.connections import connections, tokens
+from shared.store.pool import Pool, transaction
 
 
 async def read_connection(
-    context: FollowUpContext, waba_id: str
+    pool: Pool, ring: KeyRing, graph: Graph, waba_id: str
 ) -> Literal["no_token", "alive", "gone"]:
     """Ask Meta what the connection's token still reaches, and record it as facts.
 
     If the token reaches nothing, the recorded takedown stays. Raise GraphError.
     """
-    async with transaction(context.pool) as conn:
-        token = await tokens.read(conn, context.ring, waba_id)
+    async with transaction(pool) as conn:
+        token = await tokens.read(conn, ring, waba_id)
     if token is None:
         return "no_token"
-    report = await context.graph.debug_token(token.text)
-    is_alive = report.is_valid and report.app_id == context.graph.app_id
-    facts = await _read_reach(context, waba_id, token.text) if is_alive else []
-    async with transaction(context.pool) as conn:
-        await connections.lock(conn, [waba_id])
+    report = await graph.debug_token(token.text)
+    is_alive = report.is_valid and report.app_id == graph.app_id
+    facts = await _read_reach(graph, waba_id, token.text) if is_alive else []
+    async with transaction(pool) as conn:
+        [row] = await connections.lock(conn, [waba_id])
         await tokens.set_state(conn, waba_id, _token_state(report), token)
-        await record_facts(conn, waba_id, facts)
+        await record_facts(conn, row, facts)
     return "alive" if facts else "gone"
 
 
-async def _read_reach(context: FollowUpContext, waba_id: str, token: str) -> list[Fact]:
+async def _read_reach(graph: Graph, waba_id: str, token: str) -> list[Fact]:
     """Return `shared` and `app` facts if the WABA is readable and still sends us its webhooks.
 
     If the token can read the WABA, it is shared and our app is installed. Whether a number is
     linked to its phone can only be known from Meta's webhooks.
     """
     try:
-        await context.graph.read_waba(waba_id, token)
-        if not await context.graph.is_subscribed(waba_id, token):
+        await graph.read_waba(waba_id, token)
+        if not await graph.is_subscribed(waba_id, token):
             return []
     except (MetaRefused, CustomerMustAct):
         return []

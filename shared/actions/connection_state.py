@@ -1,7 +1,7 @@
 """Derive a connection's owner and status from its facts and proofs. Every function works in the
 caller's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -45,7 +45,7 @@ async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects])
         if effects.tracking_code:
             at = max(fact.at for fact in effects.facts)
             await proofs.prove(conn, effects.tracking_code, effects.waba_id, at)
-    await _recompute(conn, rows)
+    await recompute(conn, rows)
     if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
 
@@ -59,45 +59,48 @@ def _with_receipt(effects: ChangeEffects) -> list[Fact]:
 
 
 async def record_proof(
-    conn: Conn, tracking_code: str, waba_id: str, business_id: str | None, at: datetime
+    conn: Conn, row: ConnectionRow, tracking_code: str, business_id: str | None, at: datetime
 ) -> str | None:
     """Record that a token proved this onboarding's WABA. Return the organization that proved it.
 
-    `business_id` is the WABA's owner business, as Meta reported it for the token. Return None if
-    the onboarding cannot be proven for that WABA: see proofs.prove. Idempotent.
+    `row` is the WABA's locked connection. `business_id` is its owner business, as Meta reported it
+    for the token. Return None if the onboarding cannot be proven for that WABA: see proofs.prove.
+    Idempotent.
     """
-    await connections.ensure(conn, [waba_id])
-    await connections.lock(conn, [waba_id])
-    organization_id = await proofs.prove(conn, tracking_code, waba_id, at)
+    organization_id = await proofs.prove(conn, tracking_code, row.waba_id, at)
     if organization_id is None:
         return None
     new_facts = live_facts(at)
     if business_id is not None:
         new_facts.append(Fact("owner_business", business_id, at))
         await organizations.add_business(conn, organization_id, business_id)
-    await record_facts(conn, waba_id, new_facts)
+    await record_facts(conn, row, new_facts)
     return organization_id
 
 
-async def record_claim(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> None:
-    """Record an operator's claim as a proof. It comes not from Meta, so it adds no facts."""
-    await proofs.prove(conn, tracking_code, waba_id, at)
-    await recompute(conn, [waba_id])
+async def record_claim(conn: Conn, row: ConnectionRow, tracking_code: str, at: datetime) -> None:
+    """Record an operator's claim as a proof. It comes not from Meta, so it adds no facts.
+
+    `row` is the locked connection.
+    """
+    await proofs.prove(conn, tracking_code, row.waba_id, at)
+    await recompute(conn, [row])
 
 
-async def record_facts(conn: Conn, waba_id: str, new_facts: Sequence[Fact]) -> None:
-    """Record facts that we found out ourselves, and recompute the connection. Idempotent."""
-    await connections.lock(conn, [waba_id])
-    await facts.record(conn, {waba_id: with_takedown(new_facts)})
-    await recompute(conn, [waba_id])
+async def record_facts(conn: Conn, row: ConnectionRow, new_facts: Sequence[Fact]) -> None:
+    """Record facts that we found out ourselves, and recompute the connection. Idempotent.
+
+    `row` is the locked connection, as it is before.
+    """
+    await facts.record(conn, {row.waba_id: with_takedown(new_facts)})
+    await recompute(conn, [row])
 
 
-async def recompute(conn: Conn, waba_ids: Collection[str]) -> int:
-    """Recompute connections from their facts and proofs. Return how many changed. Idempotent."""
-    return await _recompute(conn, await connections.lock(conn, waba_ids))
+async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
+    """Recompute locked connections from their facts and proofs. Return how many changed.
 
-
-async def _recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
+    Idempotent.
+    """
     current = await facts.current(conn, [row.waba_id for row in rows])
     proven = await proofs.valid(conn, list(current))
     businesses = {

@@ -1,23 +1,9 @@
-"""Disconnect a connection from our side, one call at a time, and record what stays at Meta."""
+"""Request that a connection be disconnected from our side."""
 
-from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime
-
-from shared.actions.connection_state import record_facts
-from shared.actions.follow_up_context import FollowUpContext, StepDone, StepOutcome
-from shared.domain.facts import Fact
-from shared.domain.graph_errors import CustomerMustAct, MetaRefused
-from shared.domain.provisioning import Step
-from shared.process.crash_points import crash_point
 from shared.store import audit
-from shared.store.connections import connections, follow_ups, numbers, proofs, tokens
-from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import Conn, transaction
+from shared.store.connections import connections, follow_ups
+from shared.store.pool import Conn
 
-#: Only the customer can remove our app from their business (App installation, 2025).
-APP_STAYS = "the app stays installed in the customer's business until they remove it"
-SUBSCRIPTION_STAYS = "our subscription to the account's webhooks stays"
-UNSUBSCRIBE = Step("unsubscribe")
 #: The status reason of a connection that we disconnected.
 BY_US = "disconnected_by_us"
 
@@ -38,78 +24,3 @@ async def request(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
         await connections.clear_left_behind(conn, waba_id)
         await follow_ups.close(conn, ["provision", "read"], waba_id)
     await follow_ups.add(conn, "disconnect", [waba_id])
-
-
-async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
-    """Make the next call of a `disconnect` follow-up.
-
-    First deregister each number where that is allowed, then unsubscribe (this also clears a
-    callback override), at last delete the token. What Meta refuses is recorded as left behind.
-    """
-    async with transaction(context.pool) as conn:
-        token = await tokens.read(conn, context.ring, follow_up.subject)
-        all_numbers = await numbers.current(conn, follow_up.subject)
-        is_coexistence = await connections.is_coexistence(conn, follow_up.subject)
-        done = await follow_ups.done_steps(conn, follow_up, proven_at=datetime.now(UTC))
-        maybe_registered = await follow_ups.half_registered(conn, follow_up.subject)
-    linked = [number for number in all_numbers if is_coexistence or number.is_coexistence]
-    left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
-    if token is None:
-        return await _finish(context, follow_up, [APP_STAYS, *left, SUBSCRIPTION_STAYS])
-    for number in all_numbers:
-        step = Step("deregister", number.phone_number_id)
-        is_registered = number.is_registered or number.phone_number_id in maybe_registered
-        if is_registered and number not in linked and step not in done:
-            call = context.graph.deregister(follow_up.subject, number.phone_number_id, token.text)
-            registration_stays = f"number {number.phone_number_id} stays registered"
-            return await _make_call(context, follow_up, step, call, or_else=registration_stays)
-    if UNSUBSCRIBE not in done:
-        call = context.graph.unsubscribe(follow_up.subject, token.text)
-        return await _make_call(context, follow_up, UNSUBSCRIBE, call, or_else=SUBSCRIPTION_STAYS)
-    return await _finish(context, follow_up, [APP_STAYS, *left])
-
-
-async def _make_call(
-    context: FollowUpContext,
-    follow_up: FollowUp,
-    step: Step,
-    call: Awaitable[None],
-    *,
-    or_else: str,
-) -> StepOutcome:
-    """Make the call and record the step. If Meta refuses it for good, `or_else` is left behind."""
-    left = []
-    try:
-        await call
-    except (MetaRefused, CustomerMustAct) as error:
-        if error.reason != "never_registered":
-            left = [or_else]
-    crash_point("connection.disconnecting")
-    async with transaction(context.pool) as conn:
-        await connections.lock(conn, [follow_up.subject])
-        await follow_ups.fence(conn, follow_up)
-        if step.name == "deregister" and not left:
-            await numbers.mark_registered(
-                conn, follow_up.subject, step.phone_number_id, is_registered=False
-            )
-        await connections.add_left_behind(conn, follow_up.subject, left)
-        await follow_ups.begin_step(conn, follow_up, step)
-        await follow_ups.end_step(conn, follow_up, step)
-        await follow_ups.advance(conn, follow_up)
-    return StepDone(step.name)
-
-
-async def _finish(
-    context: FollowUpContext, follow_up: FollowUp, left: Sequence[str]
-) -> StepOutcome:
-    async with transaction(context.pool) as conn:
-        [row] = await connections.lock(conn, [follow_up.subject])
-        if row.owner is not None:
-            await proofs.withdraw(conn, follow_up.subject, row.owner.organization_id)
-            await connections.withdraw(conn, follow_up.subject)
-        await tokens.delete(conn, follow_up.subject)
-        await connections.add_left_behind(conn, follow_up.subject, left)
-        await record_facts(conn, follow_up.subject, [Fact("app", BY_US, datetime.now(UTC))])
-        await follow_ups.fence(conn, follow_up)
-        await follow_ups.end(conn, follow_up)
-    return StepDone("disconnected")

@@ -39,7 +39,7 @@ async def claim(
         subject=f"{waba_id} for {organization_id}",
         reason=reason,
     )
-    await connection_state.record_claim(conn, tracking_code, waba_id, now)
+    await connection_state.record_claim(conn, row, tracking_code, now)
     await follow_ups.close(conn, ["disconnect"], waba_id)
     await follow_ups.add(conn, "provision", [waba_id])
     return None

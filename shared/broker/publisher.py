@@ -61,18 +61,40 @@ class Publisher:
         """
         if self._channel is None:
             raise NotPublished
-        message = Message(
+        await publish(
+            self._channel,
+            key,
             body,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            content_type="application/json",
+            timeout=timeout,
+            exchange=exchange,
             message_id=message_id,
-            headers=dict(headers or {}),
+            headers=headers,
         )
-        try:
-            with cancellation_as_broker_lost():
-                target = await self._channel.get_exchange(exchange, ensure=False)
-                await target.publish(message, key, mandatory=True, timeout=timeout)
-        except PublishError as error:
-            raise Unrouted from error
-        except (AMQPError, BrokerLost, OSError, TimeoutError, RuntimeError) as error:
-            raise NotPublished from error
+
+
+async def publish(
+    channel: AbstractChannel,
+    key: str,
+    body: bytes,
+    *,
+    timeout: float,
+    exchange: str = WORK,
+    message_id: str | None = None,
+    headers: Mapping[str, int] | None = None,
+) -> None:
+    """Likewise over a channel that was opened with `on_return_raises`."""
+    message = Message(
+        body,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        content_type="application/json",
+        message_id=message_id,
+        headers=dict(headers or {}),
+    )
+    try:
+        with cancellation_as_broker_lost():
+            target = await channel.get_exchange(exchange, ensure=False)
+            await target.publish(message, key, mandatory=True, timeout=timeout)
+    except PublishError as error:
+        raise Unrouted from error
+    except (AMQPError, BrokerLost, OSError, TimeoutError, RuntimeError) as error:
+        raise NotPublished from error

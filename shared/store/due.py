@@ -1,6 +1,6 @@
 """Lease the rows that are due. Each attempt is counted on its row before it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -18,9 +18,10 @@ MAX_TOGETHER = 100
 
 #: `fresh` webhooks have no attempts yet and are leased together. A `tried` webhook or a change is
 #: leased alone: an earlier attempt may have crashed its process.
-LeaseKind = Literal["fresh", "tried", "change", "follow_up"]
-#: Work that needs only PostgreSQL; follow-ups call Meta.
-WEBHOOK_KINDS: tuple[LeaseKind, ...] = ("fresh", "tried", "change")
+IntakeKind = Literal["fresh", "tried", "change"]
+INTAKE_KINDS: tuple[IntakeKind, ...] = ("fresh", "tried", "change")
+#: Beside them follow-ups, which call Meta.
+LeaseKind = IntakeKind | Literal["follow_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,24 @@ _TABLES: dict[LeaseKind, str] = {
     "change": "webhook_changes",
     "follow_up": "follow_ups",
 }
-#: $2 is how long it must be due.
 _DUE: dict[LeaseKind, str] = {
     "fresh": f"""
         state = 'unsplit' AND attempts = 0 AND lease_until < now()
-            AND received_at <= now() - $2::interval
+            AND received_at <= now()
         ORDER BY lease_until, id LIMIT {MAX_TOGETHER}
     """,
     "tried": """
-        state = 'unsplit' AND attempts > 0 AND lease_until < now() - $2::interval
+        state = 'unsplit' AND attempts > 0 AND lease_until < now()
         ORDER BY lease_until, id LIMIT 1
     """,
     "change": """
         state IN ('pending', 'failed') AND lease_until < now()
-            AND next_attempt_at <= now() - $2::interval
+            AND next_attempt_at <= now()
         ORDER BY next_attempt_at, id LIMIT 1
     """,
     "follow_up": """
-        state = 'pending' AND lease_until < now() AND due_at <= now() - $2::interval
+        state = 'pending' AND kind = ANY($2::follow_up_kind[]) AND lease_until < now()
+            AND due_at <= now()
             AND (  -- one follow-up of a subject at a time
                 SELECT max(other.lease_until) FROM follow_ups AS other
                 WHERE other.subject = follow_ups.subject
@@ -74,14 +75,22 @@ _DUE: dict[LeaseKind, str] = {
 }
 
 
-async def lease(conn: Conn, kind: LeaseKind, *, overdue: timedelta = timedelta(0)) -> LeasedRows:
-    """Lease rows that have been due for `overdue` or longer, and add 1 to their attempts.
+async def lease(conn: Conn, kind: IntakeKind) -> LeasedRows:
+    """Lease due rows of the webhook intake, and add 1 to their attempts. Commit at once.
 
-    Commit at once. A row whose last attempt never finished is leased once more, so that the caller
-    gives it up.
+    A row whose last attempt never finished is leased once more, so that the caller gives it up.
     """
-    if kind == "follow_up":  # one process at a time, so that each sees the others' leases
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
+    return await _lease(conn, kind)
+
+
+async def lease_follow_up(conn: Conn, kinds: Collection[str]) -> LeasedRows:
+    """Lease at most one due follow-up of these kinds, likewise."""
+    # One process at a time, so that each sees the others' leases.
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
+    return await _lease(conn, "follow_up", list(kinds))
+
+
+async def _lease(conn: Conn, kind: LeaseKind, *arguments: object) -> LeasedRows:
     records = await conn.fetch(
         f"""
         UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
@@ -90,7 +99,7 @@ async def lease(conn: Conn, kind: LeaseKind, *, overdue: timedelta = timedelta(0
         RETURNING id, attempts, lease_until
         """,  # noqa: S608 - constant SQL
         LEASE_TIME,
-        overdue,
+        *arguments,
     )
     leases = [Lease(record["id"], record["attempts"]) for record in records]
     return LeasedRows(kind, leases, records[0]["lease_until"] if records else None)

@@ -6,7 +6,6 @@ from typing import Any
 
 from deploy.local.demo.bodies import BROKEN
 from deploy.local.simulated_meta.writing import batched, write
-from shared.actions import connection_state
 from shared.broker.topology import RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
@@ -14,6 +13,7 @@ from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle
+from tests.support.ownership import prove
 from tests.support.sending import WABA, account_update, message
 from tests.support.waiting import eventually
 
@@ -77,7 +77,7 @@ async def _send(broker: Broker, pool: Pool, rng: random.Random) -> None:
             async with transaction(pool) as conn:
                 await organizations.add(conn, "bakery")
                 await onboardings.start(conn, NewOnboarding("bakery", "code-1", datetime.now(UTC)))
-                assert await connection_state.record_proof(conn, "code-1", WABA, None, _PROVEN)
+                assert await prove(conn, "code-1", WABA, None, _PROVEN)
 
 
 async def _is_all_processed(conn: Conn) -> bool:

@@ -16,7 +16,6 @@ from deploy.local.chaos.checker import Posted, check
 from deploy.local.simulated_meta.sender import Sender, Sent
 from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
-from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
@@ -26,6 +25,7 @@ from tests.support.bundles import return_once
 from tests.support.command_line import porteiro
 from tests.support.crash_points import all_points, points
 from tests.support.environment import APP_SECRET
+from tests.support.ownership import prove
 from tests.support.processes import process, service, until_killed
 from tests.support.proxy import open_proxy
 from tests.support.refusing import refusing
@@ -58,7 +58,7 @@ async def event_queue(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue
         until = datetime.now(UTC) + timedelta(hours=1)
         await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.record_proof(conn, "code-1", WABA, None, at)
+        assert await prove(conn, "code-1", WABA, None, at)
     async with broker.amqp.channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(EVENTS, "#")

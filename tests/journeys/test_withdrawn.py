@@ -90,7 +90,7 @@ async def test_a_request_of_the_previous_owner_during_a_claim_finds_no_connectio
         request = asyncio.create_task(installation.request("POST", url, body, key=key, status=404))
         await eventually(lambda: _is_lock_awaited(installation))
         await proofs.withdraw(conn, WABA, "bakery")
-        await connection_state.recompute(conn, [WABA])
+        await connection_state.recompute(conn, await connections.lock(conn, [WABA]))
         refusal = await orphan_claims.claim(
             conn, WABA, "pharmacy", actor="operator", reason="theirs"
         )

@@ -7,7 +7,7 @@ import os
 import signal
 
 from services.processor.__main__ import main
-from shared.actions import webhook_groups
+from services.processor.intake import webhook_groups
 from shared.domain.splitting import Change, split
 from shared.process.lifecycle import run
 

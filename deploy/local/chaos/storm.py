@@ -21,7 +21,7 @@ from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS
-from shared.store.connections import onboardings, organizations
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 
 WEBHOOKS_PER_SECOND = 100
@@ -115,7 +115,8 @@ async def _prepare(stack: dict[str, Any]) -> None:
                 until = datetime.now(UTC) + timedelta(days=1)
                 await onboardings.start(conn, NewOnboarding(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-                await connection_state.record_proof(conn, waba_id, waba_id, None, long_ago)
+                row = await connections.ensure_locked(conn, waba_id)
+                await connection_state.record_proof(conn, row, waba_id, None, long_ago)
     finally:
         await conn.close()
 

@@ -16,7 +16,7 @@ from deploy.local.demo.bodies import NOW
 from deploy.local.demo.ownership import Proof, Scene, scenes
 from services.ingress.app import PATH
 from shared.actions.connection_state import record_proof
-from shared.store.connections import onboardings, organizations
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 
@@ -97,7 +97,8 @@ async def _create_organizations(conn: Conn, scene: Scene) -> None:
 
 async def _prove(conn: Conn, proof: Proof) -> None:
     at = datetime.fromtimestamp(NOW, UTC)
-    await record_proof(conn, proof.tracking_code, proof.waba_id, proof.business_id, at)
+    row = await connections.ensure_locked(conn, proof.waba_id)
+    await record_proof(conn, row, proof.tracking_code, proof.business_id, at)
 
 
 async def _post(scene: Scene, http: aiohttp.ClientSession, stack: dict[str, Any]) -> None:

@@ -11,15 +11,15 @@ from services.console.api.connections import After, MetaId, connection_answer
 from services.console.api.onboarding import OrganizationId, RemedyAnswer
 from services.console.http.endpoints import ApiCall, Caller, Endpoint, Model, Problem
 from shared.actions.connection_reads import read_connection
-from shared.actions.follow_up_context import FollowUpContext
 from shared.cache import Cache
-from shared.crypto import Undecryptable
+from shared.crypto import KeyRing, Undecryptable
 from shared.domain.facts import State
 from shared.domain.graph_errors import GraphError
+from shared.graph.client import Graph
 from shared.store.connections import tokens, views
 from shared.store.connections.tokens import TokenState
 from shared.store.connections.views import ConnectionView
-from shared.store.pool import transaction
+from shared.store.pool import Pool, transaction
 
 PATH = "/api/v1/whatsapp/check-connection"
 MAX_CONNECTIONS = 100
@@ -59,8 +59,10 @@ class CheckAnswer(BaseModel):
 
 
 class CheckApi:
-    def __init__(self, context: FollowUpContext, cache: Cache) -> None:
-        self._context = context
+    def __init__(self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._graph = graph
         self._cache = cache
 
     def endpoints(self) -> Sequence[Endpoint]:
@@ -78,7 +80,7 @@ class CheckApi:
         if call.caller is None:
             if query.organization_id or query.waba_id:
                 raise Problem(401, "key_needed", "Without a key nothing is told of connections.")
-            async with transaction(self._context.pool) as conn:
+            async with transaction(self._pool) as conn:
                 await conn.execute("SELECT 1")
             return 200, CheckAnswer(status="up", connections=None)
         connections = await self._load(call.caller, query)
@@ -95,7 +97,7 @@ class CheckApi:
         """
         organization_id = caller.scope(query.organization_id)
         if query.waba_id is None:
-            async with transaction(self._context.pool) as conn:
+            async with transaction(self._pool) as conn:
                 return await views.connections(
                     conn,
                     organization_id=organization_id,
@@ -104,7 +106,7 @@ class CheckApi:
                 )
         view = None
         if await self._cached_owner(query.waba_id) is not None:
-            async with transaction(self._context.pool) as conn:
+            async with transaction(self._pool) as conn:
                 view = await views.connection(conn, query.waba_id, organization_id=organization_id)
         if view is None or view.organization_id is None:
             raise Problem(404, "no_such_connection", "There is no such connection.")
@@ -117,7 +119,7 @@ class CheckApi:
         """
 
         async def load() -> str | None:
-            async with transaction(self._context.pool) as conn:
+            async with transaction(self._pool) as conn:
                 view = await views.connection(conn, waba_id, organization_id=None)
             return None if view is None else view.organization_id
 
@@ -134,9 +136,9 @@ class CheckApi:
     async def _read_live(self, waba_id: str) -> None:
         try:
             async with asyncio.timeout(LIVE_SECONDS):
-                await read_connection(self._context, waba_id)
+                await read_connection(self._pool, self._ring, self._graph, waba_id)
         except Undecryptable:
-            async with transaction(self._context.pool) as conn:
+            async with transaction(self._pool) as conn:
                 await tokens.mark_unknown(conn, waba_id)
         except (GraphError, TimeoutError):
             return  # the caller sees it by the age of the last check

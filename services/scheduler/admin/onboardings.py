@@ -21,7 +21,7 @@ from shared.actions import connection_state
 from shared.actions.onboarding_proof import request_proof
 from shared.settings.groups import DatabaseSettings, Environment
 from shared.settings.load import load
-from shared.store.connections import onboardings, organizations
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 
@@ -104,8 +104,8 @@ def prove_onboarding(
             raise UsageError(["only where ENVIRONMENT is local: elsewhere a token must prove it"])
         organization_id = await connection_state.record_proof(
             conn,
+            await connections.ensure_locked(conn, require_meta_id("WABA_ID", waba_id)),
             code,
-            require_meta_id("WABA_ID", waba_id),
             None if business is None else require_meta_id("--business", business),
             datetime.now(UTC),
         )

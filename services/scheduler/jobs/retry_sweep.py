@@ -1,75 +1,76 @@
-"""The retry sweep: the processor's loops, run once for overdue rows."""
+"""The retry sweep: wake the processors for overdue rows, and fail if none of them reacts."""
 
+import asyncio
 import time
-from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import structlog
-from prometheus_client import CollectorRegistry
+from aio_pika.exceptions import AMQPError
+from uuid_utils.compat import uuid7
 
-from shared.actions.due_rows import DueRows
-from shared.actions.failures import FailureRecorder
-from shared.actions.follow_up_context import FollowUpContext
-from shared.actions.follow_up_worker import FollowUpWorker
-from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
-from shared.actions.webhook_groups import WebhookGroups
-from shared.crypto import KeyRing
-from shared.graph.client import open_graph
-from shared.settings.groups import (
-    BodyKeySettings,
-    DatabaseSettings,
-    GraphSettings,
-    RetrySettings,
-    TokenKeySettings,
-)
-from shared.settings.load import hex_bytes, load
-from shared.store.pool import open_pool
+from services.scheduler.run_job import JobFailed
+from shared.broker.connect import BrokerLost, connect
+from shared.broker.publisher import NotPublished, publish
+from shared.broker.topology import CHANGES, PROVISION
+from shared.messages import Nudge, encode_nudge
+from shared.settings.groups import BrokerSettings, DatabaseSettings
+from shared.settings.load import load
+from shared.store.overdue import count_untouched, find_overdue
+from shared.store.pool import open_pool, transaction
 
 log = structlog.get_logger()
 
 OVERDUE = timedelta(minutes=5)
-#: The sweep is scheduled every five minutes. It leaves the remaining rows to the next sweep.
-MAX_SECONDS = 240
+#: Of each kind, which is enough to see whether anybody works.
+MAX_ROWS = 1000
+#: How long the processors may take to lease one of the rows.
+WAIT_SECONDS = 60.0
+PAUSE_SECONDS = 0.5
+PUBLISH_SECONDS = 5.0
 
 
-class SweepSettings(
-    DatabaseSettings, BodyKeySettings, TokenKeySettings, RetrySettings, GraphSettings
-):
+class SweepSettings(DatabaseSettings, BrokerSettings):
     pass
 
 
 async def sweep() -> None:
-    """Process overdue rows until none is left or MAX_SECONDS have passed.
+    """Wake the processors if rows are overdue, and wait until they lease or finish one of them.
 
-    Safe to run many times at once and beside the processors: each row is leased first.
+    The processors do the work: this job changes no row, so it may run many times at once. Raise
+    JobFailed if none of the rows was leased or finished within WAIT_SECONDS. RabbitMQ away is no
+    failure: the processors find the rows without it.
     """
     settings = load(SweepSettings)
-    body_ring = KeyRing(
-        hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous)
-    )
-    token_ring = KeyRing(
-        hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
-    )
-    registry = CollectorRegistry()
-    metrics = IntakeMetrics(registry)
-    recorder = FailureRecorder(settings.retry_seconds, metrics)
-    deadline = time.monotonic() + MAX_SECONDS
-    total = 0
     url = settings.database_url.get_secret_value()
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(url, name="retry-sweep", size=1))
-        graph = await stack.enter_async_context(open_graph(settings, registry))
-        groups = WebhookGroups(pool, body_ring, recorder, metrics)
-        due_rows = DueRows(pool, body_ring, groups, recorder)
-        follow_ups = FollowUpWorker(
-            FollowUpContext(pool, token_ring, graph),
-            settings.retry_seconds,
-            FollowUpMetrics(registry),
-        )
+    async with open_pool(url, name="retry-sweep", size=1) as pool:
+        async with transaction(pool) as conn:
+            rows = await find_overdue(conn, OVERDUE, limit=MAX_ROWS)
+        if not rows:
+            log.info("retry_sweep.done", count=0, total=0)
+            return
+        await _wake(settings.rabbitmq_url.get_secret_value())
+        deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
-            count, _ = await due_rows.work_once(overdue=OVERDUE)  # the loops need no nudges
-            count += await follow_ups.work_once(overdue=OVERDUE)
-            if not count:
-                break
-            total += count
-    log.info("retry_sweep.done", count=total)
+            async with transaction(pool) as conn:
+                untouched = await count_untouched(conn, rows)
+            if untouched < len(rows):
+                log.info("retry_sweep.done", count=len(rows) - untouched, total=len(rows))
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+    raise JobFailed(
+        f"{len(rows)} rows are overdue by 5 minutes and no processor works on them: check that the"
+        " processors run and are ready"
+    )
+
+
+async def _wake(url: str) -> None:
+    nudge = encode_nudge(Nudge(uuid7(), 1, 0))
+    try:
+        async with (
+            await connect(url, "retry-sweep") as amqp,
+            amqp.channel(on_return_raises=True) as channel,
+        ):
+            for queue in (CHANGES, PROVISION):
+                await publish(channel, queue, nudge, timeout=PUBLISH_SECONDS)
+    except (AMQPError, BrokerLost, NotPublished, OSError, TimeoutError) as error:
+        log.warning("retry_sweep.broker_away", error=type(error).__qualname__)

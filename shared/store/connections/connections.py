@@ -35,6 +35,13 @@ async def ensure(conn: Conn, waba_ids: Collection[str]) -> None:
     )
 
 
+async def ensure_locked(conn: Conn, waba_id: str) -> ConnectionRow:
+    """Return the WABA's connection, locked until the transaction ends; an orphan if it is new."""
+    await ensure(conn, [waba_id])
+    [row] = await lock(conn, [waba_id])
+    return row
+
+
 async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
     """Return those of these connections that exist, locked until the transaction ends.
 

@@ -6,7 +6,7 @@ A subject has at most one open follow-up of each kind.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -16,6 +16,7 @@ from shared.store import due
 from shared.store.pool import Conn
 
 FollowUpKind = Literal["prove", "provision", "read", "disconnect"]
+FOLLOW_UP_KINDS: tuple[FollowUpKind, ...] = get_args(FollowUpKind)
 AT_ONCE = timedelta(0)
 
 

@@ -50,7 +50,12 @@ def shared_step(at: datetime, waba: str = WABA, code: str | None = None) -> Step
 
 
 def proof_step(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
-    return lambda conn: record_proof(conn, code, waba, BUSINESS, at)
+
+    async def prove(conn: Conn) -> object:
+        row = await connections.ensure_locked(conn, waba)
+        return await record_proof(conn, row, code, BUSINESS, at)
+
+    return prove
 
 
 STEPS: list[Callable[[datetime], Step]] = [
@@ -88,10 +93,15 @@ async def rows_after(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]
     try:
         for step in steps:
             await step(conn)
-        await recompute(conn, await connections.without_owner(conn, limit=10))
+        await recompute_orphans(conn)
         return [tuple(record) for record in await conn.fetch(SNAPSHOT)]
     finally:
         await tx.rollback()
+
+
+async def recompute_orphans(conn: Conn) -> None:
+    waba_ids = await connections.without_owner(conn, limit=10)
+    await recompute(conn, await connections.lock(conn, waba_ids))
 
 
 async def owner_of(conn: Conn, waba: str = WABA) -> tuple[Any, ...]:
@@ -176,7 +186,7 @@ async def test_no_provisional_owner_is_chosen_while_another_organization_is_onbo
     assert await owner_of(conn) == (None, "another_onboarding")
 
     await cancel_onboardings(conn)
-    await recompute(conn, await connections.without_owner(conn, limit=10))
+    await recompute_orphans(conn)
     assert await owner_of(conn) == ("ana", "owner_business")
 
 
@@ -186,7 +196,7 @@ async def test_a_proof_makes_its_organization_provisional_owner_of_the_business_
     await add_organization(conn, "ana")
     await shared_step(START, waba="219999999999999")(conn)
     await proof_step(START)(conn)
-    await recompute(conn, await connections.without_owner(conn, limit=10))
+    await recompute_orphans(conn)
     assert await owner_of(conn, "219999999999999") == ("ana", "owner_business")
 
 

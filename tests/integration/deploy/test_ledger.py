@@ -9,7 +9,7 @@ from deploy.local.chaos.checker import Posted, check
 from deploy.local.simulated_meta.writing import write
 from shared.actions import connection_state
 from shared.broker.topology import EVENTS
-from shared.store.connections import onboardings, organizations
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 from tests.support import running
@@ -102,5 +102,9 @@ async def _add_owner(conn: Conn) -> None:
     await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
     async with conn.transaction():
         await connection_state.record_proof(
-            conn, "code-1", WABA, None, datetime(2026, 1, 1, tzinfo=UTC)
+            conn,
+            await connections.ensure_locked(conn, WABA),
+            "code-1",
+            None,
+            datetime(2026, 1, 1, tzinfo=UTC),
         )

@@ -11,7 +11,6 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
-from shared.actions import connection_state
 from shared.broker.topology import EVENTS, RAW
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
@@ -20,6 +19,7 @@ from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
 from tests.support.command_line import porteiro
+from tests.support.ownership import prove
 from tests.support.proxy import open_proxy
 from tests.support.sending import WABA, account_update, message
 from tests.support.waiting import eventually
@@ -35,7 +35,7 @@ async def proven_owner(pool: Pool) -> None:
         until = NOW + timedelta(hours=1)
         await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await connection_state.record_proof(conn, "code-1", WABA, None, at)
+        assert await prove(conn, "code-1", WABA, None, at)
 
 
 class Backend:
@@ -131,7 +131,7 @@ async def test_changes_from_before_the_proof_are_published_after_it(
             await organizations.add(tx, "bakery")
             until = NOW + timedelta(hours=1)
             await onboardings.start(tx, NewOnboarding("bakery", "code-1", until))
-            assert await connection_state.record_proof(tx, "code-1", WABA, None, NOW)
+            assert await prove(tx, "code-1", WABA, None, NOW)
         types = [(await backend.take())[1]["type"] for _ in range(11)]
     assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]
 

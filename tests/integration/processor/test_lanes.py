@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from deploy.local.simulated_meta.writing import write
-from services.processor import delivery_queue
-from services.processor.delivery_queue import (
+from services.processor.intake import delivery_queue
+from services.processor.intake.delivery_queue import (
     MAX_GROUP_WEBHOOKS,
     PREFETCH,
     SLOW_SHARE,

@@ -8,8 +8,8 @@ from pytest import MonkeyPatch
 from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
-from services.processor import group_worker
-from services.processor.delivery_queue import DeliveryQueue
+from services.processor.intake import group_worker
+from services.processor.intake.delivery_queue import DeliveryQueue
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook

@@ -13,8 +13,8 @@ from pytest import MonkeyPatch
 from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
+from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.metrics import ProcessorMetrics
-from services.processor.retry_nudges import RetryNudges
 from shared.actions import letter_replays
 from shared.broker.publisher import Publisher
 from shared.broker.topology import CHANGES, RAW

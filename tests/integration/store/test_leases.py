@@ -8,6 +8,7 @@ import pytest
 from shared.crypto import KeyRing
 from shared.store import due
 from shared.store.connections import follow_ups
+from shared.store.connections.follow_ups import FOLLOW_UP_KINDS
 from shared.store.due import LEASE_TIME, MAX_TOGETHER, Lease, LeaseKind
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import WebhookState
@@ -26,8 +27,14 @@ async def waiting(conn: Conn, ring: KeyRing) -> set[UUID]:
     return await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(10)])
 
 
+async def lease(conn: Conn, kind: LeaseKind) -> LeasedRows:
+    if kind == "follow_up":
+        return await due.lease_follow_up(conn, FOLLOW_UP_KINDS)
+    return await due.lease(conn, kind)
+
+
 async def leased_ids(conn: Conn, kind: LeaseKind = "fresh") -> set[UUID]:
-    return {lease.id for lease in (await due.lease(conn, kind)).leases}
+    return {row.id for row in (await lease(conn, kind)).leases}
 
 
 async def test_a_lease_counts_the_attempt_and_has_an_end(conn: Conn, waiting: set[UUID]) -> None:
@@ -39,7 +46,7 @@ async def test_a_lease_counts_the_attempt_and_has_an_end(conn: Conn, waiting: se
     assert {row["id"]: (row["attempts"], row["lease"]) for row in rows} == dict.fromkeys(
         waiting, (1, LEASE_TIME)
     )
-    assert {(lease.id, lease.attempts) for lease in leased.leases} == {(id_, 1) for id_ in waiting}
+    assert {(row.id, row.attempts) for row in leased.leases} == {(id_, 1) for id_ in waiting}
     assert await leased_ids(conn) == set()
 
 
@@ -67,20 +74,18 @@ async def test_a_row_with_a_lapsed_lease_is_leased_alone(
 
     seen: set[UUID] = set()
     for _ in waiting:
-        [lease] = (await due.lease(conn, "tried")).leases
-        assert lease.attempts == 2
-        seen.add(lease.id)
+        [row] = (await due.lease(conn, "tried")).leases
+        assert row.attempts == 2
+        seen.add(row.id)
     assert seen == waiting
     assert not await leased_ids(conn, "tried")
 
 
-async def test_a_row_that_is_not_overdue_is_left_to_the_loop(
-    conn: Conn, waiting: set[UUID]
-) -> None:
-    overdue = timedelta(minutes=5)
-    assert not (await due.lease(conn, "fresh", overdue=overdue)).leases
-    await conn.execute("UPDATE webhook_log SET received_at = now() - interval '6 min'")
-    assert len((await due.lease(conn, "fresh", overdue=overdue)).leases) == 10
+async def test_follow_ups_of_a_kind_without_a_handler_stay_as_they_are(conn: Conn) -> None:
+    await follow_ups.add(conn, "read", ["71"])
+    assert not (await due.lease_follow_up(conn, ["prove", "provision"])).leases
+    assert await conn.fetchval("SELECT attempts FROM follow_ups") == 0
+    assert len((await due.lease_follow_up(conn, ["read"])).leases) == 1
 
 
 async def test_a_released_row_counts_no_attempt_and_waits_a_moment(
@@ -154,14 +159,14 @@ async def test_released_rows_are_due_after_the_others(
 ) -> None:
     for number in range(2):
         await _make_due(conn, ring, kind, number)
-    leased = await due.lease(conn, kind)
+    leased = await lease(conn, kind)
     await due.release(conn, leased)
     for table in ("webhook_log", "webhook_changes"):  # as if its wait were over
         await conn.execute(f"UPDATE {table} SET lease_until = lease_until - interval '1 min'")
     await conn.execute(
         "UPDATE webhook_changes SET next_attempt_at = next_attempt_at - interval '1 min'"
     )
-    assert await leased_ids(conn, kind) != {lease.id for lease in leased.leases}
+    assert await leased_ids(conn, kind) != {row.id for row in leased.leases}
 
 
 @pytest.mark.parametrize("kind", ["tried", "change", "follow_up"])
@@ -173,7 +178,7 @@ async def test_a_lease_of_one_row_takes_one_row_when_statistics_show_one(
     await conn.execute("ANALYZE webhook_log, webhook_changes, follow_ups")
     for number in range(1, 20):
         await _make_due(conn, ring, kind, number)
-    assert len((await due.lease(conn, kind)).leases) == 1
+    assert len((await lease(conn, kind)).leases) == 1
 
 
 async def _make_due(conn: Conn, ring: KeyRing, kind: LeaseKind, number: int) -> None:

@@ -215,7 +215,7 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: connections.without_owner(conn, limit=100),
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
-        lambda conn, _: due.lease(conn, "follow_up"),
+        lambda conn, _: due.lease_follow_up(conn, follow_ups.FOLLOW_UP_KINDS),
         lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
         lambda conn, _: follow_ups.load(conn, LEASE),
         lambda conn, _: follow_ups.end(conn, FOLLOW_UP),

@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 
 from services.console.http.metrics import ConsoleMetrics
 from services.ingress.metrics import IngressMetrics
+from services.processor.follow_ups.metrics import FollowUpMetrics
+from services.processor.intake.metrics import IntakeMetrics
 from services.processor.metrics import ProcessorMetrics
-from shared.actions.metrics import FollowUpMetrics, IntakeMetrics
 from shared.cache import Cache
 from shared.graph.metrics import GraphMetrics
 from shared.process.health import Health

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from shared.actions.metrics import IntakeMetrics
+from services.processor.intake.metrics import IntakeMetrics
 from shared.broker.topology import WORK_QUEUES
 from shared.crypto import KeyRing
 from shared.domain.retries import Blame

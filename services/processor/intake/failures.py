@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from shared.actions.metrics import IntakeMetrics
+from services.processor.intake.metrics import IntakeMetrics
 from shared.domain.retries import Blame, GiveUp, decide, describe
 from shared.messages import Nudge
 from shared.store.due import Lease

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import orjson
 
+from services.processor.intake.failures import Failure, FailureRecorder
 from shared.actions.connection_state import apply_effects
-from shared.actions.failures import Failure, FailureRecorder
 from shared.domain.account_changes import FIELDS, ChangeEffects, UnreadableChange, read_change
 from shared.store.due import Lease
 from shared.store.errors import is_infrastructure

@@ -38,13 +38,3 @@ class IntakeMetrics:
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
-
-
-class FollowUpMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.ends = Counter(
-            "porteiro_follow_ups",
-            "Attempts of follow-ups: step done, put off, or blocked until a person acts",
-            ["kind", "outcome"],
-            registry=registry,
-        )

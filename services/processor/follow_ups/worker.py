@@ -2,58 +2,50 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from shared.actions.connection_reads import read
-from shared.actions.disconnection import disconnect
-from shared.actions.follow_up_context import FollowUpContext, PutOff, StepDone, StepOutcome
-from shared.actions.metrics import FollowUpMetrics
-from shared.actions.onboarding_proof import prove, record_blocked_proof
-from shared.actions.provisioning import AWAITING, provision, record_blocked_setup
+from services.processor.follow_ups.context import FollowUpHandler, PutOff, StepDone, StepOutcome
+from services.processor.follow_ups.metrics import FollowUpMetrics
 from shared.crypto import Undecryptable
 from shared.domain.graph_errors import GraphError
 from shared.domain.provisioning import Blocked, RetryLater, after_failure
 from shared.process.crash_points import crash_point
 from shared.store import due
-from shared.store.connections import connections, follow_ups
+from shared.store.connections import follow_ups
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.due import LeasedRows
 from shared.store.errors import is_infrastructure
-from shared.store.pool import Conn, transaction
+from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
-
-_HANDLERS: Mapping[FollowUpKind, Callable[[FollowUpContext, FollowUp], Awaitable[StepOutcome]]] = {
-    "prove": prove, "provision": provision, "read": read, "disconnect": disconnect,
-}  # fmt: skip
-#: Records on the onboarding or the connection why its follow-up is blocked.
-_RECORD_BLOCKED: Mapping[FollowUpKind, Callable[[Conn, str, str], Awaitable[None]]] = {
-    "prove": record_blocked_proof, "provision": record_blocked_setup,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUpWorker:
-    """Work on due follow-ups. Many processes may do so at once: each follow-up is leased by one."""
+    """Work on due follow-ups of the kinds that have a handler; other kinds stay as they are.
 
-    context: FollowUpContext
+    Many processes may do so at once: each follow-up is leased by one of them.
+    """
+
+    pool: Pool
+    handlers: Mapping[FollowUpKind, FollowUpHandler]
     delays: Sequence[int]
     metrics: FollowUpMetrics
 
-    async def work_once(self, *, overdue: timedelta = timedelta(0)) -> bool:
+    async def work_once(self) -> bool:
         """Lease one due follow-up and attempt its next step. Return False if nothing is due.
 
         Raise infrastructure errors. The follow-up is then released if possible, so an outage or a
         shutdown does not count as an attempt. If the process ends before that, the lease lapses and
         the attempt counts.
         """
-        async with transaction(self.context.pool) as conn:
-            leased = await due.lease(conn, "follow_up", overdue=overdue)
+        async with transaction(self.pool) as conn:
+            leased = await due.lease_follow_up(conn, list(self.handlers))
         if not leased.leases:
             return False
         crash_point("follow_up.leased")
@@ -69,13 +61,13 @@ class FollowUpWorker:
                 log.error("follow_up.lease_lapses", count=len(leased.leases), exc_info=error)
                 return True
             with suppress(Exception):
-                async with transaction(self.context.pool) as conn:
+                async with transaction(self.pool) as conn:
                     await due.release(conn, leased)
             raise
         return True
 
     async def _attempt(self, leased: LeasedRows) -> None:
-        async with transaction(self.context.pool) as conn:
+        async with transaction(self.pool) as conn:
             follow_up = await follow_ups.load(conn, leased.leases[0])
         if follow_up is None:
             return
@@ -89,14 +81,14 @@ class FollowUpWorker:
             return
         end = await self._record_wait(follow_up, outcome)
         self.metrics.ends.labels(follow_up.kind, end).inc()
-        level = logging.INFO if outcome.reason == AWAITING else logging.WARNING
+        level = logging.INFO if outcome.reason == "awaiting_webhook" else logging.WARNING
         log.log(level, "follow_up.waits", outcome=end, reason=outcome.reason, **log_fields)
 
     async def _run_step(self, follow_up: FollowUp) -> StepOutcome:
         if follow_up.attempts > len(self.delays) + 1:
             return Blocked("never_finished")
         try:
-            return await _HANDLERS[follow_up.kind](self.context, follow_up)
+            return await self.handlers[follow_up.kind].run(follow_up)
         except Undecryptable:
             return Blocked("undecryptable")
         except follow_ups.LeaseLost:
@@ -114,12 +106,11 @@ class FollowUpWorker:
             return decision
 
     async def _record_wait(self, follow_up: FollowUp, outcome: PutOff | Blocked) -> str:
-        async with transaction(self.context.pool) as conn:
-            if follow_up.kind != "prove":  # lock order: connection, onboarding, follow-up
-                await connections.lock(conn, [follow_up.subject])
-            if isinstance(outcome, Blocked) and follow_up.kind in _RECORD_BLOCKED:
-                await _RECORD_BLOCKED[follow_up.kind](conn, follow_up.subject, outcome.reason)
-            await follow_ups.fence(conn, follow_up)
+        async with transaction(self.pool) as conn:
+            record_blocked = self.handlers[follow_up.kind].record_blocked
+            if isinstance(outcome, Blocked) and record_blocked is not None:
+                await record_blocked(conn, follow_up.subject, outcome.reason)
+            await follow_ups.fence(conn, follow_up)  # lock order: what it is about, follow-up
             if isinstance(outcome, Blocked):
                 await follow_ups.block(conn, follow_up, outcome.reason)
                 return "blocked"

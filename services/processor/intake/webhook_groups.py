@@ -10,9 +10,9 @@ from uuid import UUID
 
 import structlog
 
-from shared.actions.change_effects import apply_new_changes
-from shared.actions.failures import Failure, FailureRecorder
-from shared.actions.metrics import IntakeMetrics
+from services.processor.intake.change_effects import apply_new_changes
+from services.processor.intake.failures import Failure, FailureRecorder
+from services.processor.intake.metrics import IntakeMetrics
 from shared.crypto import KeyRing
 from shared.domain.splitting import Change, split
 from shared.messages import Nudge, Webhook

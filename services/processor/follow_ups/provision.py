@@ -5,8 +5,9 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from services.processor.follow_ups.context import FollowUpContext, PutOff, StepDone, StepOutcome
+from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import record_facts
-from shared.actions.follow_up_context import FollowUpContext, PutOff, StepDone, StepOutcome
 from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
 from shared.domain.provisioning import (
@@ -48,10 +49,9 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
     Each step is recorded before it is attempted. After a crash it is done at most once more, which
     Meta tolerates.
     """
-    async with transaction(context.pool) as conn:
-        state = await _load_state(conn, context, follow_up)
+    async with fenced(context.pool, follow_up) as (conn, row):
+        state = await _load_state(conn, context, follow_up, row)
         if state is None or state.connection.status.state not in LIVE:
-            await follow_ups.fence(conn, follow_up)
             await follow_ups.end(conn, follow_up)
             return StepDone("nothing_to_provision")
     if state.token is None:
@@ -72,9 +72,7 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
             raise
         return await _replace_dead_token(context, follow_up, state, error)
     crash_point("provision.done")
-    async with transaction(context.pool) as conn:
-        await connections.lock(conn, [follow_up.subject])
-        await follow_ups.fence(conn, follow_up)
+    async with fenced(context.pool, follow_up) as (conn, _):
         if phone_numbers is not None:
             await numbers.save(conn, follow_up.subject, phone_numbers)
         if step.name == "register":
@@ -87,14 +85,13 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
 
 
 async def _load_state(
-    conn: Conn, context: FollowUpContext, follow_up: FollowUp
+    conn: Conn, context: FollowUpContext, follow_up: FollowUp, row: ConnectionRow
 ) -> ProvisioningState | None:
     """Return None if there is nothing to provision: the connection has no proven owner, or it is
     about to be disconnected."""
     waba_id = follow_up.subject
-    row = next(iter(await connections.lock(conn, [waba_id])), None)
     proven_at = await proofs.latest(conn, waba_id)
-    if row is None or row.owner is None or not row.owner.is_proven or proven_at is None:
+    if row.owner is None or not row.owner.is_proven or proven_at is None:
         return None
     if await follow_ups.is_open(conn, "disconnect", waba_id):
         return None
@@ -114,9 +111,7 @@ async def _load_state(
 
 async def _begin_step(context: FollowUpContext, follow_up: FollowUp, step: Step) -> str:
     """Record the step. Return the PIN it sets, stored before Meta gets it; "" if it sets none."""
-    async with transaction(context.pool) as conn:
-        await connections.lock(conn, [follow_up.subject])
-        await follow_ups.fence(conn, follow_up)
+    async with fenced(context.pool, follow_up) as (conn, _):
         await follow_ups.begin_step(conn, follow_up, step)
         if step.name != "register":
             return ""
@@ -155,14 +150,10 @@ async def _make_call(
 async def _complete(
     context: FollowUpContext, follow_up: FollowUp, token: tokens.StoredToken
 ) -> StepOutcome:
-    async with transaction(context.pool) as conn:
-        [row] = await connections.lock(conn, [follow_up.subject])
+    async with fenced(context.pool, follow_up) as (conn, row):
         if row.status.state in LIVE:  # not taken down since its last step
-            await record_facts(
-                conn, follow_up.subject, [Fact("setup", COMPLETE, datetime.now(UTC))]
-            )
+            await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
             await tokens.set_state(conn, follow_up.subject, "valid", token)
-        await follow_ups.fence(conn, follow_up)
         await follow_ups.end(conn, follow_up)
     return StepDone(COMPLETE)
 
@@ -206,9 +197,7 @@ async def _fetch_token(
     is_dead = dead is not None and hmac.compare_digest(token.text.encode(), dead.encode())
     if not is_ours or not is_granted or is_dead:
         return Blocked(reason)
-    async with transaction(context.pool) as conn:
-        await connections.lock(conn, [follow_up.subject])
-        await follow_ups.fence(conn, follow_up)
+    async with fenced(context.pool, follow_up) as (conn, _):
         await tokens.save(
             conn,
             context.ring,
@@ -226,7 +215,6 @@ async def _fetch_token(
 async def record_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
     """Record on the connection why its setup is stuck. An active connection stays active if the
     reason does not mean that its setup is broken."""
-    row = next(iter(await connections.lock(conn, [waba_id])), None)
-    is_active = row is not None and row.status.state == "active"
-    if not (is_active and reason in _NOT_THE_SETUP):
-        await record_facts(conn, waba_id, [Fact("setup", reason, datetime.now(UTC))])
+    [row] = await connections.lock(conn, [waba_id])
+    if not (row.status.state == "active" and reason in _NOT_THE_SETUP):
+        await record_facts(conn, row, [Fact("setup", reason, datetime.now(UTC))])

@@ -1,11 +1,13 @@
 """What follow-ups need to run, and how an attempt of one ends."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.crypto import KeyRing
 from shared.domain.provisioning import Blocked
 from shared.graph.client import Graph
-from shared.store.pool import Pool
+from shared.store.connections.follow_ups import FollowUp
+from shared.store.pool import Conn, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,15 @@ class PutOff:
 
 
 StepOutcome = StepDone | PutOff | Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpHandler:
+    """What one kind of follow-up does.
+
+    `run` makes the next step of a leased follow-up. `record_blocked` records on its subject, for
+    people, why it is blocked; it locks what it changes.
+    """
+
+    run: Callable[[FollowUp], Awaitable[StepOutcome]]
+    record_blocked: Callable[[Conn, str, str], Awaitable[None]] | None = None

@@ -1,8 +1,8 @@
 """Process the rows that are due. A query finds them, so this works without RabbitMQ too."""
 
-from services.processor.retry_nudges import RetryNudges
+from services.processor.intake.due_rows import DueRows
+from services.processor.intake.retry_nudges import RetryNudges
 from shared.actions.connection_state import recompute
-from shared.actions.due_rows import DueRows
 from shared.store.connections import connections
 from shared.store.intake import changes
 from shared.store.pool import Pool, transaction
@@ -36,6 +36,7 @@ class DueWorker:
         Return whether more changes may be left.
         """
         async with transaction(self._pool) as conn:
-            await recompute(conn, await connections.without_owner(conn, limit=MAX_RECOMPUTED))
+            waba_ids = await connections.without_owner(conn, limit=MAX_RECOMPUTED)
+            await recompute(conn, await connections.lock(conn, waba_ids))
         async with transaction(self._pool) as conn:
             return await changes.stamp(conn, limit=MAX_STAMPED) == MAX_STAMPED

@@ -6,11 +6,11 @@ from typing import Any
 
 import structlog
 
-from services.processor.delivery_queue import MAX_UNACKED_SECONDS, Delivery, DeliveryQueue
+from services.processor.intake.delivery_queue import MAX_UNACKED_SECONDS, Delivery, DeliveryQueue
+from services.processor.intake.retry_nudges import RetryNudges
+from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
 from services.processor.polling_loop import PollingLoop
-from services.processor.retry_nudges import RetryNudges
-from shared.actions.webhook_groups import WebhookGroups
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store.errors import is_infrastructure, is_lock_timeout

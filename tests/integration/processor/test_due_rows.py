@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
-from shared.actions import webhook_groups
-from shared.actions.due_rows import DueRows
-from shared.actions.failures import FailureRecorder
-from shared.actions.metrics import IntakeMetrics
-from shared.actions.webhook_groups import WebhookGroups
+from services.processor.intake import webhook_groups
+from services.processor.intake.due_rows import DueRows
+from services.processor.intake.failures import FailureRecorder
+from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.webhook_groups import WebhookGroups
 from shared.crypto import KeyRing
 from shared.store.connections import connections
 from shared.store.due import Lease

@@ -2,14 +2,13 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
 
 import orjson
 import structlog
 
+from services.processor.intake.failures import Failure, FailureRecorder
+from services.processor.intake.webhook_groups import SHORT_LOCK_TIMEOUT, WebhookGroups
 from shared.actions.connection_state import apply_effects
-from shared.actions.failures import Failure, FailureRecorder
-from shared.actions.webhook_groups import SHORT_LOCK_TIMEOUT, WebhookGroups
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
 from shared.messages import Nudge
@@ -42,7 +41,7 @@ class DueRows:
         self._recorder = recorder
         self._leased: LeasedRows | None = None
 
-    async def work_once(self, *, overdue: timedelta = timedelta(0)) -> tuple[int, list[Nudge]]:
+    async def work_once(self) -> tuple[int, list[Nudge]]:
         """Lease due rows of each kind once, and attempt them.
 
         Return how many rows were leased (0: nothing is due) and the nudges to send.
@@ -54,9 +53,9 @@ class DueRows:
         await self._release()
         worked = 0
         nudges: list[Nudge] = []
-        for kind in due.WEBHOOK_KINDS:
+        for kind in due.INTAKE_KINDS:
             async with transaction(self._pool) as conn:
-                self._leased = leased = await due.lease(conn, kind, overdue=overdue)
+                self._leased = leased = await due.lease(conn, kind)
             if leased.leases:
                 crash_point("due.leased")
                 nudges += await self._attempt(leased)
