@@ -29,7 +29,9 @@ AWAITING = "awaiting_webhook"
 MIN_AWAIT_SECONDS = 5.0
 MAX_AWAIT_SECONDS = 600.0
 #: Reasons that do not mean that a completed setup is broken.
-_NOT_THE_SETUP = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
+_REASONS_THAT_KEEP_ACTIVE = frozenset(
+    {"meta_unavailable", "failed", "never_finished", "undecryptable"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,5 +230,5 @@ async def record_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
     reason does not mean that its setup is broken."""
     row = next(iter(await connections.lock(conn, [waba_id])), None)
     is_active = row is not None and row.status.state == "active"
-    if not (is_active and reason in _NOT_THE_SETUP):
+    if not (is_active and reason in _REASONS_THAT_KEEP_ACTIVE):
         await record_facts(conn, waba_id, [Fact("setup", reason, datetime.now(UTC))])

@@ -88,7 +88,7 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     assert (code, '"count":1' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "dead"
     code, log = await porteiro("dead-letters", "replay", *selection, "--actor", "ana")
-    assert (code, '"event":"replay.finished"' in log) == (0, True)
+    assert (code, '"event":"dead_letters.finished"' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
     audited = await conn.fetch("SELECT actor, action FROM audit_log ORDER BY id")
     assert [tuple(row) for row in audited] == [
