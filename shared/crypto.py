@@ -98,7 +98,8 @@ def id_of_key(key: bytes) -> bytes:
 
 
 def associated_data(table: str, row_id: bytes, column: str) -> bytes:
-    """Return the place of an envelope. It does not open in another table, row or column."""
+    """Return the associated data that binds an envelope to this table, row and column: it cannot be
+    opened for any other."""
     return b"%b|%b|%b" % (table.encode(), row_id, column.encode())
 
 

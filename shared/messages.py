@@ -71,7 +71,7 @@ def join_bundle(items: Sequence[bytes]) -> bytes:
 
 
 def decode_bundle(message: bytes) -> list[Webhook]:
-    """Return the webhooks of one message. Raise BrokenEnvelope or UnknownVersion."""
+    """Return the webhooks of one message. Raise BrokenBundle or UnknownVersion."""
     try:
         bundle = orjson.loads(message)
         version = bundle["version"]

@@ -1,4 +1,4 @@
-"""Choose the lane of a webhook: slow for WABAs over their limit, fast for all others."""
+"""Choose a webhook's lane: slow for WABAs in the Redis set `wabas.slow`, else fast."""
 
 import re
 

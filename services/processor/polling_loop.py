@@ -20,7 +20,7 @@ class PollingLoop:
     """
 
     def __init__(self, name: str, work: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
-        self._interrupted = f"{name}.interrupted"
+        self._name = name
         self._work = work
         self._seconds = seconds
         self._woken = asyncio.Event()
@@ -48,7 +48,7 @@ class PollingLoop:
             except Exception as error:
                 if not is_infrastructure(error):
                     raise
-                log.warning(self._interrupted, exc_info=error)
+                log.warning("loop.interrupted", kind=self._name, exc_info=error)
             try:
                 await asyncio.wait_for(self._woken.wait(), self._seconds)
             except TimeoutError:

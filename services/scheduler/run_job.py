@@ -43,10 +43,11 @@ class JobFailed(Exception):
 
 
 def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end and log its failure.
+    """Run `work` to its end, log its failure, and exit. `job` is the service name in the log.
 
     Exit with 78 on a UsageError, a StartupRefused or data that no key opens. Exit with 1 on a
-    JobFailed, and when a server could not be reached or refused a statement.
+    JobFailed, and when a server could not be reached or refused a statement. Any other exception is
+    raised unchanged.
     """
     telemetry.configure(job)
     try:

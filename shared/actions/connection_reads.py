@@ -35,10 +35,9 @@ async def read_connection(
 
 
 async def _read_reach(graph: Graph, waba_id: str, token: str) -> list[Fact]:
-    """Return `shared` and `app` facts if the WABA is readable and still sends us its webhooks.
+    """Return the facts `shared` and `app` if the token reads the WABA and our app is subscribed.
 
-    If the token can read the WABA, it is shared and our app is installed. Whether a number is
-    linked to its phone can only be known from Meta's webhooks.
+    Return nothing otherwise. A number's link to its phone is known from webhooks alone.
     """
     try:
         await graph.read_waba(waba_id, token)

@@ -124,7 +124,7 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
         after = replace(
             before,
             owner=attribution.owner,
-            why=attribution.why,
+            attribution=attribution.why,
             status=status_of(by_name, is_owned=attribution.owner is not None),
             owner_business_id=business,
         )

@@ -40,9 +40,9 @@ def cancellation_as_broker_lost() -> Iterator[None]:
 
 @contextmanager
 def ignoring_broker_loss() -> Iterator[None]:
-    """Ack or reject a delivery in this block, and ignore a lost channel.
+    """Ignore the loss of the channel while one delivery is acked or rejected in the block.
 
-    The broker then delivers the message again, and handling it again changes nothing.
+    The broker then delivers it again, which is harmless.
     """
     with suppress(AMQPError, BrokerLost, OSError, RuntimeError), cancellation_as_broker_lost():
         yield

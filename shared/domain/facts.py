@@ -73,7 +73,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """A state, and the reason for it (None: nothing is wrong)."""
+    """A connection's state, and what is wrong or about to go wrong.
+
+    `reason` None: the state says everything.
+    """
 
     state: State
     reason: str | None = None

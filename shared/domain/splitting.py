@@ -89,18 +89,18 @@ _Piece = tuple[dict[str, Any], object, Any, _Item | None]
 def _pieces(parsed: Any) -> Iterator[_Piece]:
     """Yield the webhook's pieces. An unknown shape is one piece: it is stored, never an error."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("entry"), list):
-        yield _envelope_of(parsed), _field_of(parsed), parsed, None
+        yield _entry_header(parsed), _field_of(parsed), parsed, None
         return
     for entry in parsed["entry"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("changes"), list):
-            yield _envelope_of(entry), _field_of(entry), entry, None
+            yield _entry_header(entry), _field_of(entry), entry, None
             continue
         for change in entry["changes"]:
             value = change.get("value") if isinstance(change, dict) else change
             # Meta's own examples put `field` on the entry or inside the value (account_update).
             field = _field_of(change) or _field_of(value) or _field_of(entry)
             for part, item in _items(field, value if value is not None else change):
-                yield _envelope_of(entry), field, part, item
+                yield _entry_header(entry), field, part, item
 
 
 def _tracking_code(parsed: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _tracking_code(parsed: Any) -> dict[str, Any]:
     return {"tracking_code": code} if isinstance(code, str) else {}
 
 
-def _envelope_of(entry: Any) -> dict[str, Any]:
+def _entry_header(entry: Any) -> dict[str, Any]:
     return {k: entry[k] for k in ("id", "time") if k in entry} if isinstance(entry, dict) else {}
 
 

@@ -73,7 +73,7 @@ class Transport:
         """
         now = asyncio.get_running_loop().time()
         if (left := self._usage.seconds_left(call.limited_by, now)) and not call.is_urgent:
-            self._metrics.calls.labels(call.name, "held").inc()
+            self._metrics.calls.labels(call.name, "not_sent").inc()
             raise MetaThrottled(left)
         try:
             with self._metrics.seconds.time():

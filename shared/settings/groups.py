@@ -1,4 +1,5 @@
-"""Groups of settings: each field is an environment variable, its name in lower case."""
+"""Groups of settings. Each field is read from the environment variable of the same name in upper
+case."""
 
 from enum import StrEnum
 from typing import Annotated

@@ -53,7 +53,7 @@ def _data(row: ConnectionRow) -> dict[str, str | None]:
     return {
         "state": row.status.state,
         "reason": row.status.reason,
-        "attribution": row.why,
+        "attribution": row.attribution,
         "owner_business_id": row.owner_business_id,
     }
 

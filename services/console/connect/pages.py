@@ -183,10 +183,7 @@ def _page_status(answer: OnboardingAnswer) -> dict[str, Any]:
 
 
 def _content_security_policy(settings: ConsoleSettings) -> str:
-    """Return the Content-Security-Policy.
-
-    It allows our own scripts, Meta's SDK, and the dialog's window and frames; nothing else.
-    """
+    """Allow the page's own files and requests, and Meta's SDK and dialog; nothing else."""
     sdk, dialog = _origin_of(settings.meta_sdk_url), _origin_of(settings.meta_dialog_url)
     return (
         f"default-src 'none'; script-src 'self' {sdk}; style-src 'self'; img-src 'self' data:"

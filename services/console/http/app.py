@@ -129,7 +129,7 @@ class EndpointServer:
 
     def _error_response(self, error: Exception) -> web.Response:
         if is_infrastructure(error) or isinstance(error, asyncpg.PostgresConnectionError):
-            log.warning("request.interrupted", exc_info=error)
+            log.warning("request.database_unavailable", exc_info=error)
             return Problem(
                 503, "unavailable", "Try again soon.", retry_after=RETRY_AFTER_SECONDS
             ).response()

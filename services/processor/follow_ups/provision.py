@@ -30,7 +30,9 @@ AWAITING = "awaiting_webhook"
 MIN_AWAIT_SECONDS = 5.0
 MAX_AWAIT_SECONDS = 600.0
 #: Reasons that do not mean that a completed setup is broken.
-_NOT_THE_SETUP = frozenset({"meta_unavailable", "failed", "never_finished", "undecryptable"})
+_REASONS_THAT_KEEP_ACTIVE = frozenset(
+    {"meta_unavailable", "failed", "never_finished", "undecryptable"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,5 +218,5 @@ async def record_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
     """Record on the connection why its setup is stuck. An active connection stays active if the
     reason does not mean that its setup is broken."""
     [row] = await connections.lock(conn, [waba_id])
-    if not (row.status.state == "active" and reason in _NOT_THE_SETUP):
+    if not (row.status.state == "active" and reason in _REASONS_THAT_KEEP_ACTIVE):
         await record_facts(conn, row, [Fact("setup", reason, datetime.now(UTC))])

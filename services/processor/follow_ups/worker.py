@@ -58,7 +58,7 @@ class FollowUpWorker:
             if not is_stopping and not is_infrastructure(error):
                 # A fault of ours: the lease lapses and the attempt counts, so that the follow-up
                 # ends as `never_finished`.
-                log.error("follow_up.lease_lapses", count=len(leased.leases), exc_info=error)
+                log.error("follow_up.crashed", count=len(leased.leases), exc_info=error)
                 return True
             with suppress(Exception):
                 async with transaction(self.pool) as conn:
@@ -82,7 +82,8 @@ class FollowUpWorker:
         end = await self._record_wait(follow_up, outcome)
         self.metrics.ends.labels(follow_up.kind, end).inc()
         level = logging.INFO if outcome.reason == "awaiting_webhook" else logging.WARNING
-        log.log(level, "follow_up.waits", outcome=end, reason=outcome.reason, **log_fields)
+        event = "follow_up.blocked" if end == "blocked" else "follow_up.put_off"
+        log.log(level, event, reason=outcome.reason, **log_fields)
 
     async def _run_step(self, follow_up: FollowUp) -> StepOutcome:
         if follow_up.attempts > len(self.delays) + 1:

@@ -1,4 +1,5 @@
-"""Store the messages of the queue `dead`, which RabbitMQ gave up, as dead letters."""
+"""Store each message of the queue `dead` as a dead letter: one past the delivery limit, or a broken
+bundle that we rejected."""
 
 import re
 from typing import Any

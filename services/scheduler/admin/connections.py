@@ -73,7 +73,7 @@ def provision(waba_id: WabaArgument) -> None:
                 [f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"]
             )
         await follow_ups.add(conn, "provision", [waba_id])
-        log.info("connection.requested", kind="provision", waba_id=waba_id)
+        log.info("connection.provision_requested", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
 
@@ -85,7 +85,7 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
     async def request(conn: Conn) -> None:
         await _find(conn, waba_id)
         await disconnection.request(conn, waba_id, actor=actor, reason=reason)
-        log.info("connection.requested", kind="disconnect", waba_id=waba_id)
+        log.info("connection.disconnect_requested", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
 

@@ -168,7 +168,7 @@ async def _close(
             replay_id = await letter_replays.start(
                 conn, selection, outcome, rate=rate, actor=actor, reason=reason
             )
-        log.info("replay.started", replay_id=replay_id, outcome=outcome)
+        log.info("dead_letters.started", replay_id=replay_id, outcome=outcome)
         await _run_replay(pool, ring, replay_id)
 
     await _with_pool(close)
@@ -182,7 +182,7 @@ async def _run_replay(pool: Pool, ring: KeyRing, replay_id: UUID) -> None:
         nonlocal skipped
         skipped = replay.skipped
         log.info(
-            "replay.finished" if replay.finished_at else "replay.progress",
+            "dead_letters.finished" if replay.finished_at else "dead_letters.progress",
             replay_id=replay.id,
             outcome=replay.outcome,
             done=replay.done,

@@ -13,11 +13,11 @@ from shared.store.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
-    """A connection as it is stored, or as it is to be stored."""
+    """The computed part of a connection's row: owner, attribution, status and owner business."""
 
     waba_id: str
     owner: Owner | None
-    why: Why
+    attribution: Why
     status: ConnectionStatus
     owner_business_id: str | None
     revision: int = 1
@@ -59,7 +59,7 @@ async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
             waba_id=record["waba_id"],
             owner=record["organization_id"]
             and Owner(record["organization_id"], cast("Basis", record["attribution"])),
-            why=record["attribution"],
+            attribution=record["attribution"],
             status=ConnectionStatus(record["state"], record["reason"]),
             owner_business_id=record["owner_business_id"],
             revision=record["revision"],
@@ -92,7 +92,7 @@ async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
         """,
         [row.waba_id for row in connections],
         [row.owner.organization_id if row.owner else None for row in connections],
-        [row.why for row in connections],
+        [row.attribution for row in connections],
         [row.status.state for row in connections],
         [row.status.reason for row in connections],
         [row.owner_business_id for row in connections],

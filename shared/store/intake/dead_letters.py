@@ -150,7 +150,7 @@ async def listed(
 
 
 async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
-    """Return the letters with these ids, open or closed."""
+    """Return the letters with these ids, open or closed, by id; unknown ids are left out."""
     records = await conn.fetch(
         f"{_SELECT} WHERE dead_letters.id = ANY($1) ORDER BY dead_letters.id", list(ids)
     )

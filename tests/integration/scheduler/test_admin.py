@@ -1,13 +1,12 @@
-"""`porteiro` manages connections, orphans and keys. Its sweep works without a processor."""
+"""`porteiro` manages connections, orphans and keys."""
 
-import asyncio
 from uuid import uuid4
 
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store import api_keys
-from shared.store.pool import Conn, Pool
+from shared.store.pool import Conn
 from tests.support.command_line import porteiro
-from tests.support.onboarding_setup import CONNECTIONS, Installation, open_installation
+from tests.support.onboarding_setup import CONNECTIONS, Installation
 from tests.support.simulated import WABA, number
 from tests.support.waiting import eventually
 
@@ -97,24 +96,3 @@ async def test_a_key_is_created_listed_and_revoked(environment: dict[str, str], 
     assert await api_keys.find(conn, key.strip()) is None
     for wrong in (str(api_key.id), str(uuid4())):
         assert (await porteiro("api-keys", "revoke", wrong))[0] == EXIT_REFUSED
-
-
-async def test_the_sweep_executes_follow_ups_without_a_processor(
-    environment: dict[str, str], pool: Pool, conn: Conn
-) -> None:
-    async with open_installation(environment, pool, with_processor=False) as installation:
-        await installation.meta.put_waba(number())
-        code = await installation.connect()
-
-        async def is_active() -> bool:
-            await conn.execute(
-                "UPDATE follow_ups SET due_at = now() - interval '6 minutes'"
-                " WHERE state = 'pending'"
-            )
-            ends = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
-            assert [end for end, _ in ends] == [0, 0]
-            connection = (await installation.status(code))["connection"]
-            return connection is not None and connection["state"] == "active"
-
-        await eventually(is_active, seconds=60)
-        assert len(await installation.calls("register")) == 1

@@ -1,9 +1,5 @@
 """The `porteiro` command manages organizations, onboardings and dead letters."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-
-from deploy.local.simulated_meta.writing import write
 from shared.crypto import KeyRing
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store.due import Lease
@@ -11,7 +7,6 @@ from shared.store.intake import dead_letters, webhooks
 from shared.store.pool import Conn
 from tests.support.command_line import porteiro
 from tests.support.samples import make_webhook, make_webhook_row
-from tests.support.sending import message
 
 WABA = "210000000000010"
 
@@ -88,7 +83,7 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     assert (code, '"count":1' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "dead"
     code, log = await porteiro("dead-letters", "replay", *selection, "--actor", "ana")
-    assert (code, '"event":"replay.finished"' in log) == (0, True)
+    assert (code, '"event":"dead_letters.finished"' in log) == (0, True)
     assert await conn.fetchval("SELECT state FROM webhook_log") == "unsplit"
     audited = await conn.fetch("SELECT actor, action FROM audit_log ORDER BY id")
     assert [tuple(row) for row in audited] == [
@@ -102,17 +97,3 @@ async def test_dead_letters_are_listed_shown_counted_replayed_and_discarded(
     assert (code, "none of these is an open dead letter" in log) == (EXIT_REFUSED, True)
     code, log = await porteiro("dead-letters", "resume", str(webhook.id))
     assert (code, "there is no replay" in log) == (EXIT_REFUSED, True)
-
-
-async def test_the_sweep_processes_only_overdue_webhooks(
-    environment: dict[str, str], conn: Conn, ring: KeyRing
-) -> None:
-    old = datetime.now(UTC) - timedelta(minutes=6)
-    overdue = [make_webhook(write(message(n)), at=old) for n in range(3)]
-    fresh = make_webhook(write(message(9)))
-    await webhooks.insert(conn, ring, [make_webhook_row(webhook) for webhook in (*overdue, fresh)])
-    results = await asyncio.gather(*(porteiro("retry-sweep") for _ in range(2)))
-    assert [code for code, _ in results] == [0, 0]
-    unprocessed = await conn.fetch("SELECT id FROM webhook_log WHERE NOT processed")
-    assert [row["id"] for row in unprocessed] == [fresh.id]
-    assert await conn.fetchval("SELECT max(attempts) FROM webhook_log") == 1

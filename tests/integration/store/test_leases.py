@@ -9,7 +9,7 @@ from shared.crypto import KeyRing
 from shared.store import due
 from shared.store.connections import follow_ups
 from shared.store.connections.follow_ups import FOLLOW_UP_KINDS
-from shared.store.due import LEASE_TIME, MAX_TOGETHER, Lease, LeaseKind
+from shared.store.due import LEASE_TIME, MAX_TOGETHER, Lease, LeasedRows, LeaseKind
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import WebhookState
 from shared.store.pool import Conn, Pool, transaction
