@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 
 from services.console.follow_up_nudges import FollowUpNudges
-from services.console.http.endpoints import Problem
+from shared.actions.errors import Missing, WrongState
 from shared.actions.onboarding_proof import request_proof
 from shared.cache import Cache
 from shared.crypto import KeyRing
@@ -36,7 +36,8 @@ MAX_SAVE_SECONDS = 20.0
 
 class Onboardings:
     """Change and find onboardings. Every method may be repeated: it then returns the onboarding as
-    it is now. Methods raise Problem."""
+    it is now. Methods raise Missing or
+    WrongState."""
 
     def __init__(
         self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache, nudges: FollowUpNudges
@@ -79,8 +80,8 @@ class Onboardings:
         assert onboarding is not None  # noqa: S101
         stored_request = (onboarding.flow, onboarding.is_coexistence, onboarding.redirect_uri)
         if stored_request != (flow, is_coexistence, redirect_uri):
-            raise Problem(
-                409, "idempotency_key_reused", "This Idempotency-Key was used for another request."
+            raise WrongState(
+                "idempotency_key_reused", "This Idempotency-Key was used for another request."
             )
         return onboarding, is_new
 
@@ -103,7 +104,7 @@ class Onboardings:
                 )
             if onboarding is not None:
                 return onboarding
-        raise Problem(404, "no_such_onboarding", "There is no such onboarding.")
+        raise Missing("no_such_onboarding", "There is no such onboarding.")
 
     async def record_session(
         self, onboarding: Onboarding, event: str, data: dict[str, Any]
@@ -154,8 +155,7 @@ class Onboardings:
             await self._nudges.send()
         elif not is_new and current.code_hash != digest:
             _refuse_ended(current)
-            raise Problem(
-                409,
+            raise WrongState(
                 "code_not_wanted",
                 "No code is wanted now: it was used elsewhere, another is under way, or this"
                 " onboarding is completed.",
@@ -245,10 +245,10 @@ class Onboardings:
 
 
 def _refuse_ended(onboarding: Onboarding) -> None:
-    """Raise Problem if the onboarding is expired or cancelled."""
+    """Raise WrongState if the onboarding is expired or cancelled."""
     if onboarding.state in ("expired", "cancelled"):
-        raise Problem(
-            409, f"onboarding_{onboarding.state}", f"This onboarding is {onboarding.state}."
+        raise WrongState(
+            f"onboarding_{onboarding.state}", f"This onboarding is {onboarding.state}."
         )
 
 

@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 from aio_pika.exceptions import AMQPError
 
+from shared.actions.errors import UseCaseError
 from shared.broker.connect import BrokerLost
 from shared.crypto import Undecryptable
 from shared.errors import StartupRefused
@@ -45,9 +46,9 @@ class JobFailed(Exception):
 def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end, log its failure, and exit. `job` is the service name in the log.
 
-    Exit with 78 on a UsageError, a StartupRefused or data that no key opens. Exit with 1 on a
-    JobFailed, and when a server could not be reached or refused a statement. Any other exception is
-    raised unchanged.
+    Exit with 78 on a UsageError, a UseCaseError, a StartupRefused or data that no key opens. Exit
+    with 1 on a JobFailed, and when a server could not be reached or refused a statement. Any other
+    exception is raised unchanged.
     """
     telemetry.configure(job)
     try:
@@ -55,6 +56,9 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
     except (StartupRefused, UsageError) as refusal:
         for fault in refusal.faults:
             log.critical("job.refused", fault=fault)
+        sys.exit(EXIT_REFUSED)
+    except UseCaseError as error:
+        log.critical("job.refused", fault=str(error))
         sys.exit(EXIT_REFUSED)
     except JobFailed as failure:
         log.critical("job.failed", fault=str(failure))

@@ -51,7 +51,7 @@ class Publisher:
         timeout: float,
         exchange: str = WORK,
         message_id: str | None = None,
-        headers: Mapping[str, int] | None = None,
+        headers: Mapping[str, int | str] | None = None,
     ) -> None:
         """Return once the broker has confirmed `body`.
 
@@ -80,7 +80,7 @@ async def publish(
     timeout: float,
     exchange: str = WORK,
     message_id: str | None = None,
-    headers: Mapping[str, int] | None = None,
+    headers: Mapping[str, int | str] | None = None,
 ) -> None:
     """Likewise over a channel that was opened with `on_return_raises`."""
     message = Message(

@@ -46,11 +46,11 @@ async def create(conn: Conn, name: str, organization_id: str | None) -> str:
 async def find(conn: Conn, key: str) -> ApiKey | None:
     """Return the API key with this text; None if there is none or it was revoked."""
     record = await conn.fetchrow(f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key))
-    return None if record is None else ApiKey(*record)
+    return None if record is None else ApiKey(**record)
 
 
 async def listed(conn: Conn) -> Sequence[ApiKey]:
-    return [ApiKey(*record) for record in await conn.fetch(f"{_SELECT} ORDER BY id")]
+    return [ApiKey(**record) for record in await conn.fetch(f"{_SELECT} ORDER BY id")]
 
 
 async def revoke(conn: Conn, key_id: UUID) -> bool:

@@ -138,7 +138,7 @@ async def lease(conn: Conn) -> list[LeasedEvent]:
         MAX_LEASED,
         MAX_BYTES,
     )
-    return [LeasedEvent(*record) for record in records]
+    return [LeasedEvent(**record) for record in records]
 
 
 def unseal(event: LeasedEvent, ring: KeyRing) -> Event:

@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field
 
 from services.console.api.onboarding import OrganizationId, RemedyAnswer, remedy_answer
 from services.console.follow_up_nudges import FollowUpNudges
-from services.console.http.endpoints import ApiCall, Endpoint, Model, Problem
-from shared.actions import disconnection
+from services.console.http.endpoints import ApiCall, Endpoint, Model
+from shared.actions import connection_requests, disconnection
 from shared.crypto import KeyRing
-from shared.domain.facts import LIVE, State
+from shared.domain.facts import State
 from shared.store.connections import connections, follow_ups, numbers, tokens, views
 from shared.store.connections.tokens import TokenState
 from shared.store.connections.views import ConnectionView
@@ -143,7 +143,7 @@ class ConnectionsApi:
         async with transaction(self._pool) as conn:
             view = await self._find(conn, call)
             # A provisional owner sees the connection's state, but nothing inside it.
-            current_numbers = await numbers.current(conn, view.waba_id) if _is_proven(view) else []
+            current_numbers = await numbers.current(conn, view.waba_id) if view.is_proven else []
         number_answers = [
             NumberAnswer(
                 phone_number_id=number.phone_number_id,
@@ -158,21 +158,15 @@ class ConnectionsApi:
     async def provision(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
-            if view.state not in LIVE:
-                raise Problem(
-                    409, "not_live", f"It is {view.state}: its customer must connect again."
-                )
-            await follow_ups.add(conn, "provision", [view.waba_id])
+            await connection_requests.request_provisioning(conn, view)
         return await self._accepted()
 
     async def set_pin(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find_proven(conn, call)
-            if not await tokens.set_pin(
-                conn, self._ring, view.waba_id, call.path.phone_number_id, call.body.pin
-            ):
-                raise Problem(404, "no_such_number", "This connection has no such number.")
-            await follow_ups.add(conn, "provision", [view.waba_id])
+            await connection_requests.set_pin(
+                conn, self._ring, view, call.path.phone_number_id, call.body.pin
+            )
         return await self._accepted()
 
     async def set_customer_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
@@ -183,7 +177,7 @@ class ConnectionsApi:
         async with transaction(self._pool) as conn:
             await connections.lock(conn, [waba_id])
             view = await views.connection(conn, waba_id, organization_id=organization_id)
-            if view is None or not _is_proven(view):
+            if view is None or not view.is_proven:
                 return
             for number in await numbers.current(conn, waba_id):
                 if not number.is_registered:
@@ -205,29 +199,14 @@ class ConnectionsApi:
         return 202, AcceptedAnswer()
 
     async def _find(self, conn: Conn, call: ApiCall) -> ConnectionView:
-        view = await views.connection(
+        return await connection_requests.find_connection(
             conn, call.path.waba_id, organization_id=call.authenticated.organization_id
         )
-        if view is None or view.organization_id is None:
-            raise Problem(404, "no_such_connection", "There is no such connection.")
-        return view
 
     async def _find_proven(self, conn: Conn, call: ApiCall) -> ConnectionView:
-        """Return the caller's connection if it is proven. Raises Problem.
-
-        Lock it before reading it: else another organization's proof may come in between.
-        """
-        await connections.lock(conn, [call.path.waba_id])
-        view = await self._find(conn, call)
-        if not _is_proven(view):
-            raise Problem(
-                403, "proof_needed", "No proof that it is this organization's stands: connect it."
-            )
-        return view
-
-
-def _is_proven(view: ConnectionView) -> bool:
-    return view.attribution == "tracking_code"
+        return await connection_requests.find_proven(
+            conn, call.path.waba_id, organization_id=call.authenticated.organization_id
+        )
 
 
 def connection_answer(view: ConnectionView) -> ConnectionAnswer:

@@ -91,17 +91,13 @@ class OrphansApi:
         _require_company(call.authenticated)
         body: ClaimBody = call.body
         async with transaction(self._pool) as conn:
-            refusal = await orphan_claims.claim(
+            await orphan_claims.claim(
                 conn,
                 call.path.waba_id,
                 body.organization_id,
                 actor=f"{body.actor} by {call.authenticated.actor}",
                 reason=body.reason,
             )
-        if refusal == "no_such_waba":
-            raise Problem(404, "no_such_waba", "Nothing is known of this WABA.")
-        if refusal is not None:
-            raise Problem(409, refusal, "It is another organization's: only a proof changes that.")
         await self._cache.invalidate("waba", call.path.waba_id)
         await self._nudges.send()
         return 202, AcceptedAnswer()

@@ -21,6 +21,7 @@ from services.console.api.onboarding import (
 )
 from services.console.http.endpoints import Problem, read_body, validate
 from services.console.onboardings import Onboardings
+from shared.actions.errors import Missing, UseCaseError
 from shared.settings.console import ConsoleSettings
 from shared.store.connections.onboardings import CANCEL, Onboarding
 
@@ -62,8 +63,9 @@ class ConnectPages:
     async def show(self, request: web.Request) -> web.Response:
         try:
             onboarding = await self._find(request)
-        except Problem as problem:
-            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=problem.status)
+        except (Problem, Missing) as error:
+            status = error.status if isinstance(error, Problem) else 404
+            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=status)
         launch = self._onboarding_api.launch(onboarding)
         page_data: dict[str, Any] = launch.model_dump() | {
             "flow": onboarding.flow,
@@ -116,9 +118,10 @@ class ConnectPages:
         try:
             path = validate(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
             onboarding = await self._onboardings.find(path.tracking_code, None)
-        except Problem as problem:
-            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=problem.status)
-        with suppress(Problem):
+        except (Problem, Missing) as error:
+            status = error.status if isinstance(error, Problem) else 404
+            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=status)
+        with suppress(Problem, UseCaseError):
             if (code := request.query.get("code")) is not None:
                 body = validate(CodeBody, {"code": code}, "query")
                 await self._onboardings.exchange_code(

@@ -10,7 +10,14 @@ from aiohttp import web
 
 from services.console.connect.pages import ConnectPages
 from services.console.http.addresses import ClientAddresses
-from services.console.http.endpoints import MAX_BODY_BYTES, Caller, Endpoint, Problem, read_call
+from services.console.http.endpoints import (
+    MAX_BODY_BYTES,
+    Caller,
+    Endpoint,
+    Problem,
+    problem_of,
+    read_call,
+)
 from services.console.http.limits import (
     PER_ADDRESS,
     PER_ORGANIZATION,
@@ -19,6 +26,7 @@ from services.console.http.limits import (
 )
 from services.console.http.metrics import ConsoleMetrics
 from services.console.http.openapi import build_document
+from shared.actions.errors import UseCaseError
 from shared.store import api_keys
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
@@ -83,6 +91,8 @@ class EndpointServer:
                     response = await handler(request)
             else:
                 response = await handler(request)
+        except UseCaseError as error:
+            response = problem_of(error).response()
         except Problem as problem:
             response = problem.response()
         except web.HTTPRedirection as redirection:

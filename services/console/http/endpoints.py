@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared.actions.errors import Missing, NotAllowed, UseCaseError, WrongState
+
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 5.0
 
@@ -37,6 +39,18 @@ class Problem(Exception):
         if self.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
+
+
+#: What the errors of use cases are answered with.
+_STATUSES: Mapping[type[UseCaseError], RefusalStatus] = {
+    Missing: 404,
+    NotAllowed: 403,
+    WrongState: 409,
+}
+
+
+def problem_of(error: UseCaseError) -> Problem:
+    return Problem(_STATUSES[type(error)], error.code, str(error))
 
 
 class Model(BaseModel):

@@ -15,11 +15,11 @@ from services.scheduler.admin.options import (
     require_meta_id,
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page
-from services.scheduler.run_job import UsageError, run_job
-from shared.actions import disconnection
-from shared.domain.facts import LIVE, State
+from services.scheduler.run_job import run_job
+from shared.actions import connection_requests, disconnection
+from shared.domain.facts import State
 from shared.domain.provisioning import PhoneNumber
-from shared.store.connections import follow_ups, numbers, views
+from shared.store.connections import numbers, views
 from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn
 
@@ -67,12 +67,7 @@ def provision(waba_id: WabaArgument) -> None:
     """Provision a connection again. First mend the cause of its failure."""
 
     async def request(conn: Conn) -> None:
-        view = await _find(conn, waba_id)
-        if view.state not in LIVE:
-            raise UsageError(
-                [f"WABA_ID: {waba_id} is {view.state}: its customer must connect again"]
-            )
-        await follow_ups.add(conn, "provision", [waba_id])
+        await connection_requests.request_provisioning(conn, await _find(conn, waba_id))
         log.info("connection.provision_requested", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
@@ -91,11 +86,8 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
 
 
 async def _find(conn: Conn, waba_id: str) -> ConnectionView:
-    """Return the connection. Raise UsageError if no organization owns that WABA."""
-    view = await views.connection(conn, require_meta_id("WABA_ID", waba_id), organization_id=None)
-    if view is None or view.organization_id is None:
-        raise UsageError([f"WABA_ID: {waba_id} is no organization's connection"])
-    return view
+    require_meta_id("WABA_ID", waba_id)
+    return await connection_requests.find_connection(conn, waba_id, organization_id=None)
 
 
 def _fields(view: ConnectionView, phone_numbers: list[PhoneNumber]) -> Iterator[tuple[str, str]]:

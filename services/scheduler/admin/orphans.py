@@ -24,11 +24,6 @@ from shared.store.pool import Conn
 log = structlog.get_logger()
 app = typer.Typer(help="Manage orphans, WABAs that no organization owns.", no_args_is_help=True)
 
-_FAULTS = {
-    "no_such_waba": "WABA_ID: nothing is known about this WABA",
-    "owned_by_another": "WABA_ID: it is another organization's: only a proof changes that",
-}
-
 
 @app.command("list")
 def list_orphans(after: AfterOption = "") -> None:
@@ -61,15 +56,13 @@ def claim(
     async def claim_orphan(conn: Conn) -> None:
         if not await organizations.exists(conn, organization_id):
             raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
-        refusal = await orphan_claims.claim(
+        await orphan_claims.claim(
             conn,
             require_meta_id("WABA_ID", waba_id),
             require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id),
             actor=actor,
             reason=reason,
         )
-        if refusal is not None:
-            raise UsageError([_FAULTS[refusal]])
         log.info("orphan.claimed", waba_id=waba_id, organization_id=organization_id)
 
     run_job("orphans", in_transaction(claim_orphan))

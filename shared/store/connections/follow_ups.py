@@ -126,7 +126,7 @@ async def load(conn: Conn, lease: due.Lease) -> FollowUp | None:
         lease.id,
         lease.attempts,
     )
-    return None if record is None else FollowUp(*record)
+    return None if record is None else FollowUp(**record)
 
 
 async def fence(conn: Conn, follow_up: FollowUp) -> None:
@@ -258,7 +258,7 @@ async def done_steps(conn: Conn, follow_up: FollowUp, *, proven_at: datetime) ->
     """
     records = await conn.fetch(
         """
-        SELECT step, phone_number_id FROM provision_steps
+        SELECT step AS name, phone_number_id FROM provision_steps
         WHERE waba_id = $2 AND done_at IS NOT NULL
             AND (follow_up_id = $1 AND done_at >= $5 OR step = ANY($3) AND done_at >= $4)
         """,
@@ -268,4 +268,4 @@ async def done_steps(conn: Conn, follow_up: FollowUp, *, proven_at: datetime) ->
         proven_at,
         follow_up.asked_at,
     )
-    return {Step(*record) for record in records}
+    return {Step(**record) for record in records}

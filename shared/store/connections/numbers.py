@@ -45,7 +45,7 @@ async def current(conn: Conn, waba_id: str) -> list[PhoneNumber]:
         """,
         waba_id,
     )
-    return [PhoneNumber(*record) for record in records]
+    return [PhoneNumber(**record) for record in records]
 
 
 async def mark_registered(

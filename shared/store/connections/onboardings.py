@@ -88,9 +88,11 @@ class SessionResult:
 
 _SELECT = """
     SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
-           CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END,
+           CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END
+               AS state,
            reason, session_event, session_waba_id, waba_id, code_hash, code_at,
-           token IS NOT NULL, created_at, expires_at, proven_at, waits_for, next_attempt_at
+           token IS NOT NULL AS has_token, created_at, expires_at, proven_at, waits_for,
+           next_attempt_at
     FROM whatsapp_onboarding LEFT JOIN LATERAL (
         SELECT follow_ups.reason AS waits_for,
                CASE WHEN follow_ups.reason IS NOT NULL THEN due_at END AS next_attempt_at
@@ -130,7 +132,7 @@ async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -
         tracking_code,
         organization_id,
     )
-    return None if record is None else Onboarding(*record)
+    return None if record is None else Onboarding(**record)
 
 
 async def find_by_idempotency_key(
@@ -142,7 +144,7 @@ async def find_by_idempotency_key(
         organization_id,
         idempotency_key,
     )
-    return None if record is None else Onboarding(*record)
+    return None if record is None else Onboarding(**record)
 
 
 async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
@@ -156,7 +158,7 @@ async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
         """,
         limit,
     )
-    return [Onboarding(*record) for record in records]
+    return [Onboarding(**record) for record in records]
 
 
 async def save_session(
@@ -184,16 +186,16 @@ async def save_session(
                 THEN $2 ELSE stored.session_event END,
             session_waba_id = coalesce($3, session_waba_id)
         FROM before WHERE stored.id = before.id
-        RETURNING token IS NOT NULL,
+        RETURNING token IS NOT NULL AS has_token,
             NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
-                AND stored.session_event IS DISTINCT FROM before.session_event
+                AND stored.session_event IS DISTINCT FROM before.session_event AS is_new_failure
         """,
         tracking_code,
         event,
         session_waba_id,
         event not in (CANCEL, ERROR),
     )
-    return None if record is None else SessionResult(*record)
+    return None if record is None else SessionResult(**record)
 
 
 async def set_reason(conn: Conn, onboarding: Onboarding, reason: str | None) -> None:

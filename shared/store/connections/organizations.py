@@ -23,15 +23,15 @@ async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
         """
         SELECT id, created_at,
                ARRAY(SELECT business_id FROM organization_businesses
-                     WHERE organization_id = organizations.id ORDER BY 1),
+                     WHERE organization_id = organizations.id ORDER BY 1) AS business_ids,
                (SELECT count(*) FROM whatsapp_connections
-                WHERE organization_id = organizations.id)
+                WHERE organization_id = organizations.id) AS wabas
         FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
         """,
         after,
         limit,
     )
-    return [Organization(*record) for record in records]
+    return [Organization(**record) for record in records]
 
 
 async def exists(conn: Conn, organization_id: str) -> bool:

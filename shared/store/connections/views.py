@@ -34,6 +34,11 @@ class ConnectionView:
     next_attempt_at: datetime | None
 
     @property
+    def is_proven(self) -> bool:
+        """Whether a proof of its owner stands."""
+        return self.attribution == "tracking_code"
+
+    @property
     def goes_on_at(self) -> datetime | None:
         """Return when the failed work is attempted again without a person; None if it is not."""
         return self.next_attempt_at if self.why == self.waits_for else None
@@ -73,9 +78,10 @@ class Orphan:
 MAX_COUNTED = 1000
 
 _SELECT = """
-    SELECT waba_id, organization_id, attribution, state, reason, token IS NOT NULL,
+    SELECT waba_id, organization_id, attribution, state, reason,
+           token IS NOT NULL AS has_token,
            CASE WHEN token_state IN ('valid', 'expiring') AND token_expires_at <= now()
-                THEN 'expired' ELSE token_state::text END,
+                THEN 'expired' ELSE token_state::text END AS token_state,
            token_expires_at, token_checked_at, owner_business_id, owned_since, is_coexistence,
            left_behind, waits_for, next_attempt_at
     FROM whatsapp_connections LEFT JOIN LATERAL (
@@ -113,7 +119,7 @@ async def connections(
         after,
         limit,
     )
-    return [ConnectionView(*record) for record in records]
+    return [ConnectionView(**record) for record in records]
 
 
 async def connection(
@@ -126,22 +132,22 @@ async def connection(
         waba_id,
         organization_id,
     )
-    return None if record is None else ConnectionView(*record)
+    return None if record is None else ConnectionView(**record)
 
 
 async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orphan]:
     """Return the orphans after `after`, in the order of their WABA ids."""
     records = await conn.fetch(
         """
-        SELECT waba_id, state, attribution, owner_business_id, created_at,
+        SELECT waba_id, state, attribution, owner_business_id, created_at AS since,
                (SELECT count(*) FROM (
                    SELECT FROM webhook_changes
                    WHERE webhook_changes.waba_id = whatsapp_connections.waba_id
                        AND webhook_changes.organization_id IS NULL
                    LIMIT $3
-               ) AS waiting),
+               ) AS waiting) AS waiting_changes,
                ARRAY(SELECT organization_businesses.organization_id FROM organization_businesses
-                     WHERE business_id = owner_business_id ORDER BY 1)
+                     WHERE business_id = owner_business_id ORDER BY 1) AS candidates
         FROM whatsapp_connections
         WHERE organization_id IS NULL AND waba_id > $1
         ORDER BY waba_id LIMIT $2
@@ -150,4 +156,4 @@ async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orph
         limit,
         MAX_COUNTED,
     )
-    return [Orphan(*record) for record in records]
+    return [Orphan(**record) for record in records]

@@ -68,7 +68,7 @@ async def insert(
         [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
         [ring.seal(c.content, _binding(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
     )
-    owners = dict(map(tuple, stored))
+    owners = {record["id"]: record["organization_id"] for record in stored}
     return [
         NewChange(id_, webhook_id, received_at, change, owners[id_])
         for id_, (webhook_id, received_at, change) in zip(ids, changes, strict=True)
@@ -91,16 +91,14 @@ async def load_leased(conn: Conn, lease: Lease) -> LeasedChange | None:
     """Return the leased change, locked until the transaction ends; None if the lease is void."""
     record = await conn.fetchrow(
         """
-        SELECT webhook_id, received_at, organization_id, content FROM webhook_changes
+        SELECT id, webhook_id, received_at, organization_id, content FROM webhook_changes
         WHERE id = $1 AND attempts = $2 AND state IN ('pending', 'failed')
         FOR UPDATE
         """,
         lease.id,
         lease.attempts,
     )
-    if record is None:
-        return None
-    return LeasedChange(lease.id, *record)
+    return None if record is None else LeasedChange(**record)
 
 
 async def mark_processed(conn: Conn, change_id: UUID) -> None:

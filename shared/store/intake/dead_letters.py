@@ -128,7 +128,7 @@ async def causes(conn: Conn) -> list[Cause]:
         GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint
         """
     )
-    return [Cause(*record) for record in records]
+    return [Cause(**record) for record in records]
 
 
 async def listed(
@@ -146,7 +146,7 @@ async def listed(
         after,
         limit,
     )
-    return [Letter(*record) for record in records]
+    return [Letter(**record) for record in records]
 
 
 async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
@@ -154,7 +154,7 @@ async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
     records = await conn.fetch(
         f"{_SELECT} WHERE dead_letters.id = ANY($1) ORDER BY dead_letters.id", list(ids)
     )
-    return [Letter(*record) for record in records]
+    return [Letter(**record) for record in records]
 
 
 _SELECT = """

@@ -86,8 +86,11 @@ async def get(conn: Conn, replay_id: UUID) -> Replay | None:
     )
     if record is None:
         return None
-    id_, outcome, ids, fingerprint, died_until, *progress = record
-    return Replay(id_, outcome, LetterSelection(ids, fingerprint, died_until), *progress)
+    fields = dict(record)
+    selection = LetterSelection(
+        *(fields.pop(name) for name in ("ids", "fingerprint", "died_until"))
+    )
+    return Replay(selection=selection, **fields)
 
 
 async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:

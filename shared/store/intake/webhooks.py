@@ -78,12 +78,13 @@ async def sizes(conn: Conn, ids: Collection[UUID]) -> dict[UUID, int]:
     """Return the size in bytes of each sealed body, by webhook id. Bodies are not read."""
     records = await conn.fetch(
         """
-        SELECT id, octet_length(body) FROM webhook_log JOIN webhook_bodies USING (id, received_at)
+        SELECT id, octet_length(body) AS size
+        FROM webhook_log JOIN webhook_bodies USING (id, received_at)
         WHERE id = ANY($1)
         """,
         list(ids),
     )
-    return dict(map(tuple, records))
+    return {record["id"]: record["size"] for record in records}
 
 
 async def load_unsplit(
