@@ -47,6 +47,8 @@ class IngressLoad:
         after = await meter.read()
         if result.refused:
             raise RuntimeError(f"{result.refused} webhooks were refused")
+        if by_database := await meter.count_stored():
+            raise RuntimeError(f"{by_database} webhooks took the database sink: measure again")
         async with await connect(self._env["RABBITMQ_URL"], "bench") as amqp:
             channel = await amqp.channel()
             purged = await (await channel.get_queue(RAW)).purge()

@@ -134,8 +134,10 @@ def main() -> None:
 
     With `--record`, measure and write a new record instead.
     """
+    if sys.argv[1:] not in ([], ["--record"]):
+        sys.exit("usage: python -m bench.guard [--record]")
     install.ensure()
-    if "--record" in sys.argv:
+    if sys.argv[1:]:
         save(summarize([_run_once() for _ in range(RUNS)]), runs=RUNS)
         return
     compared = compare(load(), _run_once())

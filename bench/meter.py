@@ -5,7 +5,7 @@ import hmac
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import orjson
@@ -92,9 +92,15 @@ class Meter:
         cpu = {name: sum(self._cpu_of(pid)) for name, pid in self._pids.items()}
         return Reading(cpu, int(row["wal"]), int(row["statements"]))
 
+    async def count_stored(self) -> int:
+        """Return how many webhooks are in PostgreSQL."""
+        return int(await self._conn.fetchval("SELECT count(*) FROM webhook_log"))
+
     def _cpu_of(self, pid: int) -> Iterator[float]:
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
-            if process.pid != self._own_backend:
+            if process.pid == self._own_backend:
+                continue
+            with suppress(psutil.NoSuchProcess):  # its time is then its parent's children's
                 times = process.cpu_times()
                 yield times.user + times.system + times.children_user + times.children_system

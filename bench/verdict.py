@@ -9,6 +9,8 @@ from pathlib import Path
 RECORD = Path(__file__).parent / "guard.json"
 #: A difference smaller than this share never counts, even if the recorded runs were equal.
 MIN_RESOLUTION = 0.01
+#: Figures that no change may move in either direction: fewer events are not a saving.
+EXACT = frozenset({"processor: events"})
 #: A difference counts if it is larger than the spread of the recorded runs times this factor.
 SPREADS = 1.5
 
@@ -38,11 +40,13 @@ class Compared:
 
     @property
     def is_dearer(self) -> bool:
-        return self.change > self.recorded.resolution
+        """Dearer, or another value where none but the recorded one is right."""
+        is_other = self.name in EXACT and abs(self.change) > self.recorded.resolution
+        return is_other or self.change > self.recorded.resolution
 
     @property
     def is_cheaper(self) -> bool:
-        return self.change < -self.recorded.resolution
+        return not self.is_dearer and self.change < -self.recorded.resolution
 
 
 def summarize(runs: Sequence[Mapping[str, float]]) -> dict[str, Recorded]:
@@ -50,6 +54,8 @@ def summarize(runs: Sequence[Mapping[str, float]]) -> dict[str, Recorded]:
     recorded = {}
     for name in runs[0]:
         values = [run[name] for run in runs]
+        if min(values) <= 0:
+            raise ValueError(f"{name} was measured as 0: nothing can be compared with that")
         value = statistics.median(values)
         recorded[name] = Recorded(round(value, 4), round((max(values) - min(values)) / value, 4))
     return recorded

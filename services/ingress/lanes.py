@@ -6,8 +6,7 @@ from redis.asyncio import Redis
 
 from shared.store.intake.webhooks import Lane
 
-#: The Redis set of WABA ids over their limit. The processor writes it, because it knows the
-#: owners. The set expires.
+#: The Redis set of WABA ids whose webhooks take the slow lane. No service writes it yet.
 SLOW_WABAS_KEY = "wabas.slow"
 #: Seconds between two copies of the set. A webhook never waits for Redis.
 COPY_SECONDS = 1.0

@@ -46,7 +46,10 @@ def describe(error: BaseException) -> str:
     permanent: any other text may quote content.
     """
     sqlstate = getattr(error, "sqlstate", None)
-    code = getattr(error, "code", None) if sqlstate is None else f"database_{sqlstate}"
+    is_ours = type(error).__module__.startswith(("shared.", "services."))
+    code = getattr(error, "code", None) if is_ours else None
+    if sqlstate is not None:
+        code = f"database_{sqlstate}"
     if not isinstance(code, str):
         code = f"unexpected_{type(error).__name__}"
     return f"{code}: {error}" if isinstance(error, tuple(_PERMANENT)) else code

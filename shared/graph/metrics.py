@@ -7,7 +7,7 @@ class GraphMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
             "porteiro_graph_calls",
-            "Calls to Meta: ok, held (not sent: a limit is near), or the policy of the error",
+            "Calls to Meta: ok, not_sent (a limit is near), or the policy of the error",
             ["call", "outcome"],
             registry=registry,
         )

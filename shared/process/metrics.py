@@ -1,6 +1,6 @@
 """The registry of a process's metrics, with the version of its code."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
@@ -13,5 +13,8 @@ def open_registry() -> CollectorRegistry:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     build = Gauge("porteiro_build_info", "Always 1", ["version"], registry=registry)
-    build.labels(version("porteiro")).set(1)
+    try:
+        build.labels(version("porteiro")).set(1)
+    except PackageNotFoundError:  # a source tree that was never installed
+        build.labels("unknown").set(1)
     return registry

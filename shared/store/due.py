@@ -108,8 +108,8 @@ async def _lease(conn: Conn, kind: LeaseKind, *arguments: object) -> LeasedRows:
 async def release(conn: Conn, leased: LeasedRows) -> None:
     """Release the rows whose attempts did not end and which were not leased again.
 
-    Take 1 from their attempts. They become due again after RELEASE_DELAY, behind the rows that are
-    due before.
+    Take 1 from their attempts. They become due again after RELEASE_DELAY; webhooks
+    and changes then come behind those that are due before.
     """
     table = _TABLES[leased.kind]
     await conn.execute(

@@ -18,8 +18,8 @@ else:
     Pool = asyncpg.Pool
     Conn = asyncpg.Connection
 
-#: The migration this code needs. A newer schema is fine: each migration also works with the code
-#: of the release before it.
+#: The migration this code needs. A newer schema is fine: from release 0.1.0 (0006) on, each
+#: migration also works with the code of the release before it.
 REQUIRED_REVISION = "0006"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0

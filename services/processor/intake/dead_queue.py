@@ -32,7 +32,7 @@ class DeadQueueConsumer:
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
         async with transaction(self._pool) as conn:
             is_new = await dead_letters.add_message(
-                conn, self._ring, message.body, f"given up: {reason} in {queue}", blame
+                conn, self._ring, message.body, f"{reason}: given up in {queue}", blame
             )
         crash_point("dead_queue.stored")
         if is_new:

@@ -163,7 +163,7 @@ async def _close(
             if not count:
                 raise UsageError(["none of these is an open dead letter, or it died after --until"])
             if dry_run:
-                log.info("replay.dry_run", count=count, outcome=outcome)
+                log.info("dead_letters.dry_run", count=count, outcome=outcome)
                 return
             replay_id = await letter_replays.start(
                 conn, selection, outcome, rate=rate, actor=actor, reason=reason

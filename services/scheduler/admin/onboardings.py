@@ -60,7 +60,7 @@ def start_onboarding(
 
 @app.command("list")
 def list_onboardings() -> None:
-    """List unfinished onboardings that are under way or stuck, the newest first, and why."""
+    """List onboardings that are under way or stuck, and why; the last to expire first."""
 
     async def show(conn: Conn) -> None:
         now = datetime.now(UTC)

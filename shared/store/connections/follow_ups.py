@@ -212,7 +212,7 @@ async def put_off(
 
 
 async def begin_step(conn: Conn, follow_up: FollowUp, step: Step) -> None:
-    """Record that a step begins. Commit before the step's call. Idempotent."""
+    """Record that a step begins. Provisioning commits this before the step's call. Idempotent."""
     await conn.execute(
         """
         INSERT INTO provision_steps (follow_up_id, waba_id, step, phone_number_id)

@@ -32,3 +32,14 @@ def test_equal_runs_still_leave_room_for_chance() -> None:
 def test_a_figure_that_was_never_recorded_does_not_pass() -> None:
     with pytest.raises(KeyError, match="wal"):
         compare({"cpu": Recorded(1.0, 0.0)}, {"cpu": 1.0, "wal": 1.0})
+
+
+def test_fewer_events_are_no_saving() -> None:
+    compared = Compared("processor: events", Recorded(0.5, 0.0), 0.25)
+
+    assert (compared.is_dearer, compared.is_cheaper) == (True, False)
+
+
+def test_a_figure_of_zero_cannot_be_recorded() -> None:
+    with pytest.raises(ValueError, match="cpu"):
+        summarize([{"cpu": 0.0}])
