@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CODE := services shared deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo up down chaos prove test check lint secrets duplication audit bench bench-guard lock clean
+.PHONY: help run demo up down chaos prove test format check lint secrets duplication audit bench bench-guard lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,9 +31,17 @@ prove: $(READY) ## What is too long for every change: new examples, an outage, t
 	@$(BIN)/python -m deploy.local outage
 	@for seed in 1 2 3; do $(BIN)/python -m deploy.local chaos --seed $$seed || exit 1; done
 
-test: $(READY) ## Run all tests against private PostgreSQL, Redis and RabbitMQ (what CI runs)
+test: $(READY) ## Run all tests against private servers (what CI runs), or some: make test T=tests/unit
+ifdef T
+	$(BIN)/pytest $(T)
+else
 	@$(BIN)/coverage erase
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+endif
+
+format: $(READY) ## Bring the code into its format, and mend what ruff can mend
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 check: lint secrets duplication audit ## Everything that reads the code: style, types, secrets, audit
 
@@ -41,6 +49,7 @@ lint: $(READY) ## Style, complexity and types
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 secrets: $(READY) ## Secrets in files that git knows
 	git ls-files -z -- ':!requirements' | xargs -0 $(BIN)/detect-secrets-hook

@@ -77,7 +77,7 @@ class Onboardings:
                     conn, organization_id, idempotency_key
                 )
         # Either it was just started, or the key belongs to it.
-        assert onboarding is not None  # noqa: S101
+        assert onboarding is not None
         stored_request = (onboarding.flow, onboarding.is_coexistence, onboarding.redirect_uri)
         if stored_request != (flow, is_coexistence, redirect_uri):
             raise WrongState(

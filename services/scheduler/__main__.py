@@ -53,13 +53,13 @@ def run_retry_sweep() -> None:
 
 @app.command("rotate-keys")
 def run_rotate_keys(
-    bodies: Annotated[  # noqa: FBT002
+    bodies: Annotated[
         bool,
         typer.Option(
             "--bodies", help="Bodies of webhooks, changes and dead letters, not tokens and PINs."
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
 ) -> None:
     """Seal tokens and PINs, or bodies, again under the newest key. The services may run meanwhile.
 

@@ -17,7 +17,7 @@ RAW = "webhooks.raw"
 RAW_SLOW = "webhooks.raw.slow"
 CHANGES = "webhooks.changes"
 PROVISION = "connections.provision"
-TOKEN_CHECKS = "tokens.checks"  # noqa: S105 - a queue's name
+TOKEN_CHECKS = "tokens.checks"  # noqa: S105 - the name of a queue
 V1_RELAY = "v1.relay"
 WORK_QUEUES = (RAW, RAW_SLOW, CHANGES, PROVISION, TOKEN_CHECKS, V1_RELAY)
 

@@ -97,7 +97,7 @@ async def _lease(conn: Conn, kind: LeaseKind, *arguments: object) -> LeasedRows:
         WHERE id = ANY (ARRAY(  -- evaluated once; with IN, the planner may loop without the limit
             SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED))
         RETURNING id, attempts, lease_until
-        """,  # noqa: S608 - constant SQL
+        """,
         LEASE_TIME,
         *arguments,
     )
@@ -117,7 +117,7 @@ async def release(conn: Conn, leased: LeasedRows) -> None:
         UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
             {_POSTPONE.get(table, "")}
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN_STATES[table]}
-        """,  # noqa: S608 - constant SQL
+        """,
         [lease.id for lease in leased.leases],
         leased.lease_until,
         RELEASE_DELAY,

@@ -48,7 +48,7 @@ async def find_overdue(conn: Conn, since: timedelta, *, limit: int) -> list[Over
     for table, conditions in _OVERDUE.items():
         for condition in conditions:
             records = await conn.fetch(
-                f"SELECT id, lease_until FROM {table} WHERE {condition} LIMIT $2",  # noqa: S608
+                f"SELECT id, lease_until FROM {table} WHERE {condition} LIMIT $2",
                 since,
                 limit,
             )
@@ -69,7 +69,7 @@ async def count_untouched(conn: Conn, rows: Sequence[OverdueRow]) -> int:
                 JOIN unnest($1::uuid[], $2::timestamptz[]) AS found (id, lease_until)
                 ON {table}.id = found.id AND {table}.lease_until = found.lease_until
             WHERE {_OPEN[table]}
-            """,  # noqa: S608 - constant SQL
+            """,
             [row.id for row in found],
             [row.lease_until for row in found],
         )

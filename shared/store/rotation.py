@@ -88,7 +88,7 @@ async def reseal(
             FROM {sealed.table} WHERE {sealed.column} IS NOT NULL {after_key}
             ORDER BY {columns} LIMIT {MAX_BATCH}
         ) AS next WHERE coalesce(bytes_before, 0) < {MAX_BATCH_BYTES} ORDER BY {columns}
-        """,  # noqa: S608 - constant SQL
+        """,
         *(after or ()),
     )
     not_resealed: Counter[str] = Counter()
@@ -128,7 +128,7 @@ async def _swap(conn: Conn, sealed: SealedColumn, swaps: Sequence[tuple[Any, ...
         UPDATE {sealed.table} AS stored SET {sealed.column} = swap.fresh
         FROM unnest({arrays}) AS swap ({", ".join(names)}, envelope, fresh)
         WHERE {matched} AND stored.{sealed.column} = swap.envelope
-        """,  # noqa: S608 - constant SQL
+        """,
         *(list(column) for column in zip(*swaps, strict=True)),
     )
 

@@ -28,21 +28,6 @@ def syntax_tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text())
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the first two names of each imported module: ("shared", "store")."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            modules = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for module in modules:
-            top, _, rest = module.partition(".")
-            yield top, rest.partition(".")[0]
-
-
 def secret_comparisons(tree: ast.Module) -> list[int]:
     """Return the lines where == or != has an operand whose name sounds like a secret."""
     lines = []

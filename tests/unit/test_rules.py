@@ -1,4 +1,4 @@
-"""The rules of the code base. Each test reads every file."""
+"""Rules that ruff, mypy and import-linter cannot say. Each test reads every file."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,6 @@ from tests.support.source import (
     class_names,
     defined_twice,
     files,
-    imports,
     print_calls,
     relative_path,
     secret_comparisons,
@@ -22,44 +21,8 @@ SHIPPED = ("services", "shared")
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES = 400
 
-#: What each part of `shared` may import from our own code, beside itself.
-FOUNDATION = {"domain", "settings", "process", "messages", "errors"}
-MAY_IMPORT: dict[str, set[str]] = {
-    "domain": set(),
-    "messages": set(),
-    "errors": set(),
-    "process": {"errors"},
-    "settings": {"process", "errors"},
-    "crypto": FOUNDATION,
-    "store": FOUNDATION | {"crypto"},
-    "broker": FOUNDATION | {"crypto"},
-    "graph": FOUNDATION | {"crypto"},
-    "cache": FOUNDATION | {"crypto"},
-}
-#: Use cases that two services need. They may import all of `shared`.
-UNRESTRICTED = {"actions"}
-
 #: Only this code compares signatures and tokens that strangers send.
 COMPARING = ("services/ingress", "shared")
-
-
-def forbidden_imports(file: Path, tree: ast.Module) -> list[str]:
-    top, part = file.relative_to(ROOT).with_suffix("").parts[:2]
-    forbidden = []
-    for imported_top, imported_part in imports(tree):
-        if imported_top in {"deploy", "tests", "bench"}:
-            is_allowed = False
-        elif imported_top == "services":
-            is_allowed = top == "services" and imported_part == part
-        elif imported_top == "shared":
-            is_own = imported_part == part
-            is_unrestricted = top == "services" or part in UNRESTRICTED
-            is_allowed = is_unrestricted or is_own or imported_part in MAY_IMPORT.get(part, set())
-        else:
-            continue
-        if not is_allowed:
-            forbidden.append(f"{relative_path(file)} imports {imported_top}.{imported_part}")
-    return forbidden
 
 
 def duplicate_classes(trees: dict[Path, ast.Module]) -> dict[str, list[str]]:
@@ -72,38 +35,6 @@ def duplicate_aliases(trees: dict[Path, ast.Module]) -> dict[str, list[str]]:
     return defined_twice(
         (name, relative_path(file)) for file, tree in trees.items() for name in type_aliases(tree)
     )
-
-
-def test_no_module_imports_what_it_must_not() -> None:
-    assert [
-        line for file in files(*SHIPPED) for line in forbidden_imports(file, syntax_tree(file))
-    ] == []
-
-
-def test_every_part_of_shared_has_an_import_rule() -> None:
-    parts = {file.relative_to(ROOT / "shared").parts[0] for file in files("shared")}
-
-    names = {part.removesuffix(".py") for part in parts} - {"__init__"}
-    assert names <= set(MAY_IMPORT) | UNRESTRICTED
-
-
-@pytest.mark.parametrize(
-    ("place", "code"),
-    [
-        ("shared/domain/splitting.py", "from shared.process import telemetry"),
-        ("shared/domain/splitting.py", "import shared.messages"),
-        ("shared/store/pool.py", "from shared.broker.connect import connect"),
-        ("shared/store/pool.py", "from shared.actions import replay"),
-        ("shared/broker/connect.py", "def late():\n    from shared.store import pool"),
-        ("shared/crypto.py", "from services.ingress import app"),
-        ("shared/process/health.py", "from deploy.local import servers"),
-        ("services/ingress/app.py", "from services.processor.group import split_webhook"),
-        ("services/ingress/app.py", "from services import processor"),
-        ("services/ingress/app.py", "import tests.broker"),
-    ],
-)
-def test_a_forbidden_import_would_be_found(place: str, code: str) -> None:
-    assert forbidden_imports(ROOT / place, ast.parse(code))
 
 
 def test_shipped_code_prints_nothing() -> None:

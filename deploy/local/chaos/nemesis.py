@@ -32,7 +32,7 @@ class Nemesis:
 
     def __init__(self, seconds: int, seed: int) -> None:
         self.seconds = seconds
-        self._pick = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._pick = random.Random(seed)
         self._injected: Counter[str] = Counter()
 
     async def run(self) -> None:

@@ -83,7 +83,7 @@ async def _run(
     async with aiohttp.ClientSession() as session:
         sender = Sender(session, stack["ingress"] + PATH, stack["app_secret"])
         disrupting = asyncio.create_task(disruption.run())
-        posted = await _send(sender, disruption.seconds, random.Random(seed))  # noqa: S311
+        posted = await _send(sender, disruption.seconds, random.Random(seed))
         await disrupting
         deadline = time.monotonic() + CALM_SECONDS
         while time.monotonic() < deadline:

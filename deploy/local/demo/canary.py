@@ -83,8 +83,7 @@ async def in_tables(conn: Conn) -> dict[str, str]:
     tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {
         name: "\n".join(
-            row[0]
-            for row in await conn.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')  # noqa: S608
+            row[0] for row in await conn.fetch(f'SELECT to_jsonb(t)::text FROM "{name}" t')
         )
         for (name,) in tables
     }

@@ -39,7 +39,7 @@ class WebhooksOrder(Order):
         bodies = [write(body) for body in batched(self.bodies, self.batch)]
         posts = (bodies + [b64decode(raw) for raw in self.raw]) * self.copies
         if self.shuffle:
-            random.Random(self.seed).shuffle(posts)  # noqa: S311 - an order, not a secret
+            random.Random(self.seed).shuffle(posts)
         return posts
 
 

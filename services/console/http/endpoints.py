@@ -99,7 +99,7 @@ class ApiCall:
     @property
     def authenticated(self) -> Caller:
         """Return the caller, in endpoints that need a key."""
-        assert self.caller is not None  # noqa: S101 - it was authenticated before
+        assert self.caller is not None
         return self.caller
 
 

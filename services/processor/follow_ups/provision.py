@@ -127,7 +127,7 @@ async def _make_call(
     context: FollowUpContext, waba_id: str, step: Step, state: ProvisioningState, pin: str
 ) -> list[PhoneNumber] | None:
     """Make the step's call to Meta. Return the WABA's numbers if the step reads them."""
-    assert state.token is not None  # noqa: S101 - for the type checker
+    assert state.token is not None
     graph, token = context.graph, state.token.text
     match step.name:
         case "read_numbers":
@@ -163,7 +163,7 @@ async def _complete(
 async def _replace_dead_token(
     context: FollowUpContext, follow_up: FollowUp, state: ProvisioningState, error: GraphError
 ) -> StepOutcome:
-    assert state.token is not None  # noqa: S101 - for the type checker
+    assert state.token is not None
     token_state: tokens.TokenState = "expired" if error.subcode == 463 else "revoked"
     async with transaction(context.pool) as conn:
         await connections.lock(conn, [follow_up.subject])

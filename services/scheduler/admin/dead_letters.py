@@ -73,7 +73,7 @@ def list_letters(
 def show(
     letter_id: UUID,
     actor: ActorOption,
-    content: Annotated[  # noqa: FBT002
+    content: Annotated[
         bool, typer.Option(help="Also show the content: people's messages. Audited.")
     ] = False,
 ) -> None:
@@ -107,7 +107,7 @@ def replay(
     fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
-    dry_run: DryRun = False,  # noqa: FBT002
+    dry_run: DryRun = False,
 ) -> None:
     """Retry what is in letters, starting again at its first attempt."""
     selection = _selection(ids, fingerprint, until)
@@ -122,7 +122,7 @@ def discard(
     fingerprint: Fingerprint = None,
     until: Until = None,
     rate: Rate = 50,
-    dry_run: DryRun = False,  # noqa: FBT002
+    dry_run: DryRun = False,
 ) -> None:
     """Discard what is in letters, for good."""
     selection = _selection(ids, fingerprint, until)

@@ -30,7 +30,7 @@ def group() -> None:
 def replay(
     since: Annotated[datetime, typer.Option(help="UTC.")],
     until: Annotated[datetime | None, typer.Option(help="UTC; else now.")] = None,
-    unrouted: Annotated[  # noqa: FBT002
+    unrouted: Annotated[
         bool, typer.Option(help="Only events that no queue was bound for.")
     ] = False,
     rate: Annotated[int, typer.Option(min=1, max=10_000, help="Events a second.")] = 200,

@@ -172,7 +172,7 @@ async def stamp(conn: Conn, *, limit: int) -> int:
             FROM stamped WHERE state = 'processed'
         )
         SELECT count(*) FROM stamped
-        """,  # noqa: S608 - constant SQL
+        """,
         limit,
     )
     if count:
@@ -182,7 +182,7 @@ async def stamp(conn: Conn, *, limit: int) -> int:
         UPDATE whatsapp_connections SET is_stamping = false
         WHERE is_stamping AND owned_since < now() - $1::interval
             AND waba_id NOT IN (SELECT waba_id FROM {_UNSTAMPED})
-        """,  # noqa: S608 - constant SQL
+        """,
         COMMITTED_WITHIN,
     )
     return 0

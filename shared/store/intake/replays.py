@@ -43,7 +43,7 @@ class Replay:
 
 async def count(conn: Conn, selection: LetterSelection) -> int:
     letters: int = await conn.fetchval(
-        f"SELECT count(*) FROM dead_letters WHERE {_condition(selection)}",  # noqa: S608 - constant SQL
+        f"SELECT count(*) FROM dead_letters WHERE {_condition(selection)}",
         *_arguments(selection),
     )
     return letters
@@ -61,7 +61,7 @@ async def add(
             (id, ids, fingerprint, died_until, outcome, rate, actor, reason, total)
         SELECT $3, $4, $5, coalesce($2, now()), $6, $7, $8, $9, count(*)
         FROM dead_letters WHERE {_condition(selection)}
-        """,  # noqa: S608 - constant SQL
+        """,
         *_arguments(selection),
         id_,
         None if selection.ids is None else list(selection.ids),
@@ -105,7 +105,7 @@ async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter
         SELECT id FROM dead_letters
         WHERE {_condition(replay.selection)} AND ($3::uuid IS NULL OR id > $3)
         ORDER BY id LIMIT $4 FOR UPDATE
-        """,  # noqa: S608 - constant SQL
+        """,
         *_arguments(replay.selection),
         replay.reached,
         limit,

@@ -17,8 +17,8 @@ def test_the_median_and_the_spread_of_the_runs_are_recorded() -> None:
 )
 def test_only_a_change_past_the_resolution_is_a_verdict(
     now: float,
-    is_dearer: bool,  # noqa: FBT001
-    is_cheaper: bool,  # noqa: FBT001
+    is_dearer: bool,
+    is_cheaper: bool,
 ) -> None:
     compared = Compared("cpu", Recorded(100.0, 0.02), now)
 

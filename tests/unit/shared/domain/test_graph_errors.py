@@ -47,7 +47,7 @@ def test_a_subcode_gives_a_more_exact_reason(
     code: int,
     subcode: int | None,
     reason: str,
-    is_dead: bool,  # noqa: FBT001
+    is_dead: bool,
 ) -> None:
     error = graph_error(code, subcode)
     assert (error.reason, error.is_token_dead) == (reason, is_dead)

@@ -36,7 +36,7 @@ NUMBERS = st.lists(
 
 
 @given(NUMBERS, st.booleans())
-def test_every_step_is_done_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:  # noqa: FBT001
+def test_every_step_is_done_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:
     done: list[Step] = []
     while isinstance(step := next_step(numbers, done, webhooks_arrive=arrive), Step):
         assert step not in done
@@ -68,7 +68,7 @@ def test_every_step_is_done_once_and_in_order(numbers: list[PhoneNumber], arrive
 def test_a_sync_waits_for_a_webhook_but_not_past_metas_window(
     webhook_at: datetime | None,
     now: datetime,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert webhooks_arrive(webhook_at, NOW, now) is expected
     assert timedelta(hours=24) - SYNC_ANYWAY > timedelta(hours=1)

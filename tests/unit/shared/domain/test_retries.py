@@ -40,7 +40,7 @@ def test_our_own_error_is_named_by_its_code_without_its_text() -> None:
 @pytest.mark.parametrize("module", ["services.processor.before", "shared.elsewhere.after"])
 def test_the_same_cause_has_the_same_name_after_its_module_is_renamed(module: str) -> None:
     names: dict[str, Any] = {"__name__": module}
-    exec("def apply(change):\n    return change['value']", names)  # noqa: S102
+    exec("def apply(change):\n    return change['value']", names)
     with pytest.raises(KeyError) as raised:
         names["apply"]({})
     assert describe(raised.value) == "unexpected_KeyError"
