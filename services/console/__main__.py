@@ -26,7 +26,7 @@ from shared.process.http import serve
 from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.console import ConsoleSettings
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
@@ -36,16 +36,13 @@ POOL_SIZE = 8
 
 async def main(stop: Stop) -> None:
     settings = load(ConsoleSettings)
-    if settings.crash_at:
-        crash_points.arm(settings.crash_at)
+    crash_points.arm(settings.crash_at)
     registry = open_registry()
     health = Health(registry)
     broker, database, redis_up = map(health.dependency, ("broker", "database", "redis"))
     health.needs = [[database]]  # RabbitMQ (nudges) and Redis (cache) only make it faster
     publisher = Publisher(broker)
-    ring = KeyRing(
-        hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
-    )
+    ring = KeyRing(settings.token_keys)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.database_url.get_secret_value(), name="console", size=POOL_SIZE)

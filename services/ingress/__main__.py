@@ -21,7 +21,7 @@ from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.groups import Environment
 from shared.settings.ingress import IngressSettings
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
@@ -35,8 +35,7 @@ POOL_SIZE = 4
 
 async def main(stop: Stop) -> None:
     settings = load(IngressSettings)
-    if settings.crash_at:
-        crash_points.arm(settings.crash_at)
+    crash_points.arm(settings.crash_at)
     registry = open_registry()
     metrics = IngressMetrics(registry)
     health = Health(registry)
@@ -44,7 +43,7 @@ async def main(stop: Stop) -> None:
     health.needs = [[broker, database]]
     publisher = Publisher(broker)
     lanes = Lanes()
-    ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
+    ring = KeyRing(settings.body_keys)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(settings.database_url.get_secret_value(), name="ingress", size=POOL_SIZE)

@@ -33,7 +33,7 @@ from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
 from shared.store.pool import open_pool, ping
 
@@ -46,8 +46,7 @@ FOLLOW_UP_LOOPS = 4
 
 async def main(stop: Stop) -> None:
     settings = load(ProcessorSettings)
-    if settings.crash_at:
-        crash_points.arm(settings.crash_at)
+    crash_points.arm(settings.crash_at)
     registry = open_registry()
     metrics = ProcessorMetrics(registry)
     intake_metrics = IntakeMetrics(registry)
@@ -56,7 +55,7 @@ async def main(stop: Stop) -> None:
         health.dependency, ("broker", "publisher", "consumer", "database")
     )
     health.needs = [[database]]  # without RabbitMQ it still processes the rows that are due
-    ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
+    ring = KeyRing(settings.body_keys)
     deliveries = DeliveryQueue(broker, metrics)
     publisher = Publisher(publishing)
     async with AsyncExitStack() as stack:
@@ -65,9 +64,7 @@ async def main(stop: Stop) -> None:
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
         graph = await stack.enter_async_context(open_graph(settings, registry))
-        tokens = KeyRing(
-            hex_bytes(settings.token_encryption_key, *settings.token_encryption_keys_previous)
-        )
+        tokens = KeyRing(settings.token_keys)
         recorder = FailureRecorder(settings.retry_seconds, intake_metrics)
         groups = WebhookGroups(pool, ring, recorder, intake_metrics)
         nudges = RetryNudges(publisher, metrics)

@@ -16,12 +16,14 @@ def crash_point(name: str) -> None:
     sys.audit(_EVENT, name)
 
 
-def arm(crash_at: str) -> None:
-    """Make this process crash once, at the point that `crash_at` names.
+def arm(crash_at: str | None) -> None:
+    """Make this process crash once, at the point that `crash_at` names; None: never.
 
     It cannot be disarmed, so tests arm a process of their own. Raise ValueError unless `crash_at`
     has the FORM.
     """
+    if crash_at is None:
+        return
     match = FORM.fullmatch(crash_at)
     if match is None:
         raise ValueError("no crash point: expected name[:n[:KILL|STOP]]")

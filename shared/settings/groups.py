@@ -98,6 +98,11 @@ class BodyKeySettings(Settings):
         (), description="comma-separated older keys of 64 hex characters, only to decrypt"
     )
 
+    @property
+    def body_keys(self) -> list[bytes]:
+        """The newest key first."""
+        return _as_bytes(self.body_encryption_key, *self.body_encryption_keys_previous)
+
 
 class TokenKeySettings(Settings):
     token_encryption_key: Key = Field(
@@ -106,6 +111,11 @@ class TokenKeySettings(Settings):
     token_encryption_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
         (), description="comma-separated older keys of 64 hex characters, only to decrypt"
     )
+
+    @property
+    def token_keys(self) -> list[bytes]:
+        """The newest key first."""
+        return _as_bytes(self.token_encryption_key, *self.token_encryption_keys_previous)
 
 
 class AppSecretSettings(Settings):
@@ -163,3 +173,7 @@ class MetaAppSettings(AppSecretSettings):
     meta_webhook_verify_token: Annotated[SecretStr, secret(r"[\x21-\x7e]{8,256}")] = Field(
         description="the verify token entered in Meta's dashboard: 8 to 256 printable characters"
     )
+
+
+def _as_bytes(*keys: SecretStr) -> list[bytes]:
+    return [bytes.fromhex(key.get_secret_value()) for key in keys]

@@ -13,11 +13,6 @@ PLACEHOLDER = re.compile(
 )
 
 
-def hex_bytes(*keys: SecretStr) -> list[bytes]:
-    """Return keys as bytes, decoded from hex."""
-    return [bytes.fromhex(key.get_secret_value()) for key in keys]
-
-
 S = TypeVar("S", bound=Settings)
 
 

@@ -86,6 +86,11 @@ async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIter
         await pool.release(conn)
 
 
+async def wait_shortly_for_locks(conn: Conn) -> None:
+    """For the rest of the transaction, wait 0.2 s for a lock: other rows wait behind these."""
+    await conn.execute("SET LOCAL lock_timeout = '200ms'")
+
+
 async def ping(pool: Pool) -> None:
     """Raise unless PostgreSQL answers and its schema is new enough."""
     async with transaction(pool) as conn:

@@ -19,7 +19,7 @@ from shared.graph.client import Graph
 from shared.store.connections import tokens, views
 from shared.store.connections.tokens import TokenState
 from shared.store.connections.views import ConnectionView
-from shared.store.pool import Pool, transaction
+from shared.store.pool import Pool, ping, transaction
 
 PATH = "/api/v1/whatsapp/check-connection"
 MAX_CONNECTIONS = 100
@@ -80,8 +80,7 @@ class CheckApi:
         if call.caller is None:
             if query.organization_id or query.waba_id:
                 raise Problem(401, "key_needed", "Without a key nothing is told of connections.")
-            async with transaction(self._pool) as conn:
-                await conn.execute("SELECT 1")
+            await ping(self._pool)
             return 200, CheckAnswer(status="up", connections=None)
         connections = await self._load(call.caller, query)
         if query.live:

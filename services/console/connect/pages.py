@@ -1,5 +1,6 @@
 """The page where customers connect: it opens Meta's dialog and posts its results to us."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Template
@@ -19,7 +20,7 @@ from services.console.api.onboarding import (
     OnboardingApi,
     SessionBody,
 )
-from services.console.http.endpoints import Problem, read_body, validate
+from services.console.http.endpoints import Handler, Problem, read_body, validate
 from services.console.onboardings import Onboardings
 from shared.actions.errors import Missing, UseCaseError
 from shared.settings.console import ConsoleSettings
@@ -52,13 +53,16 @@ class ConnectPages:
         self._content_security_policy = _content_security_policy(settings)
         self._template = Template(_CONNECT_PAGE.read_text())
 
-    def add_to(self, app: web.Application) -> None:
-        app.router.add_get(RETURN_PATH, self.finish_redirect, allow_head=False)
-        app.router.add_get(PATH, self.show, allow_head=False)
-        app.router.add_get(f"{PATH}/status", self.status, allow_head=False)
-        app.router.add_post(f"{PATH}/session", self.session)
-        app.router.add_post(f"{PATH}/code", self.code)
-        app.router.add_post(f"{PATH}/pin", self.pin)
+    def routes(self) -> Sequence[tuple[str, str, Handler]]:
+        """Method, path and handler of each page and of what its script calls."""
+        return (
+            ("GET", RETURN_PATH, self.finish_redirect),
+            ("GET", PATH, self.show),
+            ("GET", f"{PATH}/status", self.status),
+            ("POST", f"{PATH}/session", self.session),
+            ("POST", f"{PATH}/code", self.code),
+            ("POST", f"{PATH}/pin", self.pin),
+        )
 
     async def show(self, request: web.Request) -> web.Response:
         try:

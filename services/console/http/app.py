@@ -1,7 +1,7 @@
 """The console's HTTP application: endpoints and pages, API keys, limits and error responses."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +14,7 @@ from services.console.http.endpoints import (
     MAX_BODY_BYTES,
     Caller,
     Endpoint,
+    Handler,
     Problem,
     problem_of,
     read_call,
@@ -33,13 +34,10 @@ from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
-PAGES = "/connect/"
 OPENAPI_PATH = "/api/v1/openapi.json"
 STATIC = Path(__file__).parents[1] / "connect" / "static"
 #: Retry-After while PostgreSQL is unreachable.
 RETRY_AFTER_SECONDS = 5.0
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EndpointServer:
@@ -74,6 +72,17 @@ class EndpointServer:
 
         return handle
 
+    def page_handler(self, show: Handler) -> Handler:
+        """Return the request handler of a page. A browser has no key, so its address counts."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            with self._concurrency.admit(self._address_of(request)) as is_allowed:
+                if not is_allowed:
+                    raise self._limit_problem("concurrent", 1.0)
+                return await show(request)
+
+        return handle
+
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Apply the limit of the address, turn errors into responses, and set the common headers.
@@ -84,13 +93,7 @@ class EndpointServer:
             wait_seconds = self._address_window.seconds_left(self._address_of(request), _now())
             if wait_seconds:
                 raise self._limit_problem("address", wait_seconds)
-            if request.path.startswith(PAGES):  # a browser has no key: count by address
-                with self._concurrency.admit(self._address_of(request)) as is_allowed:
-                    if not is_allowed:
-                        raise self._limit_problem("concurrent", 1.0)
-                    response = await handler(request)
-            else:
-                response = await handler(request)
+            response = await handler(request)
         except UseCaseError as error:
             response = problem_of(error).response()
         except Problem as problem:
@@ -161,7 +164,8 @@ def create_app(
         return web.json_response(openapi_document)
 
     app.router.add_get(OPENAPI_PATH, openapi, allow_head=False)
-    pages.add_to(app)
+    for method, path, show in pages.routes():
+        app.router.add_route(method, path, server.page_handler(show))
     app.router.add_static("/static/", STATIC)
     return app
 

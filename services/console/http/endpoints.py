@@ -105,6 +105,8 @@ class ApiCall:
 
 M = TypeVar("M", bound=BaseModel)
 
+#: Of aiohttp.
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 EndpointHandler = Callable[[ApiCall], Awaitable[tuple[int, BaseModel]]]
 
 

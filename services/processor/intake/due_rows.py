@@ -7,7 +7,7 @@ import orjson
 import structlog
 
 from services.processor.intake.failures import Failure, FailureRecorder
-from services.processor.intake.webhook_groups import SHORT_LOCK_TIMEOUT, WebhookGroups
+from services.processor.intake.webhook_groups import WebhookGroups
 from shared.actions.connection_state import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
@@ -18,7 +18,7 @@ from shared.store.due import Lease, LeasedRows
 from shared.store.errors import is_infrastructure, is_lock_timeout
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import LeasedChange
-from shared.store.pool import Conn, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction, wait_shortly_for_locks
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class DueRows:
     async def _attempt_change(self, lease: Lease) -> list[Nudge]:
         failures: list[Failure] = []
         async with transaction(self._pool) as conn:
-            await conn.execute(SHORT_LOCK_TIMEOUT)
+            await wait_shortly_for_locks(conn)
             change = await changes.load_leased(conn, lease)
             if change is None:
                 return []

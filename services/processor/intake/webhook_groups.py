@@ -22,16 +22,13 @@ from shared.store.due import Lease
 from shared.store.errors import is_infrastructure, is_lock_timeout
 from shared.store.intake import changes, webhooks
 from shared.store.intake.webhooks import Lane, WebhookRow
-from shared.store.pool import Conn, Pool, transaction
+from shared.store.pool import Conn, Pool, transaction, wait_shortly_for_locks
 
 log = structlog.get_logger()
 
 #: How many bytes of bodies are split together at most. Parsed, they need some ten times as much
 #: memory.
 MAX_GROUP_BYTES = 8_000_000
-#: How long leased rows wait for another transaction's lock while other rows wait behind them. Rows
-#: that cannot get the lock are released.
-SHORT_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '200ms'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +178,7 @@ class WebhookGroups:
     async def _split_stored(self, leases: Sequence[Lease]) -> list[Nudge]:
         attempts = {lease.id: lease.attempts for lease in leases}
         async with transaction(self._pool) as conn:
-            await conn.execute(SHORT_LOCK_TIMEOUT)
+            await wait_shortly_for_locks(conn)
             loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
             await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])

@@ -18,7 +18,7 @@ from shared.actions import letter_replays
 from shared.crypto import KeyRing
 from shared.process import crash_points
 from shared.settings.groups import BodyKeySettings, DatabaseSettings
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from shared.store import audit
 from shared.store.intake import changes, dead_letters, replays, webhooks
 from shared.store.intake.dead_letters import Cause, Letter
@@ -233,9 +233,8 @@ def _print_letters(letters: Sequence[Letter]) -> None:
 
 async def _with_pool(work: Callable[[Pool, KeyRing], Awaitable[None]]) -> None:
     settings = load(LetterSettings)
-    if settings.crash_at:
-        crash_points.arm(settings.crash_at)
-    ring = KeyRing(hex_bytes(settings.body_encryption_key, *settings.body_encryption_keys_previous))
+    crash_points.arm(settings.crash_at)
+    ring = KeyRing(settings.body_keys)
     url = settings.database_url.get_secret_value()
     async with open_pool(url, name="dead-letters", size=1) as pool:
         await work(pool, ring)

@@ -12,7 +12,7 @@ from shared.errors import StartupRefused
 from shared.process import crash_points
 from shared.process.crash_points import crash_point
 from shared.settings.groups import BodyKeySettings, DatabaseSettings, TokenKeySettings
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from shared.store import rotation
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, open_pool, transaction
@@ -43,13 +43,11 @@ async def rotate(data: SealedData, *, dry_run: bool) -> None:
     settings: TokenRotation | BodyRotation
     if data == "tokens":
         settings = load(TokenRotation)
-        keys = (settings.token_encryption_key, *settings.token_encryption_keys_previous)
+        ring = KeyRing(settings.token_keys)
     else:
         settings = load(BodyRotation)
-        keys = (settings.body_encryption_key, *settings.body_encryption_keys_previous)
-    if settings.crash_at:
-        crash_points.arm(settings.crash_at)
-    ring = KeyRing(hex_bytes(*keys))
+        ring = KeyRing(settings.body_keys)
+    crash_points.arm(settings.crash_at)
     url = settings.database_url.get_secret_value()
     unopened = 0
     async with open_pool(url, name="rotate-keys", size=1) as pool:

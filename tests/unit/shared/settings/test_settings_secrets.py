@@ -7,7 +7,7 @@ import pytest
 from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
 from shared.settings.ingress import IngressSettings
-from shared.settings.load import hex_bytes, load
+from shared.settings.load import load
 from tests.support.environment import BODY_KEY, service_environment
 
 VALID = (
@@ -105,7 +105,7 @@ def test_real_secrets_are_accepted_in_production(monkeypatch: pytest.MonkeyPatch
     loaded = load(IngressSettings)
 
     assert loaded.meta_app_secret.get_secret_value() == VALID["META_APP_SECRET"]
-    assert hex_bytes(loaded.body_encryption_key) == [bytes.fromhex(BODY_KEY)]
+    assert loaded.body_keys == [bytes.fromhex(BODY_KEY)]
 
 
 def test_production_does_not_crash_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
