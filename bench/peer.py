@@ -75,7 +75,10 @@ async def store(message: RabbitMessage) -> None:
     webhook_changes = split(webhook.body)
     async with pool().acquire() as conn, conn.transaction():
         await webhooks.insert(conn, RING, [webhooks.WebhookRow(webhook, "fast", "broker", "split")])
-        rows = [(webhook.id, webhook.received_at, change) for change in webhook_changes]
+        rows = [
+            changes.SplitChange(webhook.id, webhook.received_at, change)
+            for change in webhook_changes
+        ]
         await changes.insert(conn, RING, rows)
 
 

@@ -1,12 +1,12 @@
 """Make webhooks and changes for the store's tests."""
 
 from datetime import UTC, datetime
-from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from shared.domain.splitting import Change
 from shared.messages import Webhook
+from shared.store.intake.changes import SplitChange
 from shared.store.intake.webhooks import WebhookRow, WebhookState
 
 SIGNATURE = "sha256=" + "5a" * 32
@@ -35,6 +35,6 @@ def make_change(number: int, *, content: bytes = b"{}") -> Change:
     )
 
 
-def changes_of(webhook: Webhook, *changes: Change) -> list[tuple[UUID, datetime, Change]]:
+def changes_of(webhook: Webhook, *changes: Change) -> list[SplitChange]:
     """Return the rows of a webhook's changes, as `changes.insert` expects them."""
-    return [(webhook.id, webhook.received_at, change) for change in changes]
+    return [SplitChange(webhook.id, webhook.received_at, change) for change in changes]

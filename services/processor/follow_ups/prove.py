@@ -36,7 +36,7 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     if onboarding is None or unproven is None:
         async with ending(context.pool, follow_up):
             return StepDone("nothing_to_prove")
-    token, expires_at = unproven
+    token = unproven.text
     report = await context.graph.debug_token(token)
     try:
         waba = await _read_waba(context, report, token, onboarding, connected)
@@ -62,7 +62,7 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
             context.ring,
             waba.waba_id,
             token,
-            expires_at=report.expires_at or expires_at,
+            expires_at=report.expires_at or unproven.expires_at,
             user_id=report.user_id,
         )
         await codes.delete_token(conn, onboarding, reason=None)

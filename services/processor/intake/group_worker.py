@@ -14,6 +14,7 @@ from services.processor.polling_loop import PollingLoop
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store.errors import is_infrastructure, is_lock_timeout
+from shared.store.intake.webhooks import LanedWebhook
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class GroupWorker:
         After MAX_UNACKED_SECONDS, return all unacked deliveries to the broker.
         """
         crash_point("delivery.received")
-        webhooks = [(w, d.lane) for d in deliveries for w in d.webhooks]
+        webhooks = [LanedWebhook(w, d.lane) for d in deliveries for w in d.webhooks]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + MAX_UNACKED_SECONDS
         interruptions = 0

@@ -21,7 +21,8 @@ from shared.store import events
 from shared.store.due import Lease
 from shared.store.errors import is_infrastructure, is_lock_timeout
 from shared.store.intake import changes, webhooks
-from shared.store.intake.webhooks import Lane, WebhookRow
+from shared.store.intake.changes import SplitChange
+from shared.store.intake.webhooks import Lane, LanedWebhook, WebhookRow
 from shared.store.pool import Conn, Pool, transaction, wait_shortly_for_locks
 
 log = structlog.get_logger()
@@ -112,7 +113,7 @@ class WebhookGroups:
         self._recorder = recorder
         self._metrics = metrics
 
-    async def store(self, received: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+    async def store(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
         """Store webhooks of first deliveries: their rows, bodies and changes in one transaction."""
         splits = [split_webhook(webhook, lane) for webhook, lane in received]
         try:
@@ -123,7 +124,7 @@ class WebhookGroups:
             log.warning("group.failed", count=len(splits), exc_info=error)
             return [nudge for s in splits for nudge in await self._store_alone(s)]
 
-    async def store_unsplit(self, received: Sequence[tuple[Webhook, Lane]]) -> list[Nudge]:
+    async def store_unsplit(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
         """Store redelivered webhooks unsplit. A process may have crashed on one, so they are split
         later, from their rows."""
         async with transaction(self._pool) as conn:
@@ -205,7 +206,9 @@ class WebhookGroups:
             if s.error
             for failure in await self._recorder.fail_webhook(conn, s.lease, s.error)
         ]
-        rows = [(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes]
+        rows = [
+            SplitChange(s.webhook.id, s.webhook.received_at, c) for s in splits for c in s.changes
+        ]
         if not rows:
             return StoredChanges(failures)
         new = await changes.insert(conn, self._ring, rows)

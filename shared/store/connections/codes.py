@@ -1,5 +1,6 @@
 """The code that Meta's dialog returned for an onboarding, and the unproven token it gave."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -72,10 +73,16 @@ async def fail_exchange(conn: Conn, onboarding: Onboarding, code_hash: bytes, re
     )
 
 
-async def read_token(
-    conn: Conn, ring: KeyRing, onboarding: Onboarding
-) -> tuple[str, datetime | None] | None:
-    """Return the unproven token and when it expires; None if there is none.
+@dataclass(frozen=True, slots=True, repr=False)
+class UnprovenToken:
+    """`expires_at` None: never, or Meta did not say. Never shown."""
+
+    text: str
+    expires_at: datetime | None
+
+
+async def read_token(conn: Conn, ring: KeyRing, onboarding: Onboarding) -> UnprovenToken | None:
+    """Return the onboarding's token; None if there is none.
 
     May raise Undecryptable.
     """
@@ -84,7 +91,8 @@ async def read_token(
     )
     if record is None or record["token"] is None:
         return None
-    return ring.open(record["token"], _binding(onboarding.id)).decode(), record["token_expires_at"]
+    text = ring.open(record["token"], _binding(onboarding.id)).decode()
+    return UnprovenToken(text, record["token_expires_at"])
 
 
 async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: str | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -28,16 +29,24 @@ class NewChange:
     organization_id: str | None
 
 
-async def insert(
-    conn: Conn, ring: KeyRing, changes: Sequence[tuple[UUID, datetime, Change]]
-) -> list[NewChange]:
-    """Store changes (webhook id, received_at, change) as processed. Return those that were new.
+class SplitChange(NamedTuple):
+    """A change as it was split from its webhook, not stored yet."""
+
+    webhook_id: UUID
+    received_at: datetime
+    change: Change
+
+
+async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> list[NewChange]:
+    """Store changes as processed. Return those that were new.
 
     Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. Stamp
     each new change with the proven owner of its WABA, for ever. Do not stamp a change that was
     received before a former owner withdrew: it belongs to that owner, and `stamp` stamps it later.
     """
-    changes = sorted(changes, key=lambda c: c[2].key)  # every process locks in this order
+    changes = sorted(
+        changes, key=lambda split: split.change.key
+    )  # every process locks in this order
     ids = [uuid7() for _ in changes]
     stored = await conn.fetch(
         """
@@ -58,8 +67,8 @@ async def insert(
         RETURNING id, organization_id
         """,
         ids,
-        [webhook_id for webhook_id, _, _ in changes],
-        [received_at for _, received_at, _ in changes],
+        [split.webhook_id for split in changes],
+        [split.received_at for split in changes],
         [c.key for _, _, c in changes],
         [c.field for _, _, c in changes],
         [c.event for _, _, c in changes],

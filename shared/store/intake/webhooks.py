@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
@@ -17,6 +17,13 @@ from shared.store.pool import Conn
 Lane = Literal["fast", "slow"]
 StoredVia = Literal["broker", "database"]
 WebhookState = Literal["unsplit", "split", "dead"]
+
+
+class LanedWebhook(NamedTuple):
+    """A webhook and the lane it took."""
+
+    webhook: Webhook
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +94,7 @@ async def sizes(conn: Conn, ids: Collection[UUID]) -> dict[UUID, int]:
     return {record["id"]: record["size"] for record in records}
 
 
-async def load_unsplit(
-    conn: Conn, ring: KeyRing, ids: Collection[UUID]
-) -> list[tuple[Webhook, Lane]]:
+async def load_unsplit(conn: Conn, ring: KeyRing, ids: Collection[UUID]) -> list[LanedWebhook]:
     """Return those of these webhooks that are still unsplit, locked until the transaction ends.
     May raise Undecryptable."""
     records = await conn.fetch(
@@ -101,7 +106,7 @@ async def load_unsplit(
         """,
         list(ids),
     )
-    return [(_webhook(record, ring), record["lane"]) for record in records]
+    return [LanedWebhook(_webhook(record, ring), record["lane"]) for record in records]
 
 
 async def mark_split(conn: Conn, ids: Collection[UUID]) -> None:

@@ -72,7 +72,9 @@ async def test_an_unproven_token_does_not_open_in_a_connection(
     assert await codes.save_token(
         conn, token_ring, onboarding, TOKEN, code_hash=b"hash", expires_at=None
     )
-    assert await codes.read_token(conn, token_ring, onboarding) == (TOKEN, None)
+    token = await codes.read_token(conn, token_ring, onboarding)
+    assert token is not None
+    assert (token.text, token.expires_at) == (TOKEN, None)
     await save_tokens(conn, token_ring, "71")
     await conn.execute(
         "UPDATE whatsapp_connections SET token = (SELECT token FROM whatsapp_onboarding)"

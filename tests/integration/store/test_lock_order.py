@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 from shared.crypto import KeyRing
-from shared.domain.splitting import Change
 from shared.store.intake import changes, webhooks
+from shared.store.intake.changes import SplitChange
 from shared.store.intake.webhooks import WebhookRow
 from shared.store.pool import Conn, Pool
 from tests.support.crosswise import write_in_opposite_order
@@ -19,7 +18,7 @@ async def test_the_same_changes_in_opposite_order(pool: Pool, conn: Conn, ring: 
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
 
-    async def write(conn: Conn, rows: Sequence[tuple[UUID, datetime, Change]]) -> int:
+    async def write(conn: Conn, rows: Sequence[SplitChange]) -> int:
         return len(await changes.insert(conn, ring, rows))
 
     rows = changes_of(webhook, *map(make_change, range(COUNT)))
