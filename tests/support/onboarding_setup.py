@@ -18,6 +18,8 @@ from tests.support.simulated import WABA, SimulatedMeta, simulated_meta
 from tests.support.waiting import eventually
 
 Json = dict[str, Any]
+#: Seldom enough for the API's own limit of an address, however slow the machine.
+POLL_SECONDS = 0.1
 ONBOARDING = BASE
 CONNECTIONS = "/api/v1/whatsapp/connections"
 ORPHANS = "/api/v1/whatsapp/orphans"
@@ -96,7 +98,7 @@ class Installation:
                 is_reached = now["reason"] == reason
             return now if is_reached else None
 
-        return await eventually(reached)
+        return await eventually(reached, pause_seconds=POLL_SECONDS)
 
     async def until_active(self, code: str) -> Json:
         return await self.until(code, state="active")
@@ -107,7 +109,7 @@ class Installation:
             now = await self.request("GET", f"{CONNECTIONS}/{waba_id}")
             return now if now["state"] == state else None
 
-        return await eventually(reached)
+        return await eventually(reached, pause_seconds=POLL_SECONDS)
 
     async def make_follow_ups_due(self) -> None:
         """End the delays of all pending follow-ups."""

@@ -125,7 +125,7 @@ async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_with_its_bytes_
         letters = await eventually(lambda: conn.fetch("SELECT * FROM dead_letters"))
     [letter] = letters
     assert (letter["kind"], letter["blame"]) == ("message", "ours")
-    assert letter["error"] == "given up: rejected in webhooks.raw"
+    assert letter["error"] == "rejected: given up in webhooks.raw"
     assert b"not a bundle" not in letter["body"]
     assert await dead_letters.message_body(conn, ring, letter["id"]) == b"\x00 not a bundle"
 
