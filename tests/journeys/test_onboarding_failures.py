@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CHECK, CONNECTIONS, Installation
+from tests.support.onboarding_setup import CHECK, CONNECTIONS, POLL_SECONDS, Installation
 from tests.support.simulated import COEXISTING, NUMBER, WABA, coexisting, number
 from tests.support.waiting import eventually
 
@@ -270,10 +270,14 @@ async def test_a_register_call_is_attempted_four_times_and_not_for_days(
         "POST", "faults", {"call": "register", "code": 131000, "times": 100}
     )
     code = await installation.connect()
-    now = await installation.until(code, state="provisioning", reason="meta_unavailable")
-    while now["connection"]["remedy"]["who"] == "nobody":
-        now = await installation.until(code, state="provisioning", reason="meta_unavailable")
-    assert now["connection"]["remedy"]["who"] == "operator"
+
+    async def is_given_up() -> bool:
+        await installation.make_follow_ups_due()
+        connection = (await installation.status(code))["connection"] or {}
+        remedy = connection.get("remedy") or {}
+        return (connection.get("reason"), remedy.get("who")) == ("meta_unavailable", "operator")
+
+    await eventually(is_given_up, pause_seconds=POLL_SECONDS)
     assert len(await installation.calls("register")) == 4
 
 
