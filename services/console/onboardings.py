@@ -20,7 +20,8 @@ from shared.graph.answers import Token
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
 from shared.store import events
-from shared.store.connections import codes, follow_ups, onboardings, organizations
+from shared.store.connections import follow_ups, onboardings, organizations
+from shared.store.connections import login_codes as codes
 from shared.store.connections.onboardings import CANCEL, ERROR, NewOnboarding, Onboarding
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction

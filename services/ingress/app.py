@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from services.ingress import signature, staging
+from services.ingress import short_form, signature
 from services.ingress.metrics import IngressMetrics
 from services.ingress.receiver import NotStored, Receiver
 from shared.messages import WebhookKind
@@ -67,12 +67,12 @@ class WebhookRoutes:
         return web.Response()
 
     async def receive_test(self, request: web.Request) -> web.Response:
-        """Store the short form of staging.py, unsigned. Production does not have this route."""
+        """Store a webhook in the short form, unsigned. Production does not have this route."""
         try:
             with self._reserved(request):
                 body = await self._read(request)
-                await self._store("test", "", staging.expand(body))
-        except staging.Malformed as malformed:
+                await self._store("test", "", short_form.expand(body))
+        except short_form.Malformed as malformed:
             return web.json_response({"error": str(malformed)}, status=400)
         except RequestRefused as refusal:
             return _refusal_response(refusal)

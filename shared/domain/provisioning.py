@@ -108,25 +108,26 @@ class Blocked:
     reason: str
 
 
-#: How long we retry a call that Meta does not answer. When all `delays` are used, the last one is
-#: repeated.
+#: How long we retry a call that Meta does not answer. When all `retry_seconds` are used, the last
+#: is repeated.
 PATIENCE = timedelta(days=2)
 
 
 def after_failure(
-    error: Exception, attempt: int, delays: Sequence[int], *, age: timedelta
+    error: Exception, attempt: int, retry_seconds: Sequence[int], *, age: timedelta
 ) -> RetryLater | Blocked:
     """Decide what follows when attempt number `attempt` (from 1) of a follow-up failed.
 
-    `delays` are the seconds before each retry. `age` is the time since the follow-up was requested.
+    `retry_seconds` is the delay before each retry. `age` is the time since the follow-up was
+    requested.
     """
     if isinstance(error, MetaThrottled):
         return RetryLater(error.seconds, is_counted=False)
     if isinstance(error, GraphError) and not isinstance(error, MetaUnavailable):
         return Blocked(error.reason)
-    if attempt <= len(delays):
-        return RetryLater(delays[attempt - 1], is_counted=True)
+    if attempt <= len(retry_seconds):
+        return RetryLater(retry_seconds[attempt - 1], is_counted=True)
     is_cheap = isinstance(error, MetaUnavailable) and not isinstance(error, RegisterUnanswered)
     if is_cheap and age < PATIENCE:
-        return RetryLater(delays[-1], is_counted=False)
+        return RetryLater(retry_seconds[-1], is_counted=False)
     return Blocked(error.reason if isinstance(error, GraphError) else "failed")

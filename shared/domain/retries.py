@@ -7,6 +7,9 @@ from typing import Literal
 from shared.domain.account_changes import UnreadableChange
 from shared.domain.splitting import Unparsable
 
+#: Delays before each retry, unless the environment says otherwise: attempts at 0, 30, 330, 2,130 s.
+RETRY_SECONDS = (30, 300, 1800)
+
 #: Who can mend the cause: we, the customer or Meta (its content is wrong). `poison`: a webhook or
 #: change that ends every process that attempts it.
 Blame = Literal["ours", "customer", "meta", "poison"]
@@ -25,16 +28,16 @@ class GiveUp:
     blame: Blame
 
 
-def decide(error: BaseException, attempt: int, delays: Sequence[int]) -> Retry | GiveUp:
+def decide(error: BaseException, attempt: int, retry_seconds: Sequence[int]) -> Retry | GiveUp:
     """Decide what follows when attempt number `attempt` (from 1) failed because of the row itself.
 
-    `delays` are the seconds before each retry; a row has one attempt more than delays.
+    `retry_seconds` is the delay before each retry; a row has one attempt more than retries.
     """
     for permanent, blame in _PERMANENT.items():
         if isinstance(error, permanent):
             return GiveUp(blame)
-    if attempt <= len(delays):
-        return Retry(delays[attempt - 1])
+    if attempt <= len(retry_seconds):
+        return Retry(retry_seconds[attempt - 1])
     return GiveUp("ours")
 
 

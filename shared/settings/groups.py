@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.domain.retries import RETRY_SECONDS
 from shared.settings.validators import (
     COMMA_SEPARATED,
     rising,
@@ -82,7 +83,7 @@ class BrokerSettings(Settings):
 
 class RetrySettings(Settings):
     retry_seconds: Annotated[tuple[int, ...], *COMMA_SEPARATED, AfterValidator(rising)] = Field(
-        (30, 300, 1800), description="rising delays in whole seconds, comma-separated"
+        RETRY_SECONDS, description="rising delays in whole seconds, comma-separated"
     )
 
 

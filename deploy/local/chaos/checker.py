@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from deploy.local.chaos.effects import check_effects
+from deploy.local.chaos.connection_checker import check_effects
 from deploy.local.chaos.ledger import Ledger
 from shared.domain.account_changes import UnreadableChange, read_change
 from shared.domain.facts import Fact, merge

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.local.demo.bodies import NOW, PARTNER, Body, message_of, webhook
 from deploy.local.simulated_meta.writing import write
-from services.ingress.staging import expand
+from services.ingress.short_form import expand
 
 BAKERY, PHARMACY, FLORIST = "bakery", "pharmacy", "florist"
 BAKERY_BUSINESS, SHARED_BUSINESS, UNKNOWN_BUSINESS = (f"73000000000010{n}" for n in range(3))

@@ -12,7 +12,8 @@ from shared.domain.provisioning import Blocked
 from shared.graph.answers import Waba
 from shared.process.crash_points import crash_point
 from shared.store import audit, events
-from shared.store.connections import codes, connections, follow_ups, onboardings, proofs, tokens
+from shared.store.connections import connections, follow_ups, onboardings, proofs, tokens
+from shared.store.connections import login_codes as codes
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Conn, transaction

@@ -34,7 +34,7 @@ class FollowUpWorker:
 
     pool: Pool
     handlers: Mapping[FollowUpKind, FollowUpHandler]
-    delays: Sequence[int]
+    retry_seconds: Sequence[int]
     metrics: FollowUpMetrics
 
     async def work_once(self) -> bool:
@@ -86,7 +86,7 @@ class FollowUpWorker:
         log.log(level, event, reason=outcome.reason, **log_fields)
 
     async def _run_step(self, follow_up: FollowUp) -> StepOutcome:
-        if follow_up.attempts > len(self.delays) + 1:
+        if follow_up.attempts > len(self.retry_seconds) + 1:
             return Blocked("never_finished")
         try:
             return await self.handlers[follow_up.kind].run(follow_up)
@@ -101,7 +101,7 @@ class FollowUpWorker:
             if reason == "failed":
                 log.error("follow_up.failed", kind=follow_up.kind, exc_info=error)
             age = datetime.now(UTC) - follow_up.asked_at
-            decision = after_failure(error, follow_up.attempts, self.delays, age=age)
+            decision = after_failure(error, follow_up.attempts, self.retry_seconds, age=age)
             if isinstance(decision, RetryLater):
                 return PutOff(decision.after_seconds, reason, is_counted=decision.is_counted)
             return decision

@@ -37,17 +37,17 @@ class Failure:
 class FailureRecorder:
     """Records failed attempts in the caller's transaction.
 
-    `delays` are the seconds before each retry. Pass the failures that a method returns to `report`
-    after the commit.
+    `retry_seconds` is the delay before each retry. Pass the failures that a method returns to
+    `report` after the commit.
     """
 
-    def __init__(self, delays: Sequence[int], metrics: IntakeMetrics) -> None:
-        self._delays = delays
+    def __init__(self, retry_seconds: Sequence[int], metrics: IntakeMetrics) -> None:
+        self._retry_seconds = retry_seconds
         self._metrics = metrics
 
     def is_exhausted(self, lease: Lease) -> bool:
         """Return whether the row used all its attempts and the last of them never finished."""
-        return lease.attempts > len(self._delays) + 1
+        return lease.attempts > len(self._retry_seconds) + 1
 
     async def fail_change(self, conn: Conn, lease: Lease, error: Exception) -> Failure:
         """Record a failed attempt of a change that the caller's transaction has locked."""
@@ -101,7 +101,7 @@ class FailureRecorder:
         return nudges
 
     def _decide(self, error: Exception, lease: Lease) -> tuple[int | None, Blame | None]:
-        decision = decide(error, lease.attempts, self._delays)
+        decision = decide(error, lease.attempts, self._retry_seconds)
         if isinstance(decision, GiveUp):
             return None, decision.blame
         return decision.after_seconds, None

@@ -10,7 +10,8 @@ import pytest
 from shared.crypto import KeyRing, Undecryptable
 from shared.domain.provisioning import PhoneNumber
 from shared.process.lifecycle import EXIT_REFUSED
-from shared.store.connections import codes, connections, numbers, onboardings, organizations, tokens
+from shared.store.connections import connections, numbers, onboardings, organizations, tokens
+from shared.store.connections import login_codes as codes
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
 from shared.store.rotation import MAX_BATCH

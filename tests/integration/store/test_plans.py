@@ -15,7 +15,6 @@ from shared.domain.facts import ConnectionStatus, live_facts
 from shared.domain.provisioning import Step
 from shared.store import api_keys, due, events
 from shared.store.connections import (
-    codes,
     connections,
     facts,
     follow_ups,
@@ -26,6 +25,7 @@ from shared.store.connections import (
     tokens,
     views,
 )
+from shared.store.connections import login_codes as codes
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.due import Lease, LeasedRows

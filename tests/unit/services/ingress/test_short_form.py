@@ -6,7 +6,7 @@ import orjson
 import pytest
 import time_machine
 
-from services.ingress.staging import Malformed, expand
+from services.ingress.short_form import Malformed, expand
 from shared.domain.splitting import split
 
 SHORT = {"type": "partner-added", "trackingCode": "test-123"}
