@@ -1,7 +1,6 @@
 """What the organization and the browser do to an onboarding: start, session, code, cancel."""
 
 import asyncio
-import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
@@ -63,7 +62,7 @@ class Onboardings:
 
         If the organization used `idempotency_key` before, return the onboarding it started then.
         """
-        code = secrets.token_urlsafe(18)
+        code = onboardings.new_tracking_code()
         expires_at = datetime.now(UTC) + lifetime
         new_onboarding = NewOnboarding(
             organization_id, code, expires_at, flow, is_coexistence, redirect_uri, idempotency_key

@@ -10,12 +10,7 @@ _POINT = re.compile(r'crash_point\("([a-z_.]+)"\)')
 
 #: What reaches a crash point: a webhook, a customer who connects, or the rotation of keys.
 Flow = Literal["webhook", "connecting", "keys"]
-_FOLLOW_UP_FILES = {
-    "follow_up_worker.py",
-    "onboarding_proof.py",
-    "provisioning.py",
-    "disconnection.py",
-}
+_CONNECTING = (("services", "console"), ("services", "processor", "follow_ups"))
 
 
 def all_points() -> list[tuple[str, Path]]:
@@ -34,5 +29,5 @@ def points(flow: Flow) -> dict[str, Path]:
 def _flow(file: Path) -> Flow:
     if file.name == "rotate_keys.py":
         return "keys"
-    is_console = file.parts[:2] == ("services", "console")
-    return "connecting" if is_console or file.name in _FOLLOW_UP_FILES else "webhook"
+    is_connecting = any(file.parts[: len(folder)] == folder for folder in _CONNECTING)
+    return "connecting" if is_connecting else "webhook"

@@ -1,7 +1,6 @@
 """Commands for onboardings."""
 
 import re
-import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -48,7 +47,9 @@ def start_onboarding(
         await organizations.add(
             conn, require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
         )
-        tracking_code = require_match(TRACKING_CODE, "--code", code or secrets.token_urlsafe(18))
+        tracking_code = require_match(
+            TRACKING_CODE, "--code", code or onboardings.new_tracking_code()
+        )
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
         new = NewOnboarding(organization_id, tracking_code, expires_at)
         if not await onboardings.start(conn, new):

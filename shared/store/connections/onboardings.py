@@ -1,5 +1,6 @@
 """Onboardings: attempts of an organization to connect, and what the browser and the token said."""
 
+import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -100,6 +101,12 @@ _SELECT = """
         WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending'
     ) AS waiting ON true
 """
+
+
+def new_tracking_code() -> str:
+    """Return a secret of 144 random bits. It starts with a letter: a command line would take a dash
+    for an option."""
+    return "o" + secrets.token_urlsafe(18)
 
 
 async def start(conn: Conn, new: NewOnboarding) -> UUID | None:

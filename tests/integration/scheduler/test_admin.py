@@ -37,7 +37,7 @@ async def test_a_connection_is_listed_shown_provisioned_and_disconnected(
     assert (exit_code, "must connect again" in log) == (EXIT_REFUSED, True)
     for arguments in (("show", "1"), ("provision", "1"), ("disconnect", "1", *reason)):
         exit_code, log = await porteiro("connections", *arguments)
-        assert (exit_code, "is no organization's connection" in log) == (EXIT_REFUSED, True)
+        assert (exit_code, "There is no such connection." in log) == (EXIT_REFUSED, True)
 
 
 async def test_a_blocked_onboarding_is_listed_and_retried(installation: Installation) -> None:
@@ -75,8 +75,8 @@ async def test_an_orphan_is_listed_and_claimed(installation: Installation) -> No
     connection = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
     assert connection["organization_id"] == "bakery"
     for waba, organization, fault in (
-        (WABA, "pharmacy", "it is another organization's"),
-        ("1", "bakery", "nothing is known"),
+        (WABA, "pharmacy", "It is another organization's"),
+        ("1", "bakery", "Nothing is known"),
     ):
         code, log = await porteiro("orphans", "claim", waba, organization, "--reason", "x")
         assert (code, fault in log) == (EXIT_REFUSED, True)
