@@ -20,7 +20,8 @@ from shared.store.errors import is_infrastructure
 log = structlog.get_logger()
 
 UNREACHABLE = (
-    "a server could not be reached in time: check DATABASE_URL, RABBITMQ_URL and that both are up"
+    "a server could not be reached, refused, broke off or took too long: check DATABASE_URL,"
+    " RABBITMQ_URL and that both are up"
 )
 UNDECRYPTABLE = (
     "the data was changed, or no key of the ring can open it: check the"

@@ -12,9 +12,9 @@ from shared.process.health import Dependency
 
 
 class NotPublished(Exception):
-    """The broker refused the message, returned it or did not confirm it in time.
+    """The message was not sent, or the broker refused it, returned it or did not confirm it.
 
-    The message may still arrive.
+    Unless the message is Unrouted, it may still arrive.
     """
 
 

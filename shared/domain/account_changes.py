@@ -46,8 +46,8 @@ class NumberRef:
 class ChangeEffects:
     """The effects of one change.
 
-    `is_waba` is False if `waba_id` may be the id of something else. The facts are then only
-    recorded; they apply once another change makes a connection for that id.
+    `is_waba` is False if `waba_id` may be the id of something else. The facts then make no
+    connection: they apply to the one for that id, now or as soon as there is one.
     """
 
     waba_id: str

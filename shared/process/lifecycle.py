@@ -121,7 +121,10 @@ async def running(
 
 
 def run(service: str, main: Callable[[Stop], Awaitable[None]]) -> None:
-    """Run `main` until SIGTERM or SIGINT. Exit with 78 on StartupRefused, 1 on another failure."""
+    """Run `main`. SIGTERM and SIGINT set its Stop; `main` must then return within STOP_SECONDS.
+
+    Exit with 78 on StartupRefused, with 1 on another failure or if that time is over.
+    """
     telemetry.configure(service)
     gc.freeze()  # imported objects stay for good: the collector skips them
     gc.set_threshold(*GC_THRESHOLD)

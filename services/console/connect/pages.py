@@ -114,10 +114,11 @@ class ConnectPages:
         return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
 
     async def finish_redirect(self, request: web.Request) -> web.Response:
-        """End the redirect flow and redirect to the page.
+        """End the redirect flow and redirect to the page; without a code, record a cancellation.
 
-        `state` is the tracking code: Meta promises to return it intact. If the code is refused or
-        not wanted, the page then shows why.
+        `state` is the tracking code: Meta promises to return it intact. If it is unknown, show the
+        not-found page. If the code is refused, the page shows why; one that is malformed or not
+        wanted changes nothing, and the page shows the onboarding as it is.
         """
         try:
             path = validate(CodePath, {"tracking_code": request.query.get("state", "")}, "query")

@@ -136,8 +136,10 @@ async def _take_ownership(conn: Conn, onboarding: Onboarding, waba: Waba) -> str
 
 
 async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: str) -> None:
-    """Delete the token and record the reason. The onboarding stays open: the customer may try
-    again."""
+    """Delete the token, record the reason and add the event `refused`.
+
+    The onboarding stays open: the customer may try again.
+    """
     await codes.delete_token(conn, onboarding, reason=reason)
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
 

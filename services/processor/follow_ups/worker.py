@@ -52,13 +52,14 @@ class FollowUpWorker:
         try:
             await self._attempt(leased)
         except follow_ups.LeaseLost:
-            log.info("follow_up.lease_lost", count=len(leased.leases))
+            log.info("follow_up.lease_lost", follow_up_id=str(leased.leases[0].id))
         except (Exception, asyncio.CancelledError) as error:
             is_stopping = isinstance(error, asyncio.CancelledError)
             if not is_stopping and not is_infrastructure(error):
                 # A fault of ours: the lease lapses and the attempt counts, so that the follow-up
                 # ends as `never_finished`.
-                log.error("follow_up.crashed", count=len(leased.leases), exc_info=error)
+                follow_up_id = str(leased.leases[0].id)
+                log.error("follow_up.crashed", follow_up_id=follow_up_id, exc_info=error)
                 return True
             with suppress(Exception):
                 async with transaction(self.pool) as conn:

@@ -125,8 +125,11 @@ class WebhookGroups:
             return [nudge for s in splits for nudge in await self._store_alone(s)]
 
     async def store_unsplit(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
-        """Store redelivered webhooks unsplit. A process may have crashed on one, so they are split
-        later, from their rows."""
+        """Store webhooks unsplit: they are split later, from their rows. Return no nudges.
+
+        For redelivered webhooks, because a process may have crashed on one, and for webhooks whose
+        changes a lock timeout kept from being stored.
+        """
         async with transaction(self._pool) as conn:
             await webhooks.insert(
                 conn,

@@ -27,7 +27,10 @@ def create(
         typer.Option(help="The only organization the key is for; else the company's key, for all."),
     ] = None,
 ) -> None:
-    """Create a key and write it to standard output. It cannot be shown again."""
+    """Create a key and write it to standard output. It cannot be shown again.
+
+    It works only if the command ends with exit code 0. An organization that is new is added.
+    """
 
     async def create_key(conn: Conn) -> None:
         if not name.isprintable() or not 0 < len(name) <= 100:

@@ -35,7 +35,7 @@ def replay(
     ] = False,
     rate: Annotated[int, typer.Option(min=1, max=10_000, help="Events a second.")] = 200,
 ) -> None:
-    """Publish events again under their old ids, so that consumers can recognize them."""
+    """Make events due again under their old ids, so that consumers can recognize them."""
     selection = EventReplay(_utc(since), _utc(until or datetime.now(UTC)), unrouted, rate)
     run_job("events", _replay(selection))
 
@@ -50,7 +50,7 @@ async def _replay(selection: EventReplay) -> None:
             if not ids:
                 break
             count, last = count + len(ids), ids[-1]
-    log.info("events.replayed", count=count, seconds=count // selection.rate)
+    log.info("events.made_due", count=count, seconds=count // selection.rate)
 
 
 def _utc(time: datetime) -> datetime:

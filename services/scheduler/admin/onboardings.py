@@ -41,7 +41,7 @@ def start_onboarding(
     code: Annotated[str | None, typer.Option(help="A tracking code; else a random one.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=720, help="Hours until it expires.")] = 24,
 ) -> None:
-    """Start an onboarding and log its tracking code."""
+    """Start an onboarding and log its tracking code. It counts only if the exit code is 0."""
 
     async def start(conn: Conn) -> None:
         await organizations.add(

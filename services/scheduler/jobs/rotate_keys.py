@@ -37,8 +37,8 @@ class BodyRotation(DatabaseSettings, BodyKeySettings):
 async def rotate(data: SealedData, *, dry_run: bool) -> None:
     """Seal `data` again under the newest key, or with `dry_run` only count its rows by key.
 
-    Safe to stop at any moment and to repeat: finished batches stay finished. Raise StartupRefused
-    if there are rows that no key of the ring opens.
+    Safe to stop at any moment and to repeat: finished batches stay finished. Without `dry_run`,
+    raise StartupRefused if rows under another key remain: no key of the ring opened them.
     """
     settings: TokenRotation | BodyRotation
     if data == "tokens":
