@@ -14,6 +14,7 @@ from shared.cache import Cache
 from shared.crypto import KeyRing
 from shared.domain.graph_errors import GraphError, MetaRefused, MetaUnavailable
 from shared.domain.proof import FINISHES
+from shared.domain.remedies import Reason
 from shared.domain.splitting import as_id
 from shared.graph.answers import Token
 from shared.graph.client import Graph
@@ -183,7 +184,7 @@ class Onboardings:
             token = await self._exchange_while_valid(code, redirect_uri)
         except GraphError as error:
             is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
-            reason = "code_lost" if is_lost else "code_refused"
+            reason: Reason = "code_lost" if is_lost else "code_refused"
             log.warning("code.not_exchanged", onboarding_id=onboarding.id, reason=reason)
             async with transaction(self._pool) as conn:
                 await codes.fail_exchange(conn, onboarding, digest, reason)

@@ -5,11 +5,9 @@ from contextlib import AsyncExitStack
 import structlog
 
 from services.ingress.app import WebhookRoutes, create_app
-from services.ingress.batching_sink import BatchingSink
-from services.ingress.lanes import COPY_SECONDS, Lanes
 from services.ingress.metrics import IngressMetrics
-from services.ingress.receiver import Receiver
-from services.ingress.sinks import QUEUES, BrokerSink, DatabaseSink
+from services.ingress.receiver import COPY_SECONDS, Lanes, Receiver
+from services.ingress.sinks import QUEUES, BatchingSink, BrokerSink, DatabaseSink
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.cache import open_redis

@@ -1,24 +1,51 @@
 """Give a verified webhook an id and a lane, and make it durable by the first sink that can."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from services.ingress.batching_sink import BatchingSink, SinkFailed
-from services.ingress.lanes import Lanes
 from services.ingress.metrics import IngressMetrics
+from services.ingress.sinks import BatchingSink, SinkFailed
 from shared.messages import Webhook, WebhookKind
 from shared.process.crash_points import crash_point
+from shared.store.intake.webhooks import Lane
 
 #: Limit for the bodies that are being read or are not yet durable. Above it the ingress answers
 #: 503, and Meta sends the webhook again later.
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+#: The Redis set of WABA ids whose webhooks take the slow lane. No service writes it yet.
+SLOW_WABAS_KEY = "wabas.slow"
+#: Seconds between two copies of the set. A webhook never waits for Redis.
+COPY_SECONDS = 1.0
+
+#: Meta writes an entry's id first. A webhook whose entry does not match takes the fast lane: a lane
+#: affects only speed.
+_FIRST_ENTRY = re.compile(rb'"entry"\s*:\s*\[\s*\{\s*"id"\s*:\s*"([0-9]{1,20})"')
 
 
 class NotStored(Exception):
     """No sink made the webhook durable in time, so Meta must send it again."""
+
+
+class Lanes:
+    """Choose a webhook's lane: slow for WABAs in the Redis set, else fast."""
+
+    def __init__(self) -> None:
+        self._slow: frozenset[str] = frozenset()
+
+    async def refresh(self, redis: Redis) -> None:
+        """Copy the set from Redis. Raise what the driver raises, and then keep the last copy."""
+        self._slow = frozenset(map(str, await redis.smembers(SLOW_WABAS_KEY)))
+
+    def lane_of(self, body: bytes) -> Lane:
+        if not self._slow:
+            return "fast"
+        entry = _FIRST_ENTRY.search(body)
+        return "slow" if entry and entry[1].decode() in self._slow else "fast"
 
 
 class Receiver:

@@ -1,11 +1,9 @@
 """Request that a connection be disconnected from our side."""
 
+from shared.domain.remedies import BY_US
 from shared.store import audit
 from shared.store.connections import connections, follow_ups
 from shared.store.pool import Conn
-
-#: The status reason of a connection that we disconnected.
-BY_US = "disconnected_by_us"
 
 
 async def request(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:

@@ -5,9 +5,9 @@ The codes come from Meta's error pages (Cloud API error codes; Graph API error h
 
 from typing import ClassVar, Literal
 
+from shared.domain.remedies import Reason
+
 Policy = Literal["retry", "wait", "customer", "never"]
-#: What is wrong, in one word; shared/domain/remedies.py says what to do about it.
-Reason = str
 
 #: Meta allows 10 register calls per number in 72 hours (Registration page).
 REGISTER_LIMIT_SECONDS = 72 * 3600

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.domain.remedies import Reason
+
 #: Without this permission we can neither read a WABA nor subscribe our app to it.
 SCOPE = "whatsapp_business_management"
 
@@ -23,9 +25,9 @@ FINISHES = frozenset(
 
 
 class ProofRefused(Exception):
-    """The token proves nothing yet. `reason` is a key of shared/domain/remedies.py."""
+    """The token proves nothing yet."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         self.reason = reason
         super().__init__(reason)
 

@@ -15,11 +15,14 @@ from shared.domain.graph_errors import (
     MetaUnavailable,
     RegisterUnanswered,
 )
+from shared.domain.remedies import Reason
 
 StepName = Literal[
     "read_numbers", "subscribe", "register", "sync_contacts", "sync_history",
     "deregister", "unsubscribe",
 ]  # fmt: skip
+#: Why a follow-up is put off that waits for a webhook of its WABA.
+AWAITING_WEBHOOK: Reason = "awaiting_webhook"
 #: Meta accepts each sync once per onboarding, within 24 hours of it.
 SYNCS: tuple[StepName, ...] = ("sync_contacts", "sync_history")
 
@@ -103,9 +106,9 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A person must act first. `reason` is a key of shared/domain/remedies.py."""
+    """A person must act first."""
 
-    reason: str
+    reason: Reason
 
 
 #: How long we retry a call that Meta does not answer. When all `retry_seconds` are used, the last

@@ -5,6 +5,30 @@ from typing import Literal
 
 Actor = Literal["customer", "operator", "nobody"]
 
+#: Why something does not work, by who must act.
+CustomerReason = Literal[
+    "reconnect", "checkpoint", "policy_block", "account_locked", "country_restricted",
+    "payment_missing", "not_registered", "pin_needed", "pin_or_lock", "not_verified",
+    "not_on_app", "sync_late", "wrong_app", "token_invalid", "permission_missing",
+    "waba_not_granted", "session_needed", "waba_ambiguous", "code_refused", "code_lost",
+    "cancelled", "error_reported", "link_closed", "expired", "owned_by_another", "unshared",
+    "uninstalled", "offboarded", "account_disconnected", "disconnected_by_us", "banned",
+    "ban_scheduled", "deleted",
+]  # fmt: skip
+OperatorReason = Literal[
+    "app_token_refused", "never_registered", "bad_request", "not_found", "number_deleted",
+    "history_declined", "failed", "meta_unavailable", "undecryptable", "never_finished", "orphan",
+    "no_token",
+]  # fmt: skip
+NobodyReason = Literal[
+    "exchanging", "proving", "awaiting_webhook", "throttled", "token_fetched",
+]  # fmt: skip
+#: What only our own code sees: Meta accepts a sync once, so a used one counts as done.
+InternalReason = Literal["sync_used"]
+Reason = CustomerReason | OperatorReason | NobodyReason | InternalReason
+#: The reason of a connection that we disconnected.
+BY_US: Reason = "disconnected_by_us"
+
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
@@ -14,7 +38,7 @@ class Remedy:
     text: str
 
 
-_CUSTOMER = {
+_CUSTOMER: dict[CustomerReason, str] = {
     "reconnect": "Connect your WhatsApp Business account again: Meta no longer accepts our access.",
     "checkpoint": "Log in to Facebook and finish what it asks of you, then connect again.",
     "policy_block": "Meta has restricted your account. Open Account Quality in Meta Business Suite"
@@ -58,7 +82,7 @@ _CUSTOMER = {
     "ban_scheduled": "Meta will disable the account. Ask for a review in Account Quality.",
     "deleted": "The account was deleted at Meta.",
 }
-_OPERATOR = {
+_OPERATOR: dict[OperatorReason, str] = {
     "app_token_refused": "Meta refused our app's own token: check META_APP_ACCESS_TOKEN.",
     "never_registered": "The number was never registered: provision again.",
     "bad_request": "Meta rejected our request as invalid: see the last error.",
@@ -74,12 +98,17 @@ _OPERATOR = {
     "orphan": "No organization owns it: claim it for one, or send a reconnect link.",
     "no_token": "There is no token: send the organization a link to connect again.",
 }
-_NOBODY = {
+_NOBODY: dict[NobodyReason, str] = {
     "exchanging": "The login is being exchanged with Meta.",
     "proving": "Meta is being asked what the login is for.",
     "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
     "throttled": "Meta limits our calls: the work continues by itself.",
     "token_fetched": "Our access was renewed, and the setup goes on.",
+}
+_REMEDIES: dict[str, Remedy] = {
+    **{reason: Remedy("customer", text) for reason, text in _CUSTOMER.items()},
+    **{reason: Remedy("operator", text) for reason, text in _OPERATOR.items()},
+    **{reason: Remedy("nobody", text) for reason, text in _NOBODY.items()},
 }
 
 
@@ -93,7 +122,6 @@ def remedy(reason: str | None, *, goes_on: bool = False) -> Remedy | None:
         return None
     if goes_on and reason not in _NOBODY:
         return Remedy("nobody", "This takes longer than usual. We try again automatically.")
-    for who, texts in (("customer", _CUSTOMER), ("operator", _OPERATOR), ("nobody", _NOBODY)):
-        if reason in texts:
-            return Remedy(who, texts[reason])  # type: ignore[arg-type]
-    return Remedy("customer", "The connection ended at Meta's side. Connect it again.")
+    return _REMEDIES.get(
+        reason, Remedy("customer", "The connection ended at Meta's side. Connect it again.")
+    )

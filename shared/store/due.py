@@ -42,6 +42,12 @@ class LeasedRows:
     lease_until: datetime | None = None
 
 
+#: The states, by table, in which a row is still to be attempted.
+OPEN_STATES = {
+    "webhook_log": "('unsplit')",
+    "webhook_changes": "('pending', 'failed')",
+    "follow_ups": "('pending')",
+}
 _TABLES: dict[LeaseKind, str] = {
     "fresh": "webhook_log",
     "tried": "webhook_log",
@@ -116,7 +122,7 @@ async def release(conn: Conn, leased: LeasedRows) -> None:
         f"""
         UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
             {_POSTPONE.get(table, "")}
-        WHERE id = ANY($1) AND lease_until = $2 AND state IN {_OPEN_STATES[table]}
+        WHERE id = ANY($1) AND lease_until = $2 AND state IN {OPEN_STATES[table]}
         """,
         [lease.id for lease in leased.leases],
         leased.lease_until,
@@ -126,8 +132,3 @@ async def release(conn: Conn, leased: LeasedRows) -> None:
 
 #: A change becomes due by `next_attempt_at`, not by its lease.
 _POSTPONE = {"webhook_changes": ", next_attempt_at = now() + $3"}
-_OPEN_STATES = {
-    "webhook_log": "('unsplit')",
-    "webhook_changes": "('pending', 'failed')",
-    "follow_ups": "('pending')",
-}

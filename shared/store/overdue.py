@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from shared.store.due import OPEN_STATES
 from shared.store.pool import Conn
 
 Table = Literal["webhook_log", "webhook_changes", "follow_ups"]
@@ -25,11 +26,6 @@ _OVERDUE: dict[Table, Sequence[str]] = {
     "follow_ups": (
         "state = 'pending' AND lease_until < now() - $1::interval AND due_at < now() - $1",
     ),
-}
-_OPEN: dict[Table, str] = {
-    "webhook_log": "state = 'unsplit'",
-    "webhook_changes": "state IN ('pending', 'failed')",
-    "follow_ups": "state = 'pending'",
 }
 
 
@@ -68,7 +64,7 @@ async def count_untouched(conn: Conn, rows: Sequence[OverdueRow]) -> int:
             SELECT count(*) FROM {table}
                 JOIN unnest($1::uuid[], $2::timestamptz[]) AS found (id, lease_until)
                 ON {table}.id = found.id AND {table}.lease_until = found.lease_until
-            WHERE {_OPEN[table]}
+            WHERE state IN {OPEN_STATES[table]}
             """,
             [row.id for row in found],
             [row.lease_until for row in found],

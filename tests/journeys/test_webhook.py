@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from deploy.local.demo.bodies import BROKEN
 from deploy.local.simulated_meta.writing import write
-from services.ingress.lanes import SLOW_WABAS_KEY
+from services.ingress.receiver import SLOW_WABAS_KEY
 from shared.crypto import KeyRing
 from shared.store.intake import webhooks
 from shared.store.pool import Conn

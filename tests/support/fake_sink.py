@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, PendingWebhook
+from services.ingress.sinks import MAX_BATCHES_IN_FLIGHT, BatchingSink, PendingWebhook
 from shared.messages import Webhook
 
 RECEIVED_AT = datetime(2026, 11, 3, tzinfo=UTC)

@@ -10,9 +10,10 @@ from services.console.api.onboarding import OrganizationId, RemedyAnswer, remedy
 from services.console.follow_up_nudges import FollowUpNudges
 from services.console.http.endpoints import ApiCall, Endpoint, Model
 from shared.actions import connection_requests, disconnection
+from shared.actions.errors import UseCaseError
 from shared.crypto import KeyRing
 from shared.domain.facts import State
-from shared.store.connections import connections, follow_ups, numbers, tokens, views
+from shared.store.connections import follow_ups, numbers, tokens, views
 from shared.store.connections.tokens import TokenState
 from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn, Pool, transaction
@@ -175,9 +176,11 @@ class ConnectionsApi:
         Do nothing if the organization has not proved the connection.
         """
         async with transaction(self._pool) as conn:
-            await connections.lock(conn, [waba_id])
-            view = await views.connection(conn, waba_id, organization_id=organization_id)
-            if view is None or not view.is_proven:
+            try:
+                await connection_requests.find_proven(
+                    conn, waba_id, organization_id=organization_id
+                )
+            except UseCaseError:
                 return
             for number in await numbers.current(conn, waba_id):
                 if not number.is_registered:

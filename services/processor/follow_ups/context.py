@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from shared.crypto import KeyRing
 from shared.domain.provisioning import Blocked
+from shared.domain.remedies import Reason
 from shared.graph.client import Graph
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, Pool
@@ -31,7 +32,7 @@ class PutOff:
     """Attempt again after this many seconds. `is_counted`: the attempt counts."""
 
     after_seconds: float
-    reason: str
+    reason: Reason
     is_counted: bool
 
 
@@ -47,4 +48,4 @@ class FollowUpHandler:
     """
 
     run: Callable[[FollowUp], Awaitable[StepOutcome]]
-    record_blocked: Callable[[Conn, str, str], Awaitable[None]] | None = None
+    record_blocked: Callable[[Conn, str, Reason], Awaitable[None]] | None = None

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import record_facts
-from shared.actions.disconnection import BY_US
 from shared.domain.facts import Fact
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.provisioning import Step
+from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
 from shared.store.connections import connections, follow_ups, numbers, proofs, tokens
 from shared.store.connections.follow_ups import FollowUp

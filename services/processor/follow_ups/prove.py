@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Literal
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import ending
@@ -9,6 +10,7 @@ from shared.actions import connection_state
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_waba
 from shared.domain.provisioning import Blocked
+from shared.domain.remedies import Reason
 from shared.graph.answers import Waba
 from shared.process.crash_points import crash_point
 from shared.store import audit, events
@@ -19,7 +21,7 @@ from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Conn, transaction
 
 #: The onboarding was closed meanwhile. The caller that closed it already got the answer.
-ENDED = "ended"
+ENDED: Literal["ended"] = "ended"
 
 
 async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
@@ -97,7 +99,9 @@ async def _read_waba(
         raise ProofRefused(error.reason) from None
 
 
-async def _take_ownership(conn: Conn, onboarding: Onboarding, waba: Waba) -> str | None:
+async def _take_ownership(
+    conn: Conn, onboarding: Onboarding, waba: Waba
+) -> Reason | Literal["ended"] | None:
     """Make the onboarding's organization the owner of the WABA, and prepare a new setup.
 
     Return None, or the reason of the refusal: another organization has proven it before, or the
@@ -135,7 +139,7 @@ async def _take_ownership(conn: Conn, onboarding: Onboarding, waba: Waba) -> str
     return None
 
 
-async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: str) -> None:
+async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: Reason) -> None:
     """Delete the token, record the reason and add the event `refused`.
 
     The onboarding stays open: the customer may try again.
@@ -144,7 +148,7 @@ async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: str) -> None
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
 
 
-async def record_blocked_proof(conn: Conn, tracking_code: str, reason: str) -> None:
+async def record_blocked_proof(conn: Conn, tracking_code: str, reason: Reason) -> None:
     onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     if onboarding is not None:
         await onboardings.set_reason(conn, onboarding, reason)

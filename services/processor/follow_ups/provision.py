@@ -11,6 +11,7 @@ from shared.actions.connection_state import record_facts
 from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
 from shared.domain.provisioning import (
+    AWAITING_WEBHOOK,
     AwaitWebhook,
     Blocked,
     PhoneNumber,
@@ -18,6 +19,7 @@ from shared.domain.provisioning import (
     next_step,
     webhooks_arrive,
 )
+from shared.domain.remedies import Reason
 from shared.process.crash_points import crash_point
 from shared.store.connections import connections, facts, follow_ups, numbers, proofs, tokens
 from shared.store.connections.connections import ConnectionRow
@@ -26,7 +28,6 @@ from shared.store.pool import Conn, transaction
 
 #: Meta's first webhook wakes a follow-up that waits for it. In addition the follow-up checks for a
 #: webhook itself, at growing intervals between these bounds.
-AWAITING = "awaiting_webhook"
 MIN_AWAIT_SECONDS = 5.0
 MAX_AWAIT_SECONDS = 600.0
 #: Reasons that do not mean that a completed setup is broken.
@@ -62,7 +63,7 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
     if isinstance(step, AwaitWebhook):
         seconds = (datetime.now(UTC) - state.proven_at).total_seconds() / 4
         after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
-        return PutOff(after, AWAITING, is_counted=False)
+        return PutOff(after, AWAITING_WEBHOOK, is_counted=False)
     if step is None:
         return await _complete(context, follow_up, state.token)
     pin = await _begin_step(context, follow_up, step)
@@ -177,7 +178,7 @@ async def _fetch_token(
     context: FollowUpContext,
     follow_up: FollowUp,
     connection: ConnectionRow,
-    reason: str,
+    reason: Reason,
     *,
     dead: str | None = None,
 ) -> StepOutcome:
@@ -214,7 +215,7 @@ async def _fetch_token(
     return StepDone("token_fetched")
 
 
-async def record_blocked_setup(conn: Conn, waba_id: str, reason: str) -> None:
+async def record_blocked_setup(conn: Conn, waba_id: str, reason: Reason) -> None:
     """Record on the connection why its setup is stuck. An active connection stays active if the
     reason does not mean that its setup is broken."""
     [row] = await connections.lock(conn, [waba_id])

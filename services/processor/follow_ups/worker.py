@@ -13,7 +13,7 @@ from services.processor.follow_ups.context import FollowUpHandler, PutOff, StepD
 from services.processor.follow_ups.metrics import FollowUpMetrics
 from shared.crypto import Undecryptable
 from shared.domain.graph_errors import GraphError
-from shared.domain.provisioning import Blocked, RetryLater, after_failure
+from shared.domain.provisioning import AWAITING_WEBHOOK, Blocked, RetryLater, after_failure
 from shared.process.crash_points import crash_point
 from shared.store import due
 from shared.store.connections import follow_ups
@@ -82,7 +82,7 @@ class FollowUpWorker:
             return
         end = await self._record_wait(follow_up, outcome)
         self.metrics.ends.labels(follow_up.kind, end).inc()
-        level = logging.INFO if outcome.reason == "awaiting_webhook" else logging.WARNING
+        level = logging.INFO if outcome.reason == AWAITING_WEBHOOK else logging.WARNING
         event = "follow_up.blocked" if end == "blocked" else "follow_up.put_off"
         log.log(level, event, reason=outcome.reason, **log_fields)
 

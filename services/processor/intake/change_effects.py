@@ -6,7 +6,7 @@ import orjson
 
 from services.processor.intake.failures import Failure, FailureRecorder
 from shared.actions.connection_state import apply_effects
-from shared.domain.account_changes import FIELDS, ChangeEffects, UnreadableChange, read_change
+from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
 from shared.store.due import Lease
 from shared.store.errors import is_infrastructure
 from shared.store.intake import webhooks
@@ -27,8 +27,6 @@ async def apply_new_changes(
     readable: list[ReadableChange] = []
     errors: list[tuple[NewChange, Exception]] = []
     for row in new:
-        if row.change.field not in FIELDS:
-            continue
         try:
             if effects := read_change(orjson.loads(row.change.content), row.received_at):
                 readable.append((row, effects))

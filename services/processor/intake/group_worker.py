@@ -87,7 +87,8 @@ class GroupWorker:
         crash_point("group.committed")
         if store == self._groups.store_unsplit:
             self._due_loop.wake()
-        await self._nudges.send(nudges)
+        if nudges:
+            await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()
             crash_point("delivery.acked")

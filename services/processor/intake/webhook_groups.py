@@ -14,6 +14,7 @@ from services.processor.intake.change_effects import apply_new_changes
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
 from shared.crypto import KeyRing
+from shared.domain.account_changes import FIELDS
 from shared.domain.splitting import Change, split
 from shared.messages import Nudge, Webhook
 from shared.process.crash_points import crash_point
@@ -215,8 +216,11 @@ class WebhookGroups:
         if not rows:
             return StoredChanges(failures)
         new = await changes.insert(conn, self._ring, rows)
-        failures += (failed := await apply_new_changes(conn, new, self._recorder))
-        failed_ids = {failure.id for failure in failed}
+        failed_ids = set()
+        if with_effects := [row for row in new if row.change.field in FIELDS]:
+            failed = await apply_new_changes(conn, with_effects, self._recorder)
+            failures += failed
+            failed_ids = {failure.id for failure in failed}
         owned = [row.id for row in new if row.organization_id and row.id not in failed_ids]
         if owned:
             await events.add_for_changes(conn, owned)
@@ -231,4 +235,4 @@ class WebhookGroups:
         self._metrics.webhooks.inc(sum(1 for s in splits if not s.error))
         for s in splits:
             self._metrics.stored_seconds.observe((now - s.webhook.received_at).total_seconds())
-        return self._recorder.report(stored.failures)
+        return self._recorder.report(stored.failures) if stored.failures else []

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared.domain.provisioning import SYNCS, Step
+from shared.domain.provisioning import AWAITING_WEBHOOK, SYNCS, Step
+from shared.domain.remedies import Reason
 from shared.store import due
 from shared.store.pool import Conn
 
@@ -110,9 +111,10 @@ async def wake_waiting(conn: Conn, waba_ids: Collection[str]) -> None:
         """
         UPDATE follow_ups SET due_at = now()
         WHERE subject = ANY($1) AND kind = 'provision' AND state = 'pending'
-            AND reason = 'awaiting_webhook' AND lease_until < now()
+            AND reason = $2 AND lease_until < now()
         """,
         sorted(waba_ids),
+        AWAITING_WEBHOOK,
     )
 
 
@@ -161,7 +163,7 @@ async def end(conn: Conn, follow_up: FollowUp) -> None:
     )
 
 
-async def block(conn: Conn, follow_up: FollowUp, reason: str) -> None:
+async def block(conn: Conn, follow_up: FollowUp, reason: Reason) -> None:
     """Block a fenced follow-up until it is requested again. If that happened meanwhile, it is due
     now."""
     await conn.execute(
@@ -189,7 +191,7 @@ async def advance(conn: Conn, follow_up: FollowUp) -> None:
 
 
 async def put_off(
-    conn: Conn, follow_up: FollowUp, after: timedelta, reason: str, *, is_counted: bool
+    conn: Conn, follow_up: FollowUp, after: timedelta, reason: Reason, *, is_counted: bool
 ) -> None:
     """Make a fenced follow-up due `after` that time; at once if it was requested again meanwhile.
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.crypto import KeyRing, associated_data
+from shared.domain.remedies import Reason
 from shared.store.connections.onboardings import EXCHANGE, Onboarding
 from shared.store.pool import Conn
 
@@ -60,7 +61,9 @@ async def save_token(
     return status == "UPDATE 1"
 
 
-async def fail_exchange(conn: Conn, onboarding: Onboarding, code_hash: bytes, reason: str) -> None:
+async def fail_exchange(
+    conn: Conn, onboarding: Onboarding, code_hash: bytes, reason: Reason
+) -> None:
     """Record why the exchange of this code failed."""
     await conn.execute(
         """
@@ -95,7 +98,7 @@ async def read_token(conn: Conn, ring: KeyRing, onboarding: Onboarding) -> Unpro
     return UnprovenToken(text, record["token_expires_at"])
 
 
-async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: str | None) -> None:
+async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: Reason | None) -> None:
     """Delete the token: it was proven and copied to the connection, or it proved nothing. In the
     second case `reason` says why."""
     await conn.execute(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from shared.domain.remedies import Reason
 from shared.store.pool import Conn
 
 #: How long an exchange takes at most. After it, the process that began it is presumed dead.
@@ -205,7 +206,7 @@ async def save_session(
     return None if record is None else SessionResult(**record)
 
 
-async def set_reason(conn: Conn, onboarding: Onboarding, reason: str | None) -> None:
+async def set_reason(conn: Conn, onboarding: Onboarding, reason: Reason | None) -> None:
     """Record why the onboarding is blocked; None: it is not."""
     await conn.execute(
         "UPDATE whatsapp_onboarding SET reason = $2 WHERE id = $1", onboarding.id, reason

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingress.batching_sink import BatchingSink
+from services.ingress.sinks import BatchingSink
 from tests.support.fake_sink import FakeSink, batching_sink
 
 

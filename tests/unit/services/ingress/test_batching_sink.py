@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.ingress.batching_sink import BatchingSink
+from services.ingress.sinks import BatchingSink
 from shared.messages import MAX_BUNDLE_BYTES, MAX_BUNDLE_WEBHOOKS
 from tests.support.fake_sink import FakeSink, outcomes, submit, submit_until_busy
 

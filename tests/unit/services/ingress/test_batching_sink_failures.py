@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from services.ingress import breaker
-from services.ingress.batching_sink import MAX_BATCHES_IN_FLIGHT, BatchingSink, SinkFailed
+from services.ingress import sinks
+from services.ingress.sinks import MAX_BATCHES_IN_FLIGHT, BatchingSink, SinkFailed
 from tests.support.fake_sink import FakeSink, batching_sink, outcomes, submit, submit_until_busy
 
 
@@ -65,7 +65,7 @@ async def test_a_bundle_has_the_time_that_its_oldest_webhook_has_left(
 async def test_after_a_failure_one_trial_decides(
     sink: BatchingSink, fake_sink: FakeSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(sinks, "OPEN_SECONDS", 0.0)
     tasks = submit(sink, b"a")
     (await fake_sink.next_bundle()).fail()
     await outcomes(tasks)

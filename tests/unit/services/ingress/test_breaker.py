@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingress.breaker import OPEN_SECONDS, CircuitBreaker
+from services.ingress.sinks import OPEN_SECONDS, CircuitBreaker
 
 FAILED_AT = 1000.0
 LATER = FAILED_AT + OPEN_SECONDS

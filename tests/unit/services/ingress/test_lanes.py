@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisUnreachable
 
-from services.ingress.lanes import SLOW_WABAS_KEY, Lanes
+from services.ingress.receiver import SLOW_WABAS_KEY, Lanes
 
 
 class FakeRedis:
