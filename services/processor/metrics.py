@@ -1,4 +1,4 @@
-"""The metrics of the processor, except those in shared/actions/metrics.py."""
+"""The metrics of the processor, except those of its folders."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
