@@ -27,7 +27,7 @@ from bench.traffic import WABAS, waba_id
 from bench.verdict import Compared, compare, load, save, summarize
 from deploy.local.stack import install
 from deploy.local.stack.supervisor import Supervisor
-from shared.actions import connection_state
+from shared.actions import ownership
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
@@ -101,7 +101,7 @@ async def _give_owners(url: str) -> None:
             onboarding = NewOnboarding(organization_id, f"bench-{number}", now + timedelta(days=1))
             await onboardings.start(conn, onboarding)
             row = await connections.ensure_locked(conn, waba_id(number))
-            await connection_state.record_proof(conn, row, onboarding.tracking_code, None, now)
+            await ownership.record_proof(conn, row, onboarding.tracking_code, None, now)
     await conn.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import structlog
 
 from services.console.follow_up_nudges import FollowUpNudges
+from shared.actions.connection_state import decide_again
 from shared.actions.errors import Missing, WrongState
 from shared.actions.onboarding_proof import request_proof
 from shared.cache import Cache
@@ -121,6 +122,8 @@ class Onboardings:
                 event=event,
                 session_waba_id=_session_waba_id(data) if is_finish else None,
             )
+            if session and is_finish and (named := _session_waba_id(data)):
+                await decide_again(conn, [named], [])
             if session and session.has_token and is_finish:
                 await request_proof(conn, onboarding)
             elif session and session.is_new_failure:
@@ -171,6 +174,8 @@ class Onboardings:
         async with transaction(self._pool) as conn:
             if await onboardings.cancel(conn, onboarding.tracking_code, onboarding.organization_id):
                 await follow_ups.close(conn, ["prove"], onboarding.tracking_code)
+                if onboarding.session_waba_id is not None:
+                    await decide_again(conn, [onboarding.session_waba_id], [])
                 await events.add_for_onboarding(
                     conn, "cancelled", onboarding, waba_id=None, reason="link_closed"
                 )

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from services.ingress.app import WebhookRoutes, create_app
+from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.ingress.receiver import COPY_SECONDS, Lanes, Receiver
 from services.ingress.sinks import QUEUES, BatchingSink, BrokerSink, DatabaseSink
@@ -20,7 +21,7 @@ from shared.process.metrics import open_registry
 from shared.settings.groups import Environment
 from shared.settings.ingress import IngressSettings
 from shared.settings.load import load
-from shared.store.pool import open_pool, ping
+from shared.store.pool import open_pool
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ async def main(stop: Stop) -> None:
     health.needs = [[broker, database]]
     publisher = Publisher(broker)
     lanes = Lanes()
+    clock = DatabaseClock(registry)
     ring = KeyRing(settings.body_keys)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -55,7 +57,7 @@ async def main(stop: Stop) -> None:
                 needs=list(QUEUES.values()),
                 dependency=broker,
             ),
-            database.watch(lambda: ping(pool)),
+            database.watch(lambda: clock.measure(pool)),
             cache.watch(lambda: lanes.refresh(redis), every_seconds=COPY_SECONDS),
         ):
             await stack.enter_async_context(running(background_task, stop))
@@ -75,7 +77,7 @@ async def main(stop: Stop) -> None:
             ),
         ]
         routes = WebhookRoutes(
-            Receiver(sinks, lanes, metrics),
+            Receiver(sinks, lanes, clock, metrics),
             metrics,
             secrets=[
                 secret.get_secret_value().encode()

@@ -3,11 +3,11 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.ingress.sinks import BatchingSink, SinkFailed
 from shared.messages import Webhook, WebhookKind
@@ -52,8 +52,13 @@ class Receiver:
     """Try `sinks` in order. Each sink has its own deadline; the last deadline is under 1 s."""
 
     def __init__(
-        self, sinks: Sequence[BatchingSink], lanes: Lanes, metrics: IngressMetrics
+        self,
+        sinks: Sequence[BatchingSink],
+        lanes: Lanes,
+        clock: DatabaseClock,
+        metrics: IngressMetrics,
     ) -> None:
+        self._clock = clock
         self._sinks = sinks
         self._lanes = lanes
         self._metrics = metrics
@@ -74,7 +79,7 @@ class Receiver:
     async def store(self, kind: WebhookKind, signature: str, body: bytes) -> None:
         """Return once the webhook is durable. Raise NotStored if no sink could do it in time."""
         since = self._loop.time()
-        webhook = Webhook(uuid7(), datetime.now(UTC), kind, signature, body)
+        webhook = Webhook(uuid7(), self._clock.now(), kind, signature, body)
         lane = self._lanes.lane_of(body)
         crash_point("webhook.received")
         for sink in self._sinks:

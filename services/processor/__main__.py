@@ -8,13 +8,12 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from services.processor.event_relay import EventRelay
 from services.processor.follow_ups.context import FollowUpContext
-from services.processor.follow_ups.handlers import handlers
+from services.processor.follow_ups.handlers import attribution_handlers, graph_handlers
 from services.processor.follow_ups.metrics import FollowUpMetrics
 from services.processor.follow_ups.worker import FollowUpWorker
 from services.processor.intake.dead_queue import DeadQueueConsumer
 from services.processor.intake.delivery_queue import QUEUES, DeliveryQueue
 from services.processor.intake.due_rows import DueRows
-from services.processor.intake.due_worker import DueWorker
 from services.processor.intake.failures import FailureRecorder
 from services.processor.intake.group_worker import WORKERS, GroupWorker
 from services.processor.intake.metrics import IntakeMetrics
@@ -66,22 +65,30 @@ async def main(stop: Stop) -> None:
         graph = await stack.enter_async_context(open_graph(settings, registry))
         tokens = KeyRing(settings.token_keys)
         recorder = FailureRecorder(settings.retry_seconds, intake_metrics)
-        groups = WebhookGroups(pool, ring, recorder, intake_metrics)
+        app_id = settings.meta_app_id
+        groups = WebhookGroups(pool, ring, recorder, intake_metrics, app_id=app_id)
         nudges = RetryNudges(publisher, metrics)
-        due_worker = DueWorker(pool, DueRows(pool, ring, groups, recorder), nudges)
-        due_loop = PollingLoop("due", due_worker.work_once, seconds=2.0)
+        due_rows = DueRows(pool, ring, groups, recorder, nudges, app_id=app_id)
+        due_loop = PollingLoop("due", due_rows.work_once, seconds=2.0)
         event_relay = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
         relay_loop = PollingLoop("relay", event_relay.work_once, seconds=1.0)
         dead_queue = DeadQueueConsumer(pool, ring, intake_metrics)
-        follow_up_worker = FollowUpWorker(
+        follow_up_metrics = FollowUpMetrics(registry)
+        graph_worker = FollowUpWorker(
             pool,
-            handlers(FollowUpContext(pool, tokens, graph)),
+            graph_handlers(FollowUpContext(pool, tokens, graph)),
             settings.retry_seconds,
-            FollowUpMetrics(registry),
+            follow_up_metrics,
+        )
+        attribution_worker = FollowUpWorker(
+            pool, attribution_handlers(pool), settings.retry_seconds, follow_up_metrics
         )
         follow_up_loops = [
-            PollingLoop("follow_up", follow_up_worker.work_once, seconds=2.0)
-            for _ in range(FOLLOW_UP_LOOPS)
+            PollingLoop("attribution", attribution_worker.work_once, seconds=1.0),
+            *(
+                PollingLoop("follow_up", graph_worker.work_once, seconds=2.0)
+                for _ in range(FOLLOW_UP_LOOPS)
+            ),
         ]
 
         async def wake_follow_ups(message: AbstractIncomingMessage) -> None:

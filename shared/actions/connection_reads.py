@@ -1,52 +1,125 @@
 """Read at Meta whether a connection is still alive. This corrects what webhooks said of its end."""
 
-from datetime import UTC, datetime
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from shared.actions.connection_state import record_facts
+from shared.actions import ownership
+from shared.actions.connection_state import READ_AFTER, record_facts
 from shared.crypto import KeyRing
-from shared.domain.facts import Fact
+from shared.domain.facts import Fact, live_facts, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proof import TokenReport
 from shared.graph.client import Graph
-from shared.store.connections import connections, tokens
-from shared.store.pool import Pool, transaction
+from shared.store.connections import connections, eras, follow_ups, onboardings, tokens
+from shared.store.connections.connections import ConnectionRow
+from shared.store.connections.eras import Era
+from shared.store.pool import Conn, Pool, now, transaction
+
+#: How long another organization's login that names the WABA keeps a suspended era from going on: by
+#: that login the WABA is shared anew, so that the old token may reach it again.
+CONTEST = timedelta(minutes=10)
+#: Reasons of Meta's for which the WABA itself is out of reach.
+_OUT_OF_REACH = frozenset({"permission_missing", "not_found", "number_deleted"})
+#: `unsubscribed`: reached, but Meta sends us no webhooks. `unreachable`: the token is valid.
+#: `undecided`: Meta refuses for another reason, such as a ban.
+Reach = Literal["no_token", "reached", "unsubscribed", "unreachable", "token_dead", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    reach: Reach
+    asked_at: datetime
+    is_settled: bool
 
 
 async def read_connection(
-    pool: Pool, ring: KeyRing, graph: Graph, waba_id: str
-) -> Literal["no_token", "alive", "gone"]:
-    """Ask Meta what the connection's token still reaches, and record it as facts.
+    pool: Pool, ring: KeyRing, graph: Graph, waba_id: str, *, is_settled: bool = False
+) -> Reach:
+    """Ask Meta what the connection's token still reaches, and record it.
 
-    If the token reaches nothing, the recorded takedown stays. Raise GraphError.
+    A suspended era goes on if the token reaches the WABA, and has ended if it does not or if there
+    is none. A lost subscription is made again. `is_settled`: the caller has waited READ_AFTER since
+    the takedown; earlier Meta's yes is not believed. Raise GraphError; then nothing is decided.
     """
     async with transaction(pool) as conn:
         token = await tokens.read(conn, ring, waba_id)
-    if token is None:
-        return "no_token"
-    report = await graph.debug_token(token.text)
-    is_alive = report.is_valid and report.app_id == graph.app_id
-    facts = await _read_reach(graph, waba_id, token.text) if is_alive else []
+        asked_at = await now(conn)
+    report = None if token is None else await graph.debug_token(token.text)
+    reach: Reach = "no_token"
+    if token is not None and report is not None:
+        is_alive = report.is_valid and report.app_id == graph.app_id
+        reach = await _reach(graph, waba_id, token.text) if is_alive else "token_dead"
     async with transaction(pool) as conn:
         [row] = await connections.lock(conn, [waba_id])
-        await tokens.set_state(conn, waba_id, _token_state(report), token)
-        await record_facts(conn, row, facts)
-    return "alive" if facts else "gone"
+        current = await tokens.read(conn, ring, waba_id)
+        if not _is_same(token, current):  # the answer is about a token of the past
+            return reach
+        if token is not None and report is not None:
+            await tokens.set_state(conn, waba_id, _token_state(report), token)
+        era = await eras.open_era(conn, waba_id)
+        await _record(conn, row, era, _Answer(reach, asked_at, is_settled))
+    return reach
 
 
-async def _read_reach(graph: Graph, waba_id: str, token: str) -> list[Fact]:
-    """Return the facts `shared` and `app` if the token reads the WABA and our app is subscribed.
+def _is_same(asked: tokens.StoredToken | None, current: tokens.StoredToken | None) -> bool:
+    if asked is None or current is None:
+        return asked is current
+    return hmac.compare_digest(asked.text.encode(), current.text.encode())
 
-    Return nothing otherwise. A number's link to its phone is known from webhooks alone.
-    """
+
+async def _record(conn: Conn, row: ConnectionRow, era: Era | None, answer: _Answer) -> None:
+    if answer.reach == "undecided":
+        return
+    at = whole_second(answer.asked_at)
+    is_reached = answer.reach in ("reached", "unsubscribed")
+    if era is not None and era.is_suspended and not is_reached:
+        await ownership.end(conn, row, era, "taken_down")
+    elif era is not None and era.is_suspended and not await _is_believed(conn, era, answer):
+        return
+    elif is_reached:
+        if era is not None:
+            until = era.suspended_at or answer.asked_at - READ_AFTER
+            await ownership.confirm(conn, row, era, until)
+        await _record_reached(conn, row, at, is_subscribed=answer.reach == "reached")
+    elif answer.reach == "unreachable":
+        await record_facts(conn, row, [Fact("reach", "unreachable", at)])
+
+
+async def _is_believed(conn: Conn, era: Era, answer: _Answer) -> bool:
+    """Return whether Meta's yes means that the takedown which suspended the era was not true."""
+    if era.suspended_at is None:
+        return True
+    if not answer.is_settled and answer.asked_at < era.suspended_at + READ_AFTER:
+        return False
+    naming = (await onboardings.naming(conn, [era.waba_id])).get(era.waba_id, set())
+    is_contested = bool(naming - {era.organization_id})
+    return not is_contested or answer.asked_at > era.suspended_at + CONTEST
+
+
+async def _record_reached(
+    conn: Conn, row: ConnectionRow, at: datetime, *, is_subscribed: bool
+) -> None:
+    """Record that the WABA is alive; if an active one lost its subscription, have it made again."""
+    # A number's link to its phone is known from webhooks alone.
+    new_facts = [fact for fact in live_facts(at) if fact.name != "phone_link"]
+    is_lost = not is_subscribed and row.status.state == "active"
+    if is_lost:
+        new_facts.append(Fact("setup", "subscription_lost", await now(conn)))
+    await record_facts(conn, row, new_facts)
+    if is_lost:
+        await follow_ups.add(conn, "provision", [row.waba_id])
+
+
+async def _reach(graph: Graph, waba_id: str, token: str) -> Reach:
     try:
         await graph.read_waba(waba_id, token)
-        if not await graph.is_subscribed(waba_id, token):
-            return []
-    except (MetaRefused, CustomerMustAct):
-        return []
-    at = datetime.now(UTC)
-    return [Fact("shared", "shared", at), Fact("app", "installed", at)]
+        return "reached" if await graph.is_subscribed(waba_id, token) else "unsubscribed"
+    except (MetaRefused, CustomerMustAct) as error:
+        if error.is_token_dead:
+            return "token_dead"
+        return "unreachable" if error.reason in _OUT_OF_REACH else "undecided"
 
 
 def _token_state(report: TokenReport) -> tokens.TokenState:

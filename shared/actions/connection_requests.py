@@ -19,13 +19,13 @@ async def find_connection(
 
 
 async def find_proven(conn: Conn, waba_id: str, *, organization_id: str | None) -> ConnectionView:
-    """Return the connection, locked, if its owner has proven it. Raise Missing or NotAllowed.
+    """Return the connection, locked, if its owner is not provisional. Raise Missing or NotAllowed.
 
     It is locked before it is read: else another organization's proof may come in between.
     """
     await connections.lock(conn, [waba_id])
     view = await find_connection(conn, waba_id, organization_id=organization_id)
-    if not view.is_proven:
+    if view.is_provisional:
         raise NotAllowed(
             "proof_needed", "No proof that it is this organization's stands: connect it."
         )

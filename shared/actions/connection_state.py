@@ -1,23 +1,29 @@
-"""Derive a connection's owner and status from its facts and proofs. Every function works in the
+"""Derive a connection's owner and status from its facts and eras. Every function works in the
 caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from shared.domain.account_changes import ChangeEffects
 from shared.domain.attribution import attribute
-from shared.domain.facts import LIVE, ConnectionStatus, Fact, live_facts, status_of, with_takedown
+from shared.domain.facts import (
+    LIVE,
+    ConnectionStatus,
+    Fact,
+    status_of,
+    with_takedown,
+)
 from shared.store import events
 from shared.store.connections import (
     connections,
+    eras,
     facts,
     follow_ups,
     onboardings,
     organizations,
-    proofs,
 )
 from shared.store.connections.connections import ConnectionRow
+from shared.store.connections.eras import Era
 from shared.store.events import Transition
 from shared.store.pool import Conn
 
@@ -25,66 +31,7 @@ from shared.store.pool import Conn
 #: webhook's `time` is when Meta sent it, and Meta's answers to reads lag behind.
 READ_AFTER = timedelta(seconds=30)
 _DOWN = ("offboarded", "disconnected", "disabled")
-
-
-async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects]) -> None:
-    """Record the facts and proofs of changes and recompute their connections. Idempotent."""
-    await connections.ensure(
-        conn, {effects.waba_id for effects in effects_of_changes if effects.is_waba}
-    )
-    rows = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
-    new_facts: dict[str, list[Fact]] = {}
-    for effects in effects_of_changes:
-        new_facts.setdefault(effects.waba_id, []).extend(_with_receipt(effects))
-    await facts.record(conn, new_facts)
-    await facts.add_numbers(
-        conn,
-        [(effects.waba_id, effects.number) for effects in effects_of_changes if effects.number],
-    )
-    for effects in sorted(effects_of_changes, key=lambda effects: effects.tracking_code or ""):
-        if effects.tracking_code:
-            at = max(fact.at for fact in effects.facts)
-            await proofs.prove(conn, effects.tracking_code, effects.waba_id, at)
-    await recompute(conn, rows)
-    if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
-        await follow_ups.wake_waiting(conn, setting_up)
-
-
-def _with_receipt(effects: ChangeEffects) -> list[Fact]:
-    """Return the change's facts. If there are any, add the fact that a webhook has arrived."""
-    listed = with_takedown(effects.facts)
-    if listed:
-        listed.append(Fact("webhook_received", "webhook", max(fact.at for fact in listed)))
-    return listed
-
-
-async def record_proof(
-    conn: Conn, row: ConnectionRow, tracking_code: str, business_id: str | None, at: datetime
-) -> str | None:
-    """Record that a token proved this onboarding's WABA. Return the organization that proved it.
-
-    `row` is the WABA's locked connection. `business_id` is its owner business, as Meta reported it
-    for the token. Return None if the onboarding cannot be proven for that WABA: see proofs.prove.
-    Idempotent.
-    """
-    organization_id = await proofs.prove(conn, tracking_code, row.waba_id, at)
-    if organization_id is None:
-        return None
-    new_facts = live_facts(at)
-    if business_id is not None:
-        new_facts.append(Fact("owner_business", business_id, at))
-        await organizations.add_business(conn, organization_id, business_id)
-    await record_facts(conn, row, new_facts)
-    return organization_id
-
-
-async def record_claim(conn: Conn, row: ConnectionRow, tracking_code: str, at: datetime) -> None:
-    """Record an operator's claim as a proof. It comes not from Meta, so it adds no facts.
-
-    `row` is the locked connection.
-    """
-    await proofs.prove(conn, tracking_code, row.waba_id, at)
-    await recompute(conn, [row])
+Change = tuple[ConnectionRow, ConnectionRow]
 
 
 async def record_facts(conn: Conn, row: ConnectionRow, new_facts: Sequence[Fact]) -> None:
@@ -96,30 +43,28 @@ async def record_facts(conn: Conn, row: ConnectionRow, new_facts: Sequence[Fact]
     await recompute(conn, [row])
 
 
-async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
-    """Recompute locked connections from their facts and proofs. Return how many changed.
+async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[ConnectionRow]:
+    """Recompute locked connections from their facts and eras. Return them as they are now.
 
-    Idempotent.
+    Suspend the era of each WABA that its customer took away since the era was proven. Idempotent.
     """
-    current = await facts.current(conn, [row.waba_id for row in rows])
-    proven = await proofs.valid(conn, list(current))
-    businesses = {
-        by_name["owner_business"].value
-        for by_name in current.values()
-        if "owner_business" in by_name
-    }
+    waba_ids = [row.waba_id for row in rows]
+    current = await facts.current(conn, waba_ids)
+    latest = await eras.latest(conn, waba_ids)
+    businesses = {by_name["owner_business"].value
+                  for by_name in current.values() if "owner_business" in by_name}  # fmt: skip
     owners = await organizations.owners(conn, businesses) if businesses else {}
-    onboarding = await onboardings.organizations_with_open(conn, list(current)) if owners else set()
-
-    changed = []
+    naming = await onboardings.naming(conn, waba_ids) if owners else {}
+    rows_now: list[ConnectionRow] = []
+    changed: list[Change] = []
+    taken: list[Era] = []
     for before in rows:
-        by_name = current[before.waba_id]
+        by_name, era = current[before.waba_id], latest.get(before.waba_id)
         business = by_name["owner_business"].value if "owner_business" in by_name else None
         attribution = attribute(
-            before.owner,
-            proofs=proven.get(before.waba_id, ()),
+            era_owner=era.owner if era else None,
             business_owners=owners.get(business or "", ()),
-            onboarding=onboarding,
+            onboarding=naming.get(before.waba_id, ()),
         )
         after = replace(
             before,
@@ -129,30 +74,65 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> int:
             owner_business_id=business,
         )
         if after != before:
-            changed.append((before, replace(after, revision=before.revision + 1)))
+            after = replace(after, revision=before.revision + 1)
+            changed.append((before, after))
+        rows_now.append(after)
+        takedown = by_name.get("waba_takedown")
+        if takedown and era and era.is_doubted_by(takedown.at):
+            taken.append(era)
     if changed:
         await connections.save(conn, [after for _, after in changed])
         await events.add(
             conn, [transition for pair in changed for transition in _transitions(*pair)]
         )
-        await _add_follow_ups(conn, changed)
-    return len(changed)
+        await _add_follow_ups(conn, changed, latest)
+    for era in taken:
+        await eras.suspend(conn, era)
+        await follow_ups.close(conn, ["read"], era.waba_id)  # one that is due too early
+        await follow_ups.add(conn, "read", [era.waba_id], after=READ_AFTER)
+        fact = current[era.waba_id].get("owner_business")
+        await decide_again(conn, [era.waba_id], [fact.value] if fact else [])
+    return rows_now
 
 
-async def _add_follow_ups(
-    conn: Conn, changed: Sequence[tuple[ConnectionRow, ConnectionRow]]
+async def decide_again(
+    conn: Conn, waba_ids: Collection[str], businesses: Collection[str | None]
 ) -> None:
-    """Provision connections that live again. Read at Meta those that were taken down."""
+    """Request that owners be decided again, once this transaction has ended: those of these WABAs
+    and of their unassigned changes, and those that depend on who owns these businesses."""
+    business_ids = [business for business in businesses if business is not None]
+    if not waba_ids and not business_ids:
+        return
+    if wanted := await connections.depending_on(conn, waba_ids, business_ids):
+        await follow_ups.add(conn, "attribute", wanted)
+
+
+async def _add_follow_ups(conn: Conn, changed: Sequence[Change], latest: dict[str, Era]) -> None:
+    """Provision connections that live again. Read at Meta those that were taken down. Decide again
+    who owns what depends on a business that has changed."""
     restarted = [new.waba_id for old, new in changed if _is_restarted(old.status, new.status)]
     taken_down = [
         new.waba_id
         for old, new in changed
         if old.status.state in LIVE and new.status.state in _DOWN
-    ]
+        and new.waba_id in latest and latest[new.waba_id].is_open
+    ]  # fmt: skip
     if restarted:
         await follow_ups.add_if_token(conn, "provision", restarted)
     if taken_down:
-        await follow_ups.add_if_token(conn, "read", taken_down, after=READ_AFTER)
+        await follow_ups.add(conn, "read", taken_down, after=READ_AFTER)
+    moved = [(old, new) for old, new in changed
+             if (old.attribution, old.owner_business_id) != (new.attribution, new.owner_business_id)
+             and (old.owner_business_id or new.owner_business_id)]  # fmt: skip
+    proven = [(old, new) for old, new in moved
+              if "tracking_code" in (old.attribution, new.attribution)]  # fmt: skip
+    await decide_again(
+        conn,
+        # Another transaction that changes the business's owner may not have seen this connection.
+        [new.waba_id for old, new in moved if new.waba_id not in latest],
+        {business for old, new in proven
+         for business in (old.owner_business_id, new.owner_business_id)},
+    )  # fmt: skip
 
 
 def _is_restarted(old: ConnectionStatus, new: ConnectionStatus) -> bool:

@@ -57,8 +57,10 @@ class ChangeEffects:
     is_waba: bool = True
 
 
-def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
+def read_change(change: Json, received_at: datetime, *, app_id: str) -> ChangeEffects | None:
     """Return the effects of a change's content (see splitting); None if it has none.
+
+    What names another app than `app_id`, ours, has none: a solution may have several.
 
     Raise UnreadableChange.
     """
@@ -67,7 +69,7 @@ def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
         return None
     at = _sent_at(entry.get("time"), received_at)
     if field == "account_update":
-        return _account_update(entry, value, at)
+        return _account_update(entry, value, at, app_id)
     waba_id = as_id(entry.get("id"))
     if waba_id is None:  # Meta's page shows a declined history without the entry's id
         return None
@@ -76,15 +78,18 @@ def read_change(change: Json, received_at: datetime) -> ChangeEffects | None:
     return ChangeEffects(waba_id, tuple(facts), number, is_waba=False)
 
 
-def _account_update(entry: Json, value: Json, at: datetime) -> ChangeEffects | None:
+def _account_update(entry: Json, value: Json, at: datetime, app_id: str) -> ChangeEffects | None:
     event = value.get("event")
     read = _EVENTS.get(event) if isinstance(event, str) else None
     if read is None:
         return None
     info = value.get("waba_info")
     info = info if isinstance(info, dict) else {}
+    named_app = info.get("partner_app_id", value.get("partner_app_id"))
+    if named_app is not None and as_id(named_app) != app_id:
+        return None
     waba_id = as_id(info.get("waba_id")) if info else as_id(entry.get("id"))
-    if waba_id is None:
+    if waba_id is None or (not info and event in _SHARES):
         raise UnreadableChange("names no WABA")
     facts = read(value, at)
     if (business := as_id(info.get("owner_business_id"))) is not None:
@@ -174,6 +179,8 @@ _EVENTS: dict[str, _FactReader] = {
     "AD_ACCOUNT_LINKED": _fixed_fact("ad_account", "linked"),
     "MM_LITE_TERMS_SIGNED": _fixed_fact("marketing_terms", "signed"),
 }
+#: The entry of these is the partner's own business: without `waba_info` they name no WABA.
+_SHARES = frozenset({"PARTNER_ADDED", "PARTNER_APP_INSTALLED"})
 #: If one of these has no `waba_info`, the entry's id may be a partner's business. Its facts are
 #: recorded under that id, but no connection is made for it.
 _PARTNER_EVENTS = frozenset(

@@ -1,26 +1,32 @@
-"""Decide who owns a WABA and why. A proof is stronger than a business that owns the WABA."""
+"""Decide who owns a WABA and why. An open era is stronger than a business that owns the WABA."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Basis = Literal["tracking_code", "owner_business", "withdrawn"]
+#: How an organization became a WABA's owner: a token proved it, or an operator claimed it.
+EraBasis = Literal["tracking_code", "claimed"]
+#: `owner_business`: the organization owns the business that owns the WABA. `former`: its era has
+#: ended, and no other has begun.
+Basis = EraBasis | Literal["owner_business", "former"]
+#: Without an owner: nobody, several or another organization may turn out to be it.
 Why = Literal[
-    "tracking_code", "owner_business", "withdrawn",
+    "tracking_code", "claimed", "owner_business", "former",
     "no_owner_known", "several_owners", "another_onboarding",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """`basis` says how we know the owner. Only `tracking_code`, confirmed by a proof, is final."""
+    """`basis` says how we know the owner."""
 
     organization_id: str
     basis: Basis
 
     @property
-    def is_proven(self) -> bool:
-        return self.basis == "tracking_code"
+    def is_provisional(self) -> bool:
+        """Whether it is only told how the connection stands, and given no content."""
+        return self.basis in ("owner_business", "former")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +36,19 @@ class Attribution:
 
 
 def attribute(
-    current: Owner | None,
     *,
-    proofs: Sequence[str],
+    era_owner: Owner | None,
     business_owners: Collection[str],
     onboarding: Collection[str],
 ) -> Attribution:
-    """Decide the owner of a WABA. A proven owner keeps it while its proof is valid.
+    """Decide the owner of a WABA.
 
-    `proofs` are the organizations whose onboardings proved this WABA, the earliest proof first.
-    They exclude withdrawn proofs: when an organization disconnects, the WABA passes to the next
-    one. Until there is a next one, the organization that disconnected is its provisional owner:
-    changes received from then on do not belong to it.
+    `era_owner` is the owner by the WABA's last era: provisional if that era has ended.
     `business_owners` are the organizations that own the WABA's owner business. `onboarding` are
-    the organizations with an open onboarding that may still name this WABA.
+    the organizations with an open onboarding whose browser named this WABA.
     """
-    if proofs and not (current and current.is_proven and current.organization_id in proofs):
-        current = Owner(proofs[0], "tracking_code")
-    elif current and current.is_proven and not proofs:
-        current = Owner(current.organization_id, "withdrawn")
-    if current:  # only a proof can change an owner
-        return Attribution(current, current.basis)
+    if era_owner is not None:
+        return Attribution(era_owner, era_owner.basis)
     owners = set(business_owners)
     if len(owners) != 1:
         return Attribution(None, "several_owners" if owners else "no_owner_known")

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Literal
+
+from shared.domain.remedies import BY_US
 
 FactName = Literal[
     "shared",
@@ -12,6 +14,7 @@ FactName = Literal[
     "phone_link",
     "ban",
     "deleted",
+    "reach",
     "owner_business",
     "review",
     "restriction",
@@ -29,6 +32,7 @@ FactName = Literal[
     "pin",
     "history",
     "takedown",
+    "waba_takedown",
     "setup",
     "webhook_received",
 ]
@@ -39,14 +43,19 @@ LIVE: tuple[State, ...] = ("provisioning", "active")
 #: The values these facts have while a connection is live. If a live value and a takedown have the
 #: same second, the takedown holds: to miss one costs more than a false one, which a read at Meta
 #: corrects.
-_LIVE_VALUES = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none"}
+_LIVE_VALUES = {"shared": "shared", "app": "installed", "phone_link": "linked", "ban": "none",
+                "deleted": "no", "reach": "reached"}  # fmt: skip
 #: Facts whose takedown ends a connection's setup: it must be set up again afterwards.
-_SETUP_ENDING = frozenset((*_LIVE_VALUES, "deleted"))
+_SETUP_ENDING = frozenset(_LIVE_VALUES)
 #: A ban that is only announced has ended nothing yet.
 _ANNOUNCED = frozenset({"scheduled"})
 #: The value of `setup` when every provisioning step is done; otherwise it is the reason why the
 #: setup is stuck.
 COMPLETE = "complete"
+#: What takes the whole WABA away, not one of its numbers, and what Meta can be read for.
+_OF_THE_WABA: tuple[FactName, ...] = ("shared", "app", "deleted")
+#: Facts that contradict each other within this time may have come in the wrong order.
+CONFLICT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +97,45 @@ def live_facts(at: datetime) -> list[Fact]:
     A share, an app installation or a proof each implies all of them.
     """
     return [Fact("shared", "shared", at), Fact("app", "installed", at),
-            Fact("phone_link", "linked", at)]  # fmt: skip
+            Fact("phone_link", "linked", at), Fact("deleted", "no", at),
+            Fact("reach", "reached", at)]  # fmt: skip
+
+
+def whole_second(at: datetime) -> datetime:
+    """Return the time as Meta writes it. Only so can ours be compared with it."""
+    return at.replace(microsecond=0)
+
+
+def conflict(stored: Mapping[FactName, Fact], new: Iterable[Fact]) -> bool:
+    """Return whether a new fact of the WABA contradicts a stored one that is at most CONFLICT older
+    or newer."""
+    for fact in new:
+        other = stored.get(fact.name) if fact.name in _OF_THE_WABA else None
+        is_close = other is not None and abs(fact.at - other.at) <= CONFLICT
+        if is_close and other is not None and fact.is_takedown != other.is_takedown:
+            return True
+    return False
 
 
 def with_takedown(facts: Iterable[Fact]) -> list[Fact]:
     """Return the facts, with an added `takedown` fact for each one that ends the setup.
 
-    A later share does not overwrite `takedown`. So we can tell whether the setup is older than the
-    last takedown, whatever order the facts came in.
+    And a `waba_takedown` for each by which the customer took the whole WABA away. No later share
+    overwrites these two. So we can tell whether the setup is older than the last takedown, and
+    whether an era was in doubt, whatever order the facts came in.
     """
     listed = list(facts)
-    ending = (
+    ending = [
         fact
         for fact in listed
         if fact.name in _SETUP_ENDING and fact.is_takedown and fact.value not in _ANNOUNCED
-    )
-    return listed + [Fact("takedown", fact.value, fact.at) for fact in ending]
+    ]
+    of_the_waba = [fact for fact in ending if fact.name in _OF_THE_WABA and fact.value != BY_US]
+    return [
+        *listed,
+        *(Fact("takedown", fact.value, fact.at) for fact in ending),
+        *(Fact("waba_takedown", fact.value, fact.at) for fact in of_the_waba),
+    ]
 
 
 def merge(*groups: Iterable[Fact]) -> dict[tuple[FactName, str], Fact]:
@@ -137,7 +169,7 @@ def status_of(facts: Mapping[FactName, Fact], *, is_owned: bool) -> ConnectionSt
 
 
 def _ended_status(values: Mapping[FactName, str]) -> ConnectionStatus | None:
-    if "deleted" in values:
+    if values.get("deleted", "no") != "no":
         return ConnectionStatus("disconnected", "deleted")
     if values.get("ban") == "disabled":
         return ConnectionStatus("disabled", "banned")
@@ -148,4 +180,4 @@ def _ended_status(values: Mapping[FactName, str]) -> ConnectionStatus | None:
     return None
 
 
-_LINKS: tuple[FactName, ...] = ("shared", "app", "phone_link")
+_LINKS: tuple[FactName, ...] = ("shared", "app", "phone_link", "reach")

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from shared.domain.remedies import Reason
 
-#: Without this permission we can neither read a WABA nor subscribe our app to it.
+#: The permission to read a WABA and subscribe our app to it. Meta does not always name it in its
+#: reports of valid tokens (seen since June 2026), so only its entry counts, not its absence.
 SCOPE = "whatsapp_business_management"
 
 
@@ -36,13 +37,12 @@ class ProofRefused(Exception):
 class TokenReport:
     """What Meta reports about a token.
 
-    `wabas` are the WABAs it grants; None: all WABAs, present and future. `user_id` is the person
+    `wabas` are the WABAs it grants; None: all, or Meta does not tell. `user_id` is the person
     who granted it (needed for Meta's deauthorise callback). `expires_at` None: it never expires.
     """
 
     is_valid: bool
     app_id: str
-    scopes: frozenset[str]
     wabas: frozenset[str] | None
     user_id: str | None
     expires_at: datetime | None
@@ -62,8 +62,6 @@ def proven_waba(
         raise ProofRefused("wrong_app")
     if not report.is_valid:
         raise ProofRefused("token_invalid")
-    if SCOPE not in report.scopes:
-        raise ProofRefused("permission_missing")
     if session_waba is not None:
         if report.wabas is not None and session_waba not in report.wabas:
             raise ProofRefused("waba_not_granted")

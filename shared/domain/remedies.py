@@ -13,7 +13,7 @@ CustomerReason = Literal[
     "waba_not_granted", "session_needed", "waba_ambiguous", "code_refused", "code_lost",
     "cancelled", "error_reported", "link_closed", "expired", "owned_by_another", "unshared",
     "uninstalled", "offboarded", "account_disconnected", "disconnected_by_us", "banned",
-    "ban_scheduled", "deleted",
+    "ban_scheduled", "deleted", "unreachable",
 ]  # fmt: skip
 OperatorReason = Literal[
     "app_token_refused", "never_registered", "bad_request", "not_found", "number_deleted",
@@ -22,6 +22,7 @@ OperatorReason = Literal[
 ]  # fmt: skip
 NobodyReason = Literal[
     "exchanging", "proving", "awaiting_webhook", "throttled", "token_fetched",
+    "subscription_lost", "owner_doubted", "assigning", "another_onboarding",
 ]  # fmt: skip
 #: What only our own code sees: Meta accepts a sync once, so a used one counts as done.
 InternalReason = Literal["sync_used"]
@@ -81,6 +82,7 @@ _CUSTOMER: dict[CustomerReason, str] = {
     "banned": "Meta has disabled the account. Ask for a review in Account Quality.",
     "ban_scheduled": "Meta will disable the account. Ask for a review in Account Quality.",
     "deleted": "The account was deleted at Meta.",
+    "unreachable": "Meta no longer lets us reach the account. Connect it again.",
 }
 _OPERATOR: dict[OperatorReason, str] = {
     "app_token_refused": "Meta refused our app's own token: check META_APP_ACCESS_TOKEN.",
@@ -104,6 +106,10 @@ _NOBODY: dict[NobodyReason, str] = {
     "awaiting_webhook": "Waiting for Meta's first webhook of this account.",
     "throttled": "Meta limits our calls: the work continues by itself.",
     "token_fetched": "Our access was renewed, and the setup goes on.",
+    "subscription_lost": "Meta stopped sending us this account's webhooks. We subscribe again.",
+    "owner_doubted": "Meta is being asked whether the account is still shared with us.",
+    "assigning": "What came before the owner was known is being handed over.",
+    "another_onboarding": "Another organization's onboarding names the account.",
 }
 _REMEDIES: dict[str, Remedy] = {
     **{reason: Remedy("customer", text) for reason, text in _CUSTOMER.items()},

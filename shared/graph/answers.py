@@ -41,13 +41,9 @@ def parse_token(answer: Json) -> Token:
 
 
 def parse_report(data: Json) -> TokenReport:
-    scopes = data.get("scopes")
     return TokenReport(
         is_valid=data.get("is_valid") is True,
         app_id=as_id(data.get("app_id")) or "",
-        scopes=frozenset(s for s in scopes if isinstance(s, str))
-        if isinstance(scopes, list)
-        else frozenset(),
         wabas=_granted(data.get("granular_scopes")),
         user_id=as_id(data.get("user_id")),
         expires_at=_time(data.get("expires_at")),
@@ -55,9 +51,10 @@ def parse_report(data: Json) -> TokenReport:
 
 
 def _granted(granular: object) -> frozenset[str] | None:
-    """Return the WABAs that a token grants; None means all.
+    """Return the WABAs that a token grants; None means all, or that Meta does not tell.
 
-    No `target_ids` means all, an empty list none (observed; not confirmed by Meta).
+    No `target_ids` means all, an empty list none; valid tokens may lack the entry (observed; not
+    confirmed by Meta). Whoever relies on the token reads the WABA with it.
     """
     for grant in granular if isinstance(granular, list) else ():
         if isinstance(grant, dict) and grant.get("scope") == SCOPE:
@@ -66,7 +63,7 @@ def _granted(granular: object) -> frozenset[str] | None:
                 return None
             ids = map(as_id, targets) if isinstance(targets, list) else ()
             return frozenset(id_ for id_ in ids if id_ is not None)
-    return frozenset()
+    return None
 
 
 def _time(seconds: object) -> datetime | None:

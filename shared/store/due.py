@@ -20,7 +20,7 @@ MAX_TOGETHER = 100
 #: leased alone: an earlier attempt may have crashed its process.
 IntakeKind = Literal["fresh", "tried", "change"]
 INTAKE_KINDS: tuple[IntakeKind, ...] = ("fresh", "tried", "change")
-#: Beside them follow-ups, which call Meta.
+#: Beside them follow-ups.
 LeaseKind = IntakeKind | Literal["follow_up"]
 
 
@@ -57,7 +57,6 @@ _TABLES: dict[LeaseKind, str] = {
 _DUE: dict[LeaseKind, str] = {
     "fresh": f"""
         state = 'unsplit' AND attempts = 0 AND lease_until < now()
-            AND received_at <= now()
         ORDER BY lease_until, id LIMIT {MAX_TOGETHER}
     """,
     "tried": """
@@ -72,9 +71,9 @@ _DUE: dict[LeaseKind, str] = {
     "follow_up": """
         state = 'pending' AND kind = ANY($2::follow_up_kind[]) AND lease_until < now()
             AND due_at <= now()
-            AND (  -- one follow-up of a subject at a time
+            AND (  -- of these kinds, one follow-up of a subject at a time
                 SELECT max(other.lease_until) FROM follow_ups AS other
-                WHERE other.subject = follow_ups.subject
+                WHERE other.subject = follow_ups.subject AND other.kind = ANY($2::follow_up_kind[])
             ) < now()
         ORDER BY due_at, id LIMIT 1
     """,

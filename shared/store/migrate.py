@@ -48,6 +48,9 @@ async def migrate(database_url: str, revision: str = "head") -> None:
 def _run(conn: Connection, revision: str) -> None:
     config = _config()
     config.attributes["conn"] = conn
+    # Until the handle is closed: one process migrates at a time.
+    conn.exec_driver_sql("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
+    conn.commit()
     if _is_down(conn, revision):
         command.downgrade(config, revision)
     else:

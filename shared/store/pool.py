@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -20,7 +21,7 @@ else:
 
 #: The migration this code needs. A newer schema is fine: from release 0.1.0 (0006) on, each
 #: migration also works with the code of the release before it.
-REQUIRED_REVISION = "0006"
+REQUIRED_REVISION = "0008"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0
@@ -89,6 +90,27 @@ async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIter
 async def wait_shortly_for_locks(conn: Conn) -> None:
     """For the rest of the transaction, wait 0.2 s for a lock: other rows wait behind these."""
     await conn.execute("SET LOCAL lock_timeout = '200ms'")
+
+
+async def now(conn: Conn) -> datetime:
+    """Return PostgreSQL's time: what our own acts are dated by."""
+    at: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return at
+
+
+async def horizon(conn: Conn) -> str:
+    """Return a mark for `have_ended`: every transaction that has written something until now."""
+    mark: str = await conn.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+    return mark
+
+
+async def have_ended(conn: Conn, mark: str) -> bool:
+    """Return whether all transactions have ended that had written something at the `horizon`."""
+    return bool(
+        await conn.fetchval(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8", mark
+        )
+    )
 
 
 async def ping(pool: Pool) -> None:

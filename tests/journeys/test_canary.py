@@ -106,7 +106,9 @@ async def _run_every_flow(installation: Installation) -> str:
         return len(await installation.calls("fetch_token")) > 0
 
     await eventually(is_fetched)
-    await installation.meta.put_waba(number("740000000000077"), waba_id="720000000000077")
+    await installation.meta.put_waba(
+        number("740000000000077"), waba_id="720000000000077", business_id="730000000000077"
+    )
     await installation.meta.order(
         "POST", "wabas/720000000000077/events", {"event": "PARTNER_ADDED"}
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from shared.store.connections import organizations
 from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.sending import WABA as OTHER_WABA
@@ -124,6 +125,8 @@ async def test_a_claimed_orphan_gets_its_earlier_changes(
 
     [orphan] = await eventually(is_listed)
     assert (orphan["waba_id"], orphan["owner_business_id"]) == (WABA, BUSINESS)
+    for organization in ("bakery", "pharmacy"):
+        await organizations.add(conn, organization)
     claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
     now = await installation.until_connection("active")
@@ -147,7 +150,7 @@ async def test_a_claimed_orphan_gets_its_earlier_changes(
 
 
 async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
-    installation: Installation,
+    installation: Installation, conn: Conn
 ) -> None:
     await installation.meta.put_waba(number())
     await installation.meta.sign_up()
@@ -156,6 +159,8 @@ async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
     await installation.meta.order(
         "POST", "faults", {"call": "fetch_token", "code": 200, "status": 403}
     )
+    for organization in ("bakery", "pharmacy"):
+        await organizations.add(conn, organization)
     claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
 

@@ -130,7 +130,7 @@ async def _refuse_token_fetches(installation: Installation) -> None:
         ("read_waba", 190, "reconnect"),
         ("read_waba", 368, "policy_block"),
         ("read_waba", 100, "waba_not_granted"),
-        ("read_waba", 200, "waba_not_granted"),
+        ("read_waba", 200, "permission_missing"),
     ],
 )
 async def test_an_error_while_proving(

@@ -124,7 +124,13 @@ class Installation:
 
 
 async def make_follow_ups_due(conn: Conn) -> None:
-    await conn.execute("UPDATE follow_ups SET due_at = now() WHERE state = 'pending'")
+    await conn.execute(
+        """
+        UPDATE follow_ups SET due_at = now() WHERE id = ANY (ARRAY(
+            SELECT id FROM follow_ups WHERE state = 'pending' AND due_at > now()
+            FOR UPDATE SKIP LOCKED))
+        """
+    )
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from shared.actions.connection_state import record_proof
+from shared.actions.ownership import record_proof
 from shared.store.connections import connections
 from shared.store.pool import Conn
 

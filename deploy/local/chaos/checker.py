@@ -102,7 +102,7 @@ async def _check_facts(ledger: Ledger, expected: Mapping[bytes, Change], conn: C
         if (change := expected.get(row["key"])) is None:
             continue
         try:
-            effects = read_change(orjson.loads(change.content), datetime.now(UTC))
+            effects = read_change(orjson.loads(change.content), datetime.now(UTC), app_id="")
         except UnreadableChange:
             continue
         if effects:

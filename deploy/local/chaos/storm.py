@@ -19,7 +19,7 @@ from deploy.local.chaos.ledger import Ledger
 from deploy.local.simulated_meta.sender import Sender, Sent
 from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
-from shared.actions import connection_state
+from shared.actions import ownership
 from shared.broker.topology import EVENTS
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
@@ -116,7 +116,7 @@ async def _prepare(stack: dict[str, Any]) -> None:
                 await onboardings.start(conn, NewOnboarding(f"org-{waba_id}", waba_id, until))
                 long_ago = datetime(2026, 1, 1, tzinfo=UTC)
                 row = await connections.ensure_locked(conn, waba_id)
-                await connection_state.record_proof(conn, row, waba_id, None, long_ago)
+                await ownership.record_proof(conn, row, waba_id, None, long_ago)
     finally:
         await conn.close()
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from deploy.local.demo.bodies import NOW
 from deploy.local.demo.ownership import Proof, Scene, scenes
 from services.ingress.app import PATH
-from shared.actions.connection_state import record_proof
+from shared.actions.ownership import record_proof
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction

@@ -93,13 +93,13 @@ class Company:
         calls: list[Json] = (await self.order("GET", f"calls?after={self.last_call}"))["calls"]
         return calls
 
-    async def until_active(self, waba_id: str) -> str:
-        """Wait until the connection is active. Return its last state, with its reason."""
+    async def until(self, waba_id: str, wanted: str) -> str:
+        """Wait until the connection is in this state. Return its last state, with its reason."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             connection = await self.ask("GET", f"/connections/{waba_id}")
             state = str(connection.get("state", "unknown"))
-            if state == "active" or time.monotonic() > deadline:
+            if state == wanted or time.monotonic() > deadline:
                 reason = connection.get("reason")
                 return f"{state} ({reason})" if reason else state
             await asyncio.sleep(0.05)
@@ -125,7 +125,7 @@ async def _perform(
     """
     company.last_call += len(await company.calls())
     waba_id = await scene(company)
-    state = await company.until_active(waba_id)
+    state = await company.until(waba_id, "active")
     calls = await company.calls()
     names = [call["call"] for call in calls]
     are_successful = all(call["status"] == 200 for call in calls)
@@ -175,9 +175,25 @@ async def _orphan(company: Company) -> str:
         if any(orphan["waba_id"] == waba_id for orphan in listed["orphans"]):
             break
         await asyncio.sleep(0.05)
+    await company.start("grocer")  # the company names it for the first time
     claim = {"organization_id": "grocer", "actor": "ana", "reason": "they called"}
     await company.ask("POST", f"/orphans/{waba_id}/claim", claim)
     return waba_id
+
+
+async def _move(company: Company) -> str:
+    """A customer of agency A unshares its WABA, and logs in at agency B."""
+    waba_id = await company.create_waba(6, _phone(6))
+    await company.popup("agency-a", waba_id, "FINISH")
+    await company.until(waba_id, "active")
+    await asyncio.sleep(1)  # Meta's times are in whole seconds: later than the proof
+    await company.order("POST", f"wabas/{waba_id}/events", {"event": "PARTNER_REMOVED"})
+    await company.until(waba_id, "disconnected")
+    await asyncio.sleep(1)  # and this proof later than that
+    await company.popup("agency-b", waba_id, "FINISH")
+    await company.until(waba_id, "active")
+    connection = await company.ask("GET", f"/connections/{waba_id}")
+    return waba_id if connection.get("organization_id") == "agency-b" else "not agency-b's"
 
 
 _SCENES: list[tuple[str, Scene, list[str]]] = [
@@ -192,7 +208,12 @@ _SCENES: list[tuple[str, Scene, list[str]]] = [
     (
         "an operator claims an orphan: its token is fetched without the customer",
         _orphan,
-        ["fetch_token", "debug_token", *_SET_UP, "register"],
+        ["fetch_token", "debug_token", "read_waba", *_SET_UP, "register"],
+    ),
+    (
+        "a customer leaves agency A at Meta and connects with agency B, whose it is from then on",
+        _move,
+        [*_PROVE, *_SET_UP, "register", *_PROVE, *_SET_UP],
     ),
 ]
 

@@ -11,13 +11,17 @@ EXPIRED = 463
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`targets` are WABA ids; empty: no WABA; None: all of the business, also future ones."""
+    """`targets` are WABA ids; empty: no WABA; None: all of the business, also future ones.
+
+    `tells_scopes` False: debug_token names none of the scopes, as Meta does of some valid tokens.
+    """
 
     waba_id: str
     business_id: str
     scopes: tuple[str, ...]
     targets: tuple[str, ...] | None
     expires_in_seconds: int = 0
+    tells_scopes: bool = True
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ class SignupOrder(BaseModel):
     grants: Literal["target", "all", "none"] | list[str] = "target"
     scopes: list[str] = [MANAGEMENT, MESSAGING]
     expires_in_seconds: int = Field(0, ge=0)
+    tells_scopes: bool = True
     redirect_uri: str = ""
     app_id: str | None = None
     code_seconds: float = Field(CODE_SECONDS, ge=0)
@@ -86,7 +87,10 @@ def _grant(waba: Waba, signup: SignupOrder) -> Grant:
         case ids:
             targets = tuple(ids)
     scopes = tuple(signup.scopes)
-    return Grant(waba.waba_id, waba.business_id, scopes, targets, signup.expires_in_seconds)
+    return Grant(
+        waba.waba_id, waba.business_id, scopes, targets, signup.expires_in_seconds,
+        signup.tells_scopes,
+    )  # fmt: skip
 
 
 def _ids(waba: Waba, event: Finish) -> dict[str, str]:

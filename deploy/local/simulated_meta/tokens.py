@@ -15,6 +15,8 @@ from deploy.local.simulated_meta.grants import MANAGEMENT, MESSAGING, Code, Gran
 from deploy.local.simulated_meta.world import PARTNER, Waba, World
 
 Answer = dict[str, Any]
+#: What Meta names of some valid tokens, and nothing else (chatwoot #14690, 2026).
+UNRELATED_SCOPES = ("business_management", "whatsapp_business_manage_events")
 
 
 def issue_code(
@@ -83,6 +85,12 @@ def debug_token(world: World, request: GraphRequest) -> Answer:
         refusal = invalid_token(subcode)
         error = {"code": refusal.code, "message": refusal.message, "subcode": subcode}
         return {"data": data | {"error": error, "is_valid": False, "scopes": []}}
+    if not token.grant.tells_scopes:
+        granular = [{"scope": scope} for scope in UNRELATED_SCOPES]
+        return {
+            "data": data
+            | {"is_valid": True, "scopes": list(UNRELATED_SCOPES), "granular_scopes": granular}
+        }
     granular = [_granular(world, scope, token.grant.targets) for scope in token.grant.scopes]
     scopes = list(token.grant.scopes)
     return {"data": data | {"is_valid": True, "scopes": scopes, "granular_scopes": granular}}

@@ -144,7 +144,7 @@ class ConnectionsApi:
         async with transaction(self._pool) as conn:
             view = await self._find(conn, call)
             # A provisional owner sees the connection's state, but nothing inside it.
-            current_numbers = await numbers.current(conn, view.waba_id) if view.is_proven else []
+            shown = [] if view.is_provisional else await numbers.current(conn, view.waba_id)
         number_answers = [
             NumberAnswer(
                 phone_number_id=number.phone_number_id,
@@ -152,7 +152,7 @@ class ConnectionsApi:
                 is_coexistence=number.is_coexistence,
                 is_registered=number.is_registered,
             )
-            for number in current_numbers
+            for number in shown
         ]
         return 200, OneAnswer(**connection_answer(view).model_dump(), numbers=number_answers)
 

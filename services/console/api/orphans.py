@@ -10,7 +10,7 @@ from services.console.api.connections import AcceptedAnswer, After, WabaPath
 from services.console.api.onboarding import OrganizationId
 from services.console.follow_up_nudges import FollowUpNudges
 from services.console.http.endpoints import ApiCall, Caller, Endpoint, Model, Problem
-from shared.actions import orphan_claims
+from shared.actions import ownership
 from shared.cache import Cache
 from shared.domain.facts import State
 from shared.store.connections import views
@@ -91,7 +91,7 @@ class OrphansApi:
         _require_company(call.authenticated)
         body: ClaimBody = call.body
         async with transaction(self._pool) as conn:
-            await orphan_claims.claim(
+            await ownership.claim(
                 conn,
                 call.path.waba_id,
                 body.organization_id,

@@ -5,15 +5,16 @@ from datetime import UTC, datetime
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
-from shared.actions.connection_state import record_facts
-from shared.domain.facts import Fact
+from shared.actions import ownership
+from shared.actions.connection_state import recompute
+from shared.domain.facts import Fact, whole_second, with_takedown
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.provisioning import Step
 from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, follow_ups, numbers, proofs, tokens
+from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import transaction
+from shared.store.pool import now, transaction
 
 #: Only the customer can remove our app from their business (App installation, 2025).
 APP_STAYS = "the app stays installed in the customer's business until they remove it"
@@ -82,11 +83,15 @@ async def _finish(
     context: FollowUpContext, follow_up: FollowUp, left: Sequence[str]
 ) -> StepOutcome:
     async with fenced(context.pool, follow_up) as (conn, row):
-        if row.owner is not None:
-            await proofs.withdraw(conn, follow_up.subject, row.owner.organization_id)
-            await connections.withdraw(conn, follow_up.subject)
-        await tokens.delete(conn, follow_up.subject)
         await connections.add_left_behind(conn, follow_up.subject, left)
-        await record_facts(conn, row, [Fact("app", BY_US, datetime.now(UTC))])
+        await facts.record(
+            conn,
+            {follow_up.subject: with_takedown([Fact("app", BY_US, whole_second(await now(conn)))])},
+        )
+        era = await eras.open_era(conn, follow_up.subject)
+        if era is not None:
+            await ownership.end(conn, row, era, "disconnected")
+        else:
+            await recompute(conn, [row])
         await follow_ups.end(conn, follow_up)
     return StepDone("disconnected")

@@ -1,20 +1,27 @@
-"""Which handler each kind of follow-up has."""
+"""Which handler each kind of follow-up has: those that call Meta, and the one that does not."""
 
 from collections.abc import Mapping
 from functools import partial
 
+from services.processor.follow_ups.attribute import attribute
 from services.processor.follow_ups.context import FollowUpContext, FollowUpHandler
 from services.processor.follow_ups.disconnect import disconnect
 from services.processor.follow_ups.prove import prove, record_blocked_proof
 from services.processor.follow_ups.provision import provision, record_blocked_setup
 from services.processor.follow_ups.read import read
 from shared.store.connections.follow_ups import FollowUpKind
+from shared.store.pool import Pool
 
 
-def handlers(context: FollowUpContext) -> Mapping[FollowUpKind, FollowUpHandler]:
+def graph_handlers(context: FollowUpContext) -> Mapping[FollowUpKind, FollowUpHandler]:
     return {
         "prove": FollowUpHandler(partial(prove, context), record_blocked_proof),
         "provision": FollowUpHandler(partial(provision, context), record_blocked_setup),
         "read": FollowUpHandler(partial(read, context)),
         "disconnect": FollowUpHandler(partial(disconnect, context)),
     }
+
+
+def attribution_handlers(pool: Pool) -> Mapping[FollowUpKind, FollowUpHandler]:
+    """Their worker is another: Meta's slowness must not hold up what only PostgreSQL decides."""
+    return {"attribute": FollowUpHandler(partial(attribute, pool))}

@@ -1,24 +1,24 @@
 """Prove an onboarding: ask Meta, with its token, whether its session WABA is true."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Literal
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import ending
-from shared.actions import connection_state
+from shared.actions import ownership
+from shared.actions.connection_reads import read_connection
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_waba
 from shared.domain.provisioning import Blocked
 from shared.domain.remedies import Reason
 from shared.graph.answers import Waba
 from shared.process.crash_points import crash_point
-from shared.store import audit, events
-from shared.store.connections import connections, follow_ups, onboardings, proofs, tokens
+from shared.store import events
+from shared.store.connections import connections, eras, follow_ups, onboardings, tokens
 from shared.store.connections import login_codes as codes
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import Onboarding
-from shared.store.pool import Conn, transaction
+from shared.store.pool import Conn, now, transaction
 
 #: The onboarding was closed meanwhile. The caller that closed it already got the answer.
 ENDED: Literal["ended"] = "ended"
@@ -34,7 +34,7 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
         onboarding = await onboardings.find(conn, follow_up.subject, organization_id=None)
         unproven = await codes.read_token(conn, context.ring, onboarding) if onboarding else None
         connected = (
-            await proofs.wabas_of(conn, onboarding.organization_id) if onboarding else frozenset()
+            await eras.proven_wabas(conn, onboarding.organization_id) if onboarding else frozenset()
         )
     if onboarding is None or unproven is None:
         async with ending(context.pool, follow_up):
@@ -53,6 +53,7 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
             await _refuse_proof(conn, onboarding, reason)
         return StepDone(reason)
     crash_point("onboarding.proving")
+    await _ask_for_owner(context, waba.waba_id, onboarding.organization_id)
     async with ending(context.pool, follow_up) as conn:
         refusal_reason = await _take_ownership(conn, onboarding, waba)
         if refusal_reason == ENDED:
@@ -93,10 +94,31 @@ async def _read_waba(
     )
     try:
         return await context.graph.read_waba(waba_id, token)
-    except MetaRefused:
-        raise ProofRefused("waba_not_granted") from None
+    except MetaRefused as error:
+        is_permission = error.reason == "permission_missing"
+        raise ProofRefused(error.reason if is_permission else "waba_not_granted") from None
     except CustomerMustAct as error:
         raise ProofRefused(error.reason) from None
+
+
+async def _ask_for_owner(context: FollowUpContext, waba_id: str, organization_id: str) -> None:
+    """Ask Meta whether another organization that has proven the WABA still reaches it.
+
+    If it does not, its era ends: the customer unshared the WABA, and that webhook is still under
+    way. Raise GraphError.
+    """
+    async with transaction(context.pool) as conn:
+        era = await eras.open_era(conn, waba_id)
+    if era is None or not ownership.stands_against(era, organization_id):
+        return
+    reach = await read_connection(context.pool, context.ring, context.graph, waba_id)
+    if reach != "unreachable":
+        return
+    async with transaction(context.pool) as conn:
+        row = await connections.ensure_locked(conn, waba_id)
+        current = await eras.open_era(conn, waba_id)
+        if current is not None and current.id == era.id:
+            await ownership.end(conn, row, current, "taken_down")
 
 
 async def _take_ownership(
@@ -109,24 +131,14 @@ async def _take_ownership(
     """
     row = await connections.ensure_locked(conn, waba.waba_id)
     organization_id = onboarding.organization_id
-    proven_by = (await proofs.valid(conn, [waba.waba_id])).get(waba.waba_id, [])
-    before = row.owner
-    is_another = before is not None and before.organization_id != organization_id
-    if before and is_another and before.is_proven and before.organization_id in proven_by:
+    era = await eras.open_era(conn, waba.waba_id)
+    if era is not None and ownership.stands_against(era, organization_id):
         return "owned_by_another"
-    proving_organization = await connection_state.record_proof(
-        conn, row, onboarding.tracking_code, waba.owner_business_id, datetime.now(UTC)
+    proving_organization = await ownership.record_proof(
+        conn, row, onboarding.tracking_code, waba.owner_business_id, await now(conn)
     )
     if proving_organization is None:
         return ENDED
-    if before and is_another:
-        await audit.add(
-            conn,
-            actor="onboarding",
-            action="connection.taken_over",
-            subject=f"{waba.waba_id} from {before.organization_id} for {organization_id}",
-            reason="a token proved it",
-        )
     # Read the onboarding again: the browser's message may have come meanwhile. Without a message,
     # what the organization requested counts.
     latest = await onboardings.find(conn, onboarding.tracking_code, organization_id=organization_id)

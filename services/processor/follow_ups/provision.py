@@ -21,7 +21,7 @@ from shared.domain.provisioning import (
 )
 from shared.domain.remedies import Reason
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, facts, follow_ups, numbers, proofs, tokens
+from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
@@ -90,12 +90,13 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
 async def _load_state(
     conn: Conn, context: FollowUpContext, follow_up: FollowUp, row: ConnectionRow
 ) -> ProvisioningState | None:
-    """Return None if there is nothing to provision: the connection has no proven owner, or it is
-    about to be disconnected."""
+    """Return None if there is nothing to provision: nobody owns the connection, that is in doubt,
+    or it is about to be disconnected."""
     waba_id = follow_up.subject
-    proven_at = await proofs.latest(conn, waba_id)
-    if row.owner is None or not row.owner.is_proven or proven_at is None:
+    era = await eras.open_era(conn, waba_id)
+    if era is None or era.is_suspended:
         return None
+    proven_at = era.proven_at
     if await follow_ups.is_open(conn, "disconnect", waba_id):
         return None
     token = await tokens.read(conn, context.ring, waba_id)
@@ -193,6 +194,7 @@ async def _fetch_token(
     try:
         token = await context.graph.fetch_token(connection.owner_business_id)
         report = await context.graph.debug_token(token.text)
+        await context.graph.read_waba(follow_up.subject, token.text)
     except (MetaRefused, CustomerMustAct):
         return Blocked(reason)
     is_granted = report.wabas is None or follow_up.subject in report.wabas

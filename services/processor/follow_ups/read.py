@@ -1,14 +1,36 @@
 """Run `read` follow-ups: ask Meta whether a connection that was taken down is still alive."""
 
-from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
+from services.processor.follow_ups.context import (
+    FollowUpContext,
+    PutOff,
+    StepDone,
+    StepOutcome,
+)
 from services.processor.follow_ups.fence import ending
 from shared.actions.connection_reads import read_connection
+from shared.domain.graph_errors import MetaUnavailable
+from shared.store.connections import eras
 from shared.store.connections.follow_ups import FollowUp
+from shared.store.pool import transaction
+
+#: While an era is suspended, Meta is asked at this interval.
+HELD_SECONDS = 30.0
+#: And at this one while Meta is away.
+AWAY_SECONDS = 300.0
 
 
 async def read(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
-    """Read the connection at Meta and record what it reaches: see read_connection."""
-    outcome = await read_connection(context.pool, context.ring, context.graph, follow_up.subject)
+    """Read the connection at Meta and record what it reaches, until no era of it is suspended."""
+    waba_id = follow_up.subject
+    try:
+        reach = await read_connection(
+            context.pool, context.ring, context.graph, waba_id, is_settled=True
+        )
+    except MetaUnavailable:
+        return PutOff(AWAY_SECONDS, "meta_unavailable", is_counted=False)
+    async with transaction(context.pool) as conn:
+        era = await eras.open_era(conn, waba_id)
+    if era is not None and era.is_suspended:
+        return PutOff(HELD_SECONDS, "owner_doubted", is_counted=False)
     async with ending(context.pool, follow_up):
-        pass
-    return StepDone(outcome)
+        return StepDone(reach)

@@ -53,6 +53,8 @@ class FollowUpWorker:
             await self._attempt(leased)
         except follow_ups.LeaseLost:
             log.info("follow_up.lease_lost", follow_up_id=str(leased.leases[0].id))
+            async with transaction(self.pool) as conn:
+                await follow_ups.end_lease(conn, leased.leases[0].id, leased.lease_until)
         except (Exception, asyncio.CancelledError) as error:
             is_stopping = isinstance(error, asyncio.CancelledError)
             if not is_stopping and not is_infrastructure(error):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from services.processor.intake.failures import Failure, FailureRecorder
-from shared.actions.connection_state import apply_effects
+from shared.actions.reported_changes import apply_effects
 from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
 from shared.store.due import Lease
 from shared.store.errors import is_infrastructure
@@ -17,7 +17,7 @@ ReadableChange = tuple[NewChange, ChangeEffects]
 
 
 async def apply_new_changes(
-    conn: Conn, new: Sequence[NewChange], recorder: FailureRecorder
+    conn: Conn, new: Sequence[NewChange], recorder: FailureRecorder, *, app_id: str
 ) -> list[Failure]:
     """Apply the effects of changes, in the transaction that stored them. Return the failures.
 
@@ -28,7 +28,8 @@ async def apply_new_changes(
     errors: list[tuple[NewChange, Exception]] = []
     for row in new:
         try:
-            if effects := read_change(orjson.loads(row.change.content), row.received_at):
+            content = orjson.loads(row.change.content)
+            if effects := read_change(content, row.received_at, app_id=app_id):
                 readable.append((row, effects))
         except UnreadableChange as error:
             errors.append((row, error))

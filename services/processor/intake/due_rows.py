@@ -7,8 +7,9 @@ import orjson
 import structlog
 
 from services.processor.intake.failures import Failure, FailureRecorder
+from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
-from shared.actions.connection_state import apply_effects
+from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
 from shared.messages import Nudge
@@ -33,18 +34,27 @@ class DueRows:
     """Work on due rows. Many processes may do so at once: each row is leased by one of them."""
 
     def __init__(
-        self, pool: Pool, ring: KeyRing, groups: WebhookGroups, recorder: FailureRecorder
+        self,
+        pool: Pool,
+        ring: KeyRing,
+        groups: WebhookGroups,
+        recorder: FailureRecorder,
+        nudges: RetryNudges,
+        *,
+        app_id: str,
     ) -> None:
         self._pool = pool
+        self._nudges = nudges
+        self._app_id = app_id
         self._ring = ring
         self._groups = groups
         self._recorder = recorder
         self._leased: LeasedRows | None = None
 
-    async def work_once(self) -> tuple[int, list[Nudge]]:
-        """Lease due rows of each kind once, and attempt them.
+    async def work_once(self) -> bool:
+        """Lease due rows of each kind once, attempt them, and send nudges for what failed.
 
-        Return how many rows were leased (0: nothing is due) and the nudges to send.
+        Return False if nothing was due. The query finds rows, so this works without RabbitMQ too.
 
         Raise infrastructure errors, except a lock timeout whose rows were released. The leased rows
         are then released, at once or by the next call, so an outage or a shutdown does not count as
@@ -61,7 +71,8 @@ class DueRows:
                 nudges += await self._attempt(leased)
             self._leased = None
             worked += len(leased.leases)
-        return worked, nudges
+        await self._nudges.send(nudges)
+        return worked > 0
 
     async def _attempt(self, leased: LeasedRows) -> list[Nudge]:
         kind = leased.kind
@@ -110,7 +121,8 @@ class DueRows:
         if change.content is None:
             raise ContentLost
         content = changes.open_content(self._ring, change.id, change.content)
-        if effects := read_change(orjson.loads(content), change.received_at):
+        effects = read_change(orjson.loads(content), change.received_at, app_id=self._app_id)
+        if effects:
             await apply_effects(conn, [effects])
 
     async def _give_up(self, leased: LeasedRows, lease: Lease) -> list[Nudge]:

@@ -107,8 +107,15 @@ class WebhookGroups:
     """
 
     def __init__(
-        self, pool: Pool, ring: KeyRing, recorder: FailureRecorder, metrics: IntakeMetrics
+        self,
+        pool: Pool,
+        ring: KeyRing,
+        recorder: FailureRecorder,
+        metrics: IntakeMetrics,
+        *,
+        app_id: str,
     ) -> None:
+        self._app_id = app_id
         self._pool = pool
         self._ring = ring
         self._recorder = recorder
@@ -218,7 +225,9 @@ class WebhookGroups:
         new = await changes.insert(conn, self._ring, rows)
         failed_ids = set()
         if with_effects := [row for row in new if row.change.field in FIELDS]:
-            failed = await apply_new_changes(conn, with_effects, self._recorder)
+            failed = await apply_new_changes(
+                conn, with_effects, self._recorder, app_id=self._app_id
+            )
             failures += failed
             failed_ids = {failure.id for failure in failed}
         owned = [row.id for row in new if row.organization_id and row.id not in failed_ids]

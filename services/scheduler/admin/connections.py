@@ -14,12 +14,14 @@ from services.scheduler.admin.options import (
     WabaArgument,
     require_meta_id,
 )
-from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page
+from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page, print_table
 from services.scheduler.run_job import run_job
-from shared.actions import connection_requests, disconnection
+from shared.actions import connection_requests, disconnection, ownership
+from shared.domain.attribution import EraBasis
 from shared.domain.facts import State
 from shared.domain.provisioning import PhoneNumber
-from shared.store.connections import numbers, views
+from shared.store.connections import eras, numbers, views
+from shared.store.connections.eras import EndReason, Era
 from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn
 
@@ -83,6 +85,52 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
         log.info("connection.disconnect_requested", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
+
+
+@app.command("release")
+def release(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) -> None:
+    """End an organization's ownership without asking Meta, so that another one can connect.
+
+    For a customer who moved to another organization and did not unshare the account at Meta.
+    """
+
+    async def end(conn: Conn) -> None:
+        require_meta_id("WABA_ID", waba_id)
+        await ownership.release(conn, waba_id, actor=actor, reason=reason)
+        log.info("connection.released", waba_id=waba_id)
+
+    run_job("connections", in_transaction(end))
+
+
+@app.command("history")
+def history(waba_id: WabaArgument) -> None:
+    """Show who owned a WABA from when until when, how that was known, and what ended it."""
+
+    async def show_eras(conn: Conn) -> None:
+        require_meta_id("WABA_ID", waba_id)
+        rows = [
+            (f"{era.began_at:%Y-%m-%d %H:%M}",
+             f"{era.ended_at:%Y-%m-%d %H:%M}" if era.ended_at else _until(era),
+             era.organization_id, _HOW[era.basis], _ENDS[era.end_reason] if era.end_reason else "")
+            for era in await eras.history(conn, waba_id)
+        ]  # fmt: skip
+        columns = ("from", "until", "organization", "known by", "ended because")
+        print_table(f"Owners of {waba_id}", columns, rows, no_wrap=("from", "until"))
+
+    run_job("connections", in_transaction(show_eras))
+
+
+_HOW: dict[EraBasis, str] = {"tracking_code": "login", "claimed": "operator's claim"}
+_ENDS: dict[EndReason, str] = {
+    "disconnected": "disconnected by us",
+    "taken_down": "the customer removed us",
+    "replaced": "another login proved it",
+    "released": "released by an operator",
+}
+
+
+def _until(era: Era) -> str:
+    return "asking Meta" if era.is_suspended else "now"
 
 
 async def _find(conn: Conn, waba_id: str) -> ConnectionView:

@@ -16,13 +16,13 @@ from services.scheduler.admin.options import (
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_table
 from services.scheduler.run_job import UsageError, run_job
-from shared.actions import connection_state
+from shared.actions import ownership
 from shared.actions.onboarding_proof import request_proof
 from shared.settings.groups import DatabaseSettings, Environment
 from shared.settings.load import load
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
-from shared.store.pool import Conn
+from shared.store.pool import Conn, now
 
 log = structlog.get_logger()
 app = typer.Typer(
@@ -44,9 +44,9 @@ def start_onboarding(
     """Start an onboarding and log its tracking code. It counts only if the exit code is 0."""
 
     async def start(conn: Conn) -> None:
-        await organizations.add(
-            conn, require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
-        )
+        require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        if not await organizations.exists(conn, organization_id):
+            raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
         tracking_code = require_match(
             TRACKING_CODE, "--code", code or onboardings.new_tracking_code()
         )
@@ -103,12 +103,12 @@ def prove_onboarding(
     async def prove(conn: Conn) -> None:
         if load(DatabaseSettings).environment is not Environment.LOCAL:
             raise UsageError(["only where ENVIRONMENT is local: elsewhere a token must prove it"])
-        organization_id = await connection_state.record_proof(
+        organization_id = await ownership.record_proof(
             conn,
             await connections.ensure_locked(conn, require_meta_id("WABA_ID", waba_id)),
             code,
             None if business is None else require_meta_id("--business", business),
-            datetime.now(UTC),
+            await now(conn),
         )
         if organization_id is None:
             raise UsageError(["CODE is no onboarding that could be of this WABA"])

@@ -13,7 +13,8 @@ from services.scheduler.admin.options import (
     require_meta_id,
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_page
-from services.scheduler.run_job import run_job
+from services.scheduler.run_job import UsageError, run_job
+from shared.actions.connection_state import decide_again
 from shared.store.connections import organizations
 from shared.store.pool import Conn
 
@@ -35,12 +36,30 @@ def add_organization(
             conn, require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
         )
         if business is not None:
-            await organizations.add_business(
-                conn, organization_id, require_meta_id("--business", business)
-            )
+            require_meta_id("--business", business)
+            await organizations.add_business(conn, organization_id, business)
+            await decide_again(conn, [], [business])
         log.info("organization.added", organization_id=organization_id)
 
     run_job("organizations", in_transaction(add))
+
+
+@app.command("remove-business")
+def remove_business(
+    organization_id: OrganizationArgument,
+    business: Annotated[str, typer.Argument(help="Meta's id of the business.")],
+) -> None:
+    """Remove a business that was entered. One that a login proved counts while that proof does."""
+
+    async def remove(conn: Conn) -> None:
+        require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
+        require_meta_id("BUSINESS", business)
+        if not await organizations.remove_business(conn, organization_id, business):
+            raise UsageError(["BUSINESS was not entered for this organization"])
+        await decide_again(conn, [], [business])
+        log.info("organization.business_removed", organization_id=organization_id)
+
+    run_job("organizations", in_transaction(remove))
 
 
 @app.command("list")

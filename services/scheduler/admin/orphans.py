@@ -16,9 +16,9 @@ from services.scheduler.admin.options import (
     require_meta_id,
 )
 from services.scheduler.admin.tables import MAX_SHOWN, print_page
-from services.scheduler.run_job import UsageError, run_job
-from shared.actions import orphan_claims
-from shared.store.connections import organizations, views
+from services.scheduler.run_job import run_job
+from shared.actions import ownership
+from shared.store.connections import views
 from shared.store.pool import Conn
 
 log = structlog.get_logger()
@@ -54,9 +54,7 @@ def claim(
     """Give an orphan, and all changes that wait for its owner, to an organization."""
 
     async def claim_orphan(conn: Conn) -> None:
-        if not await organizations.exists(conn, organization_id):
-            raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
-        await orphan_claims.claim(
+        await ownership.claim(
             conn,
             require_meta_id("WABA_ID", waba_id),
             require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id),

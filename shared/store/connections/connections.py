@@ -81,9 +81,7 @@ async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
                 WHEN new.organization_id IS NULL THEN NULL
                 WHEN (stored.organization_id, stored.attribution)
                     IS NOT DISTINCT FROM (new.organization_id, new.attribution)
-                THEN stored.owned_since ELSE now() END,
-            is_stamping = stored.is_stamping OR (
-                new.attribution = 'tracking_code' AND stored.attribution <> 'tracking_code')
+                THEN stored.owned_since ELSE now() END
         FROM unnest($1::text[], $2::text[], $3::attribution[], $4::connection_state[], $5::text[],
                     $6::text[], $7::bigint[])
             AS new (waba_id, organization_id, attribution, state, reason, owner_business_id,
@@ -120,16 +118,6 @@ async def start_over(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
     )
 
 
-async def withdraw(conn: Conn, waba_id: str) -> None:
-    """Record that the owner withdrew now. Changes received until now belong to that owner, later
-    ones do not."""
-    await conn.execute(
-        "UPDATE whatsapp_connections SET withdrawn_at = now(), is_stamping = true"
-        " WHERE waba_id = $1",
-        waba_id,
-    )
-
-
 async def add_left_behind(conn: Conn, waba_id: str, items: Sequence[str]) -> None:
     """Add items to the list of what stays at Meta after we disconnected."""
     await conn.execute(
@@ -145,19 +133,20 @@ async def clear_left_behind(conn: Conn, waba_id: str) -> None:
     )
 
 
-async def without_owner(conn: Conn, *, limit: int) -> list[str]:
-    """Return WABAs without an owner whose owner business now belongs to an organization.
-
-    The order is random, so that no WABA waits for ever behind others that stay undecided.
-    """
+async def depending_on(
+    conn: Conn, waba_ids: Collection[str], business_ids: Collection[str]
+) -> list[str]:
+    """Return those of these WABAs that have a connection, and the WABAs of these businesses whose
+    owner depends on who owns the business."""
     records = await conn.fetch(
         """
+        SELECT waba_id FROM whatsapp_connections WHERE waba_id = ANY($1)
+        UNION
         SELECT waba_id FROM whatsapp_connections
-        WHERE attribution IN ('no_owner_known', 'another_onboarding') AND EXISTS (
-            SELECT FROM organization_businesses WHERE business_id = owner_business_id
-        )
-        ORDER BY random() LIMIT $1
+        WHERE owner_business_id = ANY($2)
+            AND attribution NOT IN ('tracking_code', 'claimed', 'former')
         """,
-        limit,
+        list(waba_ids),
+        list(business_ids),
     )
     return [record["waba_id"] for record in records]

@@ -1,4 +1,4 @@
-"""Follow-ups: work that calls Meta. They are leased and attempted like changes.
+"""Follow-ups: what is to be done about a connection. They are leased and attempted like changes.
 
 A subject has at most one open follow-up of each kind.
 """
@@ -16,7 +16,7 @@ from shared.domain.remedies import Reason
 from shared.store import due
 from shared.store.pool import Conn
 
-FollowUpKind = Literal["prove", "provision", "read", "disconnect"]
+FollowUpKind = Literal["prove", "provision", "read", "disconnect", "attribute"]
 FOLLOW_UP_KINDS: tuple[FollowUpKind, ...] = get_args(FollowUpKind)
 AT_ONCE = timedelta(0)
 
@@ -89,6 +89,18 @@ async def close(conn: Conn, kinds: Collection[FollowUpKind], subject: str) -> No
         """,
         subject,
         list(kinds),
+    )
+
+
+async def end_lease(conn: Conn, follow_up_id: UUID, lease_until: datetime | None) -> None:
+    """End the lease of a closed follow-up whose worker has finished: others need not wait."""
+    await conn.execute(
+        """
+        UPDATE follow_ups SET lease_until = '-infinity'
+        WHERE id = $1 AND lease_until = $2 AND state = 'done'
+        """,
+        follow_up_id,
+        lease_until,
     )
 
 

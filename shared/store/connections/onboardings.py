@@ -229,17 +229,54 @@ async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) ->
     return status == "UPDATE 1"
 
 
-async def organizations_with_open(conn: Conn, waba_ids: Collection[str]) -> set[str]:
-    """Return organizations with an open onboarding that may still turn out to be of these WABAs.
+async def complete(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> str | None:
+    """Record the proof that this onboarding's session belongs to that WABA.
 
-    Return at most two: the decision only needs to know whether one of them is not the owner.
+    Return the onboarding's organization; None if there is no such onboarding, if it was cancelled,
+    or if it is proven for another WABA. Idempotent: the earliest time is stored.
     """
-    records = await conn.fetch(
+    organization_id: str | None = await conn.fetchval(
         """
-        SELECT DISTINCT organization_id FROM whatsapp_onboarding
-        WHERE state = 'open' AND expires_at > now() AND (waba_id IS NULL OR waba_id = ANY($1))
-        LIMIT 2
+        UPDATE whatsapp_onboarding
+        SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed', reason = NULL
+        WHERE tracking_code = $1 AND state <> 'cancelled'
+            AND (proven_at IS NULL OR waba_id = $2)
+        RETURNING organization_id
+        """,
+        tracking_code,
+        waba_id,
+        at,
+    )
+    return organization_id
+
+
+async def naming(conn: Conn, waba_ids: Collection[str]) -> dict[str, set[str]]:
+    """Return, by WABA id, the organizations with an open onboarding whose browser named the WABA.
+
+    At most 100 onboardings of each WABA count: one of another organization decides.
+    """
+    organizations: dict[str, set[str]] = {}
+    for record in await conn.fetch(
+        """
+        SELECT waba_id, organization_id FROM unnest($1::text[]) AS row (waba_id), LATERAL (
+            SELECT organization_id FROM whatsapp_onboarding
+            WHERE session_waba_id = row.waba_id AND state = 'open' AND expires_at > now()
+            LIMIT 100
+        ) AS named
         """,
         list(waba_ids),
+    ):
+        organizations.setdefault(record["waba_id"], set()).add(record["organization_id"])
+    return organizations
+
+
+async def time_to_expiry(conn: Conn, waba_id: str) -> timedelta | None:
+    """Return the time until the first open onboarding expires whose browser named the WABA."""
+    left: timedelta | None = await conn.fetchval(
+        """
+        SELECT min(expires_at) - now() FROM whatsapp_onboarding
+        WHERE session_waba_id = $1 AND state = 'open' AND expires_at > now()
+        """,
+        waba_id,
     )
-    return {record["organization_id"] for record in records}
+    return left

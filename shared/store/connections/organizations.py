@@ -22,7 +22,7 @@ async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
     records = await conn.fetch(
         """
         SELECT id, created_at,
-               ARRAY(SELECT business_id FROM organization_businesses
+               ARRAY(SELECT business_id FROM business_owners
                      WHERE organization_id = organizations.id ORDER BY 1) AS business_ids,
                (SELECT count(*) FROM whatsapp_connections
                 WHERE organization_id = organizations.id) AS wabas
@@ -48,8 +48,7 @@ async def add(conn: Conn, organization_id: str) -> None:
 
 
 async def add_business(conn: Conn, organization_id: str, business_id: str) -> None:
-    """Record that the organization owns the business. A token must have proved it, or an operator
-    must have confirmed it. Idempotent."""
+    """Record that an operator confirmed the organization as the business's owner. Idempotent."""
     await conn.execute(
         """
         INSERT INTO organization_businesses (organization_id, business_id) VALUES ($1, $2)
@@ -60,13 +59,22 @@ async def add_business(conn: Conn, organization_id: str, business_id: str) -> No
     )
 
 
+async def remove_business(conn: Conn, organization_id: str, business_id: str) -> bool:
+    """Remove a business that an operator entered. Return False if none was entered."""
+    status = await conn.execute(
+        "DELETE FROM organization_businesses WHERE organization_id = $1 AND business_id = $2",
+        organization_id,
+        business_id,
+    )
+    return status == "DELETE 1"
+
+
 async def owners(conn: Conn, business_ids: Collection[str]) -> dict[str, set[str]]:
     """Return the organizations that own each business, by business id."""
     owners_by_business: dict[str, set[str]] = {}
     for record in await conn.fetch(
         """
-        SELECT business_id, organization_id FROM organization_businesses
-        WHERE business_id = ANY($1)
+        SELECT business_id, organization_id FROM business_owners WHERE business_id = ANY($1)
         """,
         list(business_ids),
     ):

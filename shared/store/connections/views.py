@@ -34,9 +34,9 @@ class ConnectionView:
     next_attempt_at: datetime | None
 
     @property
-    def is_proven(self) -> bool:
-        """Whether a proof of its owner stands."""
-        return self.attribution == "tracking_code"
+    def is_provisional(self) -> bool:
+        """Whether its owner, if it has one, may only see how it stands."""
+        return self.attribution not in ("tracking_code", "claimed")
 
     @property
     def goes_on_at(self) -> datetime | None:
@@ -88,8 +88,8 @@ _SELECT = """
         SELECT follow_ups.reason AS waits_for,
                CASE WHEN follow_ups.state = 'pending' THEN due_at END AS next_attempt_at
         FROM follow_ups
-        WHERE subject = waba_id AND follow_ups.state <> 'done' AND kind <> 'prove'
-            AND follow_ups.reason IS NOT NULL
+        WHERE subject = waba_id AND follow_ups.state <> 'done'
+            AND kind IN ('provision', 'read', 'disconnect') AND follow_ups.reason IS NOT NULL
         ORDER BY kind LIMIT 1
     ) AS waiting ON true
 """
@@ -146,7 +146,7 @@ async def orphans(conn: Conn, *, after: str = "", limit: int = 100) -> list[Orph
                        AND webhook_changes.organization_id IS NULL
                    LIMIT $3
                ) AS waiting) AS waiting_changes,
-               ARRAY(SELECT organization_businesses.organization_id FROM organization_businesses
+               ARRAY(SELECT business_owners.organization_id FROM business_owners
                      WHERE business_id = owner_business_id ORDER BY 1) AS candidates
         FROM whatsapp_connections
         WHERE organization_id IS NULL AND waba_id > $1

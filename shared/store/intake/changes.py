@@ -10,17 +10,15 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.splitting import Change
+from shared.store.connections.eras import owner_of
 from shared.store.due import Lease
 from shared.store.pool import Conn
-
-#: Longer than any of our transactions lasts.
-COMMITTED_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class NewChange:
-    """A change that was stored for the first time. `organization_id` is the proven owner of its
-    WABA; None if there was none yet."""
+    """A change that was stored for the first time. `organization_id` is the organization it belongs
+    to; None if there is none yet."""
 
     id: UUID
     webhook_id: UUID
@@ -40,28 +38,24 @@ class SplitChange(NamedTuple):
 async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> list[NewChange]:
     """Store changes as processed. Return those that were new.
 
-    Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. Stamp
-    each new change with the proven owner of its WABA, for ever. Do not stamp a change that was
-    received before a former owner withdrew: it belongs to that owner, and `stamp` stamps it later.
+    Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. Each new
+    change gets the organization that it belongs to (see eras.owner_of), for ever.
     """
     changes = sorted(
         changes, key=lambda split: split.change.key
     )  # every process locks in this order
     ids = [uuid7() for _ in changes]
     stored = await conn.fetch(
-        """
+        f"""
         INSERT INTO webhook_changes
             (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
              subject_hash, content, state, organization_id)
-        SELECT new.*, 'processed', whatsapp_connections.organization_id
+        SELECT new.*, 'processed', owner.organization_id
         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[],
                     $7::text[], $8::text[], $9::bytea[], $10::bytea[])
             AS new (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
                     subject_hash, content)
-            LEFT JOIN whatsapp_connections
-                ON whatsapp_connections.waba_id = new.waba_id
-                AND whatsapp_connections.attribution = 'tracking_code'
-                AND (withdrawn_at IS NULL OR new.received_at > withdrawn_at)
+            LEFT JOIN LATERAL ({owner_of("new")}) AS owner ON true
         ORDER BY new.key
         ON CONFLICT (key) DO NOTHING
         RETURNING id, organization_id
@@ -139,62 +133,48 @@ async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) ->
     )
 
 
-#: Changes that are not stamped yet, each with its owner: the first owner who withdrew after the
-#: change was received, else the proven owner. Changes without such an owner are left out.
-_UNSTAMPED = """
-    whatsapp_connections JOIN webhook_changes USING (waba_id)
-    CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN webhook_changes.received_at <= whatsapp_connections.withdrawn_at THEN (
-                SELECT former.organization_id FROM whatsapp_onboarding AS former
-                WHERE former.waba_id = webhook_changes.waba_id
-                    AND former.withdrawn_at >= webhook_changes.received_at
-                ORDER BY former.withdrawn_at LIMIT 1)
-            WHEN attribution = 'tracking_code' THEN whatsapp_connections.organization_id
-        END AS owner
-    ) AS decided
-    WHERE is_stamping AND webhook_changes.organization_id IS NULL AND owner IS NOT NULL
-"""
+async def assign(conn: Conn, waba_id: str, *, limit: int) -> int:
+    """Give changes of the WABA that have no organization yet to the one they belong to.
 
-
-async def stamp(conn: Conn, *, limit: int) -> int:
-    """Stamp changes that have no organization yet with their owner. Return how many.
-
-    They were received before the owner of their WABA was proven, or before a former owner withdrew.
-    Add an event for each stamped change that is processed. A connection is searched until
-    COMMITTED_WITHIN after the proof or withdrawal of its owner: a transaction that stored a change
-    at the same time did not see the new owner, but has ended by that time.
+    Return how many. Add an event for each of them that is processed.
     """
     count: int = await conn.fetchval(
         f"""
-        WITH unstamped AS (
-            SELECT webhook_changes.id, owner FROM {_UNSTAMPED}
-            ORDER BY waba_id, webhook_changes.id LIMIT $1
+        WITH owed AS (
+            SELECT webhook_changes.id, owner.organization_id
+            FROM webhook_changes CROSS JOIN LATERAL ({owner_of("webhook_changes")}) AS owner
+            WHERE waba_id = $1 AND webhook_changes.organization_id IS NULL
+            ORDER BY webhook_changes.id LIMIT $2
             FOR UPDATE OF webhook_changes SKIP LOCKED
-        ), stamped AS (
-            UPDATE webhook_changes SET organization_id = unstamped.owner
-            FROM unstamped WHERE webhook_changes.id = unstamped.id
+        ), assigned AS (
+            UPDATE webhook_changes SET organization_id = owed.organization_id
+            FROM owed WHERE webhook_changes.id = owed.id
             RETURNING webhook_changes.*
         ), added AS (
             INSERT INTO events (id, type, organization_id, waba_id)
             SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
-            FROM stamped WHERE state = 'processed'
+            FROM assigned WHERE state = 'processed'
         )
-        SELECT count(*) FROM stamped
+        SELECT count(*) FROM assigned
         """,
+        waba_id,
         limit,
     )
-    if count:
-        return count
-    await conn.execute(
-        f"""
-        UPDATE whatsapp_connections SET is_stamping = false
-        WHERE is_stamping AND owned_since < now() - $1::interval
-            AND waba_id NOT IN (SELECT waba_id FROM {_UNSTAMPED})
-        """,
-        COMMITTED_WITHIN,
+    return count
+
+
+async def is_any_owed(conn: Conn, waba_id: str) -> bool:
+    """Return whether a change of the WABA belongs to an organization and was not given to it."""
+    return bool(
+        await conn.fetchval(
+            f"""
+            SELECT true
+            FROM webhook_changes CROSS JOIN LATERAL ({owner_of("webhook_changes")}) AS owner
+            WHERE waba_id = $1 AND webhook_changes.organization_id IS NULL LIMIT 1
+            """,
+            waba_id,
+        )
     )
-    return 0
 
 
 async def read_content(conn: Conn, ring: KeyRing, change_id: UUID) -> bytes | None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.actions.connection_state import apply_effects, recompute, record_proof
+from shared.actions.connection_state import decide_again, recompute
+from shared.actions.ownership import record_proof
+from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
@@ -31,7 +33,10 @@ SNAPSHOT = """
     UNION ALL SELECT 'onboarding', tracking_code, organization_id, state::text, waba_id, NULL, NULL,
            proven_at FROM whatsapp_onboarding
     UNION ALL SELECT 'business', organization_id, business_id, NULL, NULL, NULL, NULL, NULL
-    FROM organization_businesses
+    FROM business_owners
+    UNION ALL SELECT 'era', waba_id, organization_id, basis, end_reason,
+           CASE WHEN suspended_at IS NOT NULL THEN 'suspended' END, NULL, proven_at
+    FROM connection_eras
     ORDER BY 1, 2, 3, 4
 """
 Step = Callable[[Conn], Awaitable[object]]
@@ -93,15 +98,16 @@ async def rows_after(conn: Conn, steps: Sequence[Step]) -> list[tuple[Any, ...]]
     try:
         for step in steps:
             await step(conn)
-        await recompute_orphans(conn)
+        await recompute_due(conn)
         return [tuple(record) for record in await conn.fetch(SNAPSHOT)]
     finally:
         await tx.rollback()
 
 
-async def recompute_orphans(conn: Conn) -> None:
-    waba_ids = await connections.without_owner(conn, limit=10)
-    await recompute(conn, await connections.lock(conn, waba_ids))
+async def recompute_due(conn: Conn) -> None:
+    """Recompute the connections that have a follow-up which says so."""
+    due = await conn.fetch("SELECT subject FROM follow_ups WHERE kind = 'attribute'")
+    await recompute(conn, await connections.lock(conn, [row["subject"] for row in due]))
 
 
 async def owner_of(conn: Conn, waba: str = WABA) -> tuple[Any, ...]:
@@ -177,16 +183,22 @@ async def test_two_owners_of_one_business_make_an_orphan_with_two_candidates(con
     assert await events(conn) == []
 
 
-async def test_no_provisional_owner_is_chosen_while_another_organization_is_onboarding(
+async def test_no_provisional_owner_is_chosen_while_another_organization_onboards_this_waba(
     conn: Conn,
 ) -> None:
     await add_organization(conn, "ana", BUSINESS)
     await add_organization(conn, "bia")
     await shared_step(START)(conn)
+    assert await owner_of(conn) == ("ana", "owner_business")  # bia's names no WABA
+
+    event = await onboardings.save_session(conn, "code-bia", event="FINISH", session_waba_id=WABA)
+    assert event is not None
+    await decide_again(conn, [WABA], [])
+    await recompute_due(conn)
     assert await owner_of(conn) == (None, "another_onboarding")
 
     await cancel_onboardings(conn)
-    await recompute_orphans(conn)
+    await recompute_due(conn)
     assert await owner_of(conn) == ("ana", "owner_business")
 
 
@@ -196,7 +208,7 @@ async def test_a_proof_makes_its_organization_provisional_owner_of_the_business_
     await add_organization(conn, "ana")
     await shared_step(START, waba="219999999999999")(conn)
     await proof_step(START)(conn)
-    await recompute_orphans(conn)
+    await recompute_due(conn)
     assert await owner_of(conn, "219999999999999") == ("ana", "owner_business")
 
 
@@ -256,12 +268,12 @@ async def test_only_a_proven_owner_gets_changes(conn: Conn, ring: KeyRing) -> No
     webhook = make_webhook()
     await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
     await changes.insert(conn, ring, changes_of(webhook, make_change(1)))
-    assert await changes.stamp(conn, limit=10) == 0  # a provisional owner gets no content
+    assert await changes.assign(conn, WABA, limit=10) == 0  # a provisional owner gets no content
 
     await add_organization(conn, "ana")
     await proof_step(START)(conn)
     await changes.insert(conn, ring, changes_of(webhook, make_change(2)))
-    assert await changes.stamp(conn, limit=10) == 1
+    assert await changes.assign(conn, WABA, limit=10) == 1
     owners = await conn.fetch("SELECT organization_id FROM webhook_changes")
     assert {record["organization_id"] for record in owners} == {"ana"}
 

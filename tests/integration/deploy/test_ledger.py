@@ -7,7 +7,7 @@ import orjson
 
 from deploy.local.chaos.checker import Posted, check
 from deploy.local.simulated_meta.writing import write
-from shared.actions import connection_state
+from shared.actions import ownership
 from shared.broker.topology import EVENTS
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
@@ -101,7 +101,7 @@ async def _add_owner(conn: Conn) -> None:
     until = datetime.now(UTC) + timedelta(hours=1)
     await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
     async with conn.transaction():
-        await connection_state.record_proof(
+        await ownership.record_proof(
             conn,
             await connections.ensure_locked(conn, WABA),
             "code-1",

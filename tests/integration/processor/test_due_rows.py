@@ -13,8 +13,12 @@ from services.processor.intake import webhook_groups
 from services.processor.intake.due_rows import DueRows
 from services.processor.intake.failures import FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
+from services.processor.metrics import ProcessorMetrics
+from shared.broker.publisher import Publisher
 from shared.crypto import KeyRing
+from shared.process.health import Health
 from shared.store.connections import connections
 from shared.store.due import Lease
 from shared.store.intake import webhooks
@@ -43,10 +47,10 @@ async def test_an_attempt_ended_by_an_infrastructure_error_is_not_counted(
         await proxy.heal()
         attempts = await conn.fetchval("SELECT sum(attempts) FROM webhook_log")
         assert attempts == (3 if is_unreachable else 0)
-        assert await due_rows.work_once() == (0, [])
+        assert not await due_rows.work_once()
         assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
         await conn.execute(END_LEASES)
-        assert await due_rows.work_once() == (3, [])
+        assert await due_rows.work_once()
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 3
 
 
@@ -74,7 +78,7 @@ async def test_an_attempt_ended_by_a_stop_is_not_counted(
 async def test_a_row_with_a_lock_timeout_does_not_delay_the_others(
     database_url: str, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    bodies = [write(account_update("PARTNER_ADDED")), *(write(message(n)) for n in range(5))]
+    bodies = [write(account_update("ACCOUNT_RECONNECTED")), *(write(message(n)) for n in range(5))]
     await webhooks.insert(conn, ring, [make_webhook_row(make_webhook(body)) for body in bodies])
     await connections.ensure(conn, [WABA])
     async with open_pool(database_url, name="t", size=2) as pool:
@@ -82,11 +86,11 @@ async def test_a_row_with_a_lock_timeout_does_not_delay_the_others(
         async with conn.transaction():
             await connections.lock(conn, [WABA])
             async with asyncio.timeout(20):
-                assert await due_rows.work_once() == (6, [])
+                assert await due_rows.work_once()
             rows = await conn.fetch("SELECT state::text, attempts FROM webhook_log ORDER BY id")
             assert [tuple(row) for row in rows] == [("unsplit", 0), *[("split", 1)] * 5]
         await conn.execute(END_LEASES)
-        assert await due_rows.work_once() == (1, [])
+        assert await due_rows.work_once()
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
 
 
@@ -105,7 +109,7 @@ async def test_large_bodies_are_split_in_groups_of_limited_size(
         return await load(conn, ring, ids)
 
     monkeypatch.setattr(webhooks, "load_unsplit", counting_load)
-    assert await due_rows.work_once() == (5, [])
+    assert await due_rows.work_once()
     assert counts == [2, 1, 1, 1]
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
 
@@ -113,8 +117,12 @@ async def test_large_bodies_are_split_in_groups_of_limited_size(
 def _due_rows(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
     metrics = IntakeMetrics(CollectorRegistry())
     recorder = FailureRecorder((30, 300, 1800), metrics)
-    groups = WebhookGroups(pool, ring, recorder, metrics)
-    return DueRows(pool, ring, groups, recorder), groups
+    groups = WebhookGroups(pool, ring, recorder, metrics, app_id="1")
+    nudges = RetryNudges(
+        Publisher(Health(CollectorRegistry()).dependency("publisher")),
+        ProcessorMetrics(CollectorRegistry()),
+    )
+    return DueRows(pool, ring, groups, recorder, nudges, app_id="1"), groups
 
 
 def _interrupt(

@@ -201,7 +201,7 @@ async def test_a_webhook_with_a_lock_timeout_is_stored_unsplit_and_the_others_go
     async with running.processor(environment):
         async with conn.transaction():
             await connections.lock(conn, [WABA])
-            body = write(account_update("PARTNER_ADDED"))
+            body = write(account_update("ACCOUNT_RECONNECTED"))
             await broker.put(RAW, bundle(body, *(write(message(n)) for n in range(5))))
             await until_states(conn, split=5, unsplit=1)
         await until_states(conn, split=6)

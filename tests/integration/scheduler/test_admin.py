@@ -66,7 +66,7 @@ async def test_an_orphan_is_listed_and_claimed(installation: Installation) -> No
     await eventually(is_listed)
     claim = ("orphans", "claim", WABA, "bakery", "--reason", "they called", "--actor", "ana")
     code, log = await porteiro(*claim)
-    assert (code, "ORGANIZATION_ID is not known" in log) == (EXIT_REFUSED, True)
+    assert (code, "This organization is not known" in log) == (EXIT_REFUSED, True)
     for organization in ("bakery", "pharmacy"):
         assert (await porteiro("organizations", "add", organization))[0] == 0
     code, log = await porteiro(*claim)

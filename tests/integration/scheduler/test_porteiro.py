@@ -23,7 +23,7 @@ async def test_an_onboarding_is_opened_and_proven_by_hand(
     owner = await conn.fetchrow("SELECT organization_id, attribution FROM whatsapp_connections")
     assert owner is not None
     assert tuple(owner) == ("ana", "tracking_code")
-    businesses = await conn.fetch("SELECT business_id FROM organization_businesses ORDER BY 1")
+    businesses = await conn.fetch("SELECT business_id FROM business_owners ORDER BY 1")
     assert [record["business_id"] for record in businesses] == ["55", "66"]
 
 
@@ -42,8 +42,12 @@ async def test_wrong_arguments_are_refused_and_named(
 
 
 async def test_a_tracking_code_is_unique(environment: dict[str, str], conn: Conn) -> None:
-    assert (await porteiro("onboardings", "start", "ana", "--code", "test-123"))[0] == 0
-    code, log = await porteiro("onboardings", "start", "bia", "--code", "test-123")
+    start = ("onboardings", "start", "ana", "--code", "test-123")
+    code, log = await porteiro(*start)
+    assert (code, "ORGANIZATION_ID is not known" in log) == (EXIT_REFUSED, True)
+    assert (await porteiro("organizations", "add", "ana"))[0] == 0
+    assert (await porteiro(*start))[0] == 0
+    code, log = await porteiro(*start)
     assert (code, "--code is taken" in log) == (EXIT_REFUSED, True)
 
 

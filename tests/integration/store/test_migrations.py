@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from shared.crypto import KeyRing
-from shared.store.intake import partitions, webhooks
+from shared.store.intake import changes, partitions, webhooks
 from shared.store.migrate import migrate, newest_revision
 from shared.store.pool import REQUIRED_REVISION, Conn
 from tests.support.samples import make_webhook, make_webhook_row
@@ -134,6 +134,8 @@ async def test_relations_are_foreign_keys(conn: Conn) -> None:
         "dead_letters.replay_id -> replays",
         "dead_letters.webhook_id -> webhook_log",
         "events.organization_id -> organizations",
+        "connection_eras.organization_id -> organizations",
+        "connection_eras.waba_id -> whatsapp_connections",
         "api_keys.organization_id -> organizations",
         "provision_steps.follow_up_id -> follow_ups",
         "organization_businesses.organization_id -> organizations",
@@ -286,5 +288,80 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
         assert await values(conn, names) == {"heard", "ban"}
         assert await values(conn, open_letters) == {2}
         assert await values(conn, kinds) == {"change", "envelope"}
+    finally:
+        await conn.close()
+
+
+async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) -> None:
+    """1 is ana's; 2 was ana's and is bia's; 3 is claimed; 4 was unshared; 5 was disconnected."""
+    await migrate(empty_database_url, "0006")
+    conn = await asyncpg.connect(empty_database_url)
+    try:
+        await conn.execute(
+            """
+            INSERT INTO organizations (id) VALUES ('ana'), ('bia');
+            INSERT INTO whatsapp_connections
+                (id, waba_id, organization_id, attribution, state, reason, withdrawn_at,
+                 is_stamping)
+            SELECT gen_random_uuid(), waba, organization, why::attribution,
+                   state::connection_state, reason, withdrawn_at, waba = '2'
+            FROM (VALUES
+                ('1', 'ana', 'tracking_code', 'active', NULL, NULL),
+                ('2', 'bia', 'tracking_code', 'active', NULL, now() - interval '2 days'),
+                ('3', 'ana', 'tracking_code', 'active', NULL, NULL),
+                ('4', 'ana', 'tracking_code', 'disconnected', 'unshared', NULL),
+                ('5', 'ana', 'withdrawn', 'disconnected', 'disconnected_by_us',
+                 now() - interval '1 day')
+            ) AS row (waba, organization, why, state, reason, withdrawn_at);
+            INSERT INTO whatsapp_onboarding
+                (id, organization_id, tracking_code, expires_at, state, waba_id, flow, proven_at,
+                 withdrawn_at)
+            SELECT gen_random_uuid(), organization, waba || organization, now(), 'completed', waba,
+                   flow::onboarding_flow, now() - age::interval, now() - withdrawn::interval
+            FROM (VALUES
+                ('1', 'ana', 'popup', '9 days', NULL), ('2', 'ana', 'popup', '9 days', '2 days'),
+                ('2', 'bia', 'popup', '1 day', NULL), ('3', 'ana', 'claim', '9 days', NULL),
+                ('4', 'ana', 'popup', '9 days', NULL), ('5', 'ana', 'popup', '9 days', '1 day')
+            ) AS row (waba, organization, flow, age, withdrawn);
+            INSERT INTO webhook_log (id, received_at, digest, kind, lane, stored_via, state)
+            VALUES (gen_random_uuid(), now() - interval '3 days', '', 'whatsapp', 'fast', 'broker',
+                    'split');
+            INSERT INTO webhook_changes (id, webhook_id, received_at, key, waba_id, state)
+            SELECT gen_random_uuid(), id, received_at, '', '2', 'processed' FROM webhook_log;
+            """
+        )
+        owners = "SELECT waba_id || ' ' || organization_id FROM whatsapp_connections"
+        before = await values(conn, owners)
+        proofs = "SELECT tracking_code FROM whatsapp_onboarding WHERE withdrawn_at IS NOT NULL"
+        withdrawn = await values(conn, proofs)
+
+        await migrate(empty_database_url)
+        assert await values(conn, owners) == before
+        rows = await conn.fetch(
+            "SELECT waba_id, organization_id, basis, suspended_at IS NOT NULL, ended_at IS NULL"
+            " FROM connection_eras ORDER BY waba_id, ended_at"
+        )
+        assert [tuple(row) for row in rows] == [
+            ("1", "ana", "tracking_code", False, True),
+            ("2", "ana", "tracking_code", False, False),
+            ("2", "bia", "tracking_code", False, True),
+            ("3", "ana", "claimed", False, True),
+            ("4", "ana", "tracking_code", True, True),
+            ("5", "ana", "tracking_code", False, False),
+        ]
+        why = "SELECT waba_id || ' ' || attribution FROM whatsapp_connections"
+        assert await values(conn, why) >= {"3 claimed", "5 former"}
+        assert await changes.assign(conn, "2", limit=10) == 1  # half stamped: it is ana's
+        assert await values(conn, "SELECT organization_id FROM webhook_changes") == {"ana"}
+        assert await conn.fetchval("SELECT subject FROM follow_ups WHERE kind = 'read'") == "4"
+
+        await conn.execute(
+            "UPDATE connection_eras SET ended_at = now(), end_reason = 'released'"
+            " WHERE waba_id = '1'"
+        )
+        await migrate(empty_database_url, "0006")
+        assert await values(conn, owners) == before
+        assert await values(conn, proofs) == {*withdrawn, "1ana"}
+        assert await values(conn, why) >= {"3 tracking_code", "5 withdrawn"}
     finally:
         await conn.close()

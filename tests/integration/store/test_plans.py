@@ -16,17 +16,18 @@ from shared.domain.provisioning import Step
 from shared.store import api_keys, due, events
 from shared.store.connections import (
     connections,
+    eras,
     facts,
     follow_ups,
     numbers,
     onboardings,
     organizations,
-    proofs,
     tokens,
     views,
 )
 from shared.store.connections import login_codes as codes
 from shared.store.connections.connections import ConnectionRow
+from shared.store.connections.eras import Era
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.due import Lease, LeasedRows
 from shared.store.intake import changes, dead_letters, replays, webhooks
@@ -60,22 +61,27 @@ LETTER = Letter(
     None,
 )
 FOLLOW_UP = FollowUp(ID, "provision", "71", 1, NOW, NOW)
+ERA = Era(ID, "71", "org-1", "tracking_code", NOW, NOW, None, None, None, None)
 CONNECTION = ConnectionRow("71", None, "no_owner_known", ConnectionStatus("orphan"), "51")
 
 _FILL = f"""
 INSERT INTO organizations SELECT 'org-' || n FROM generate_series(1, {ROWS // 10}) n;
 INSERT INTO organization_businesses
     SELECT 'org-' || (n % {ROWS // 10} + 1), '5' || n FROM generate_series(1, {ROWS}) n;
-INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)
-    SELECT gen_random_uuid(), 'org-' || (n % {ROWS // 10} + 1), 'code-' || n,
+INSERT INTO whatsapp_onboarding
+    (id, organization_id, tracking_code, session_waba_id, expires_at)
+    SELECT gen_random_uuid(), 'org-' || (n % {ROWS // 10} + 1), 'code-' || n, '7' || n,
            now() + n * interval '1 minute' FROM generate_series(1, {ROWS}) n;
 INSERT INTO whatsapp_connections
-    (id, waba_id, organization_id, attribution, owner_business_id, is_stamping)
+    (id, waba_id, organization_id, attribution, owner_business_id)
     SELECT gen_random_uuid(), '7' || n,
            CASE WHEN n % 1000 > 0 THEN 'org-' || (n % {ROWS // 10} + 1) END,
            CASE WHEN n % 1000 > 0 THEN 'tracking_code' ELSE 'no_owner_known' END::attribution,
-           '5' || n, n % 1000 = 1
+           '5' || n
     FROM generate_series(1, {ROWS}) n;
+INSERT INTO connection_eras (id, waba_id, organization_id, basis, began_at, proven_at)
+    SELECT gen_random_uuid(), waba_id, organization_id, 'tracking_code', now(), now()
+    FROM whatsapp_connections WHERE organization_id IS NOT NULL;
 INSERT INTO connection_facts (waba_id, digits, name, value, at, is_takedown)
     SELECT '7' || n, '', 'shared', 'shared', now(), false FROM generate_series(1, {ROWS}) n;
 INSERT INTO phone_numbers (waba_id, digits)
@@ -208,11 +214,14 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: events.lease(conn),
         lambda conn, _: events.mark_published(conn, [ID], unrouted=[]),
         lambda conn, _: events.put_off(conn, [ID], timedelta(seconds=1)),
-        lambda conn, _: changes.stamp(conn, limit=100),
+        lambda conn, _: changes.assign(conn, "71", limit=100),
         lambda conn, _: connections.ensure(conn, ["71"]),
         lambda conn, _: connections.lock(conn, ["71"]),
         lambda conn, _: connections.save(conn, [CONNECTION]),
-        lambda conn, _: connections.without_owner(conn, limit=100),
+        lambda conn, _: changes.is_any_owed(conn, "71"),
+        lambda conn, _: eras.history(conn, "71"),
+        lambda conn, _: onboardings.time_to_expiry(conn, "71"),
+        lambda conn, _: connections.depending_on(conn, ["71"], ["51"]),
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
         lambda conn, _: due.lease_follow_up(conn, follow_ups.FOLLOW_UP_KINDS),
@@ -223,21 +232,21 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: follow_ups.done_steps(conn, FOLLOW_UP, proven_at=NOW),
         lambda conn, _: follow_ups.close(conn, ["disconnect"], "71"),
         lambda conn, _: follow_ups.wake_waiting(conn, ["71"]),
-        lambda conn, _: proofs.latest(conn, "71"),
+        lambda conn, _: eras.latest(conn, ["71"]),
         lambda conn, _: numbers.current(conn, "71"),
         lambda conn, ring: tokens.save(conn, ring, "71", "token", expires_at=None),
         lambda conn, _: onboardings.find(conn, "code-1", organization_id="org-1"),
         lambda conn, _: onboardings.unfinished(conn, limit=50),
         lambda conn, _: codes.start_exchange(conn, "code-1", b"\x00"),
-        lambda conn, _: proofs.withdraw(conn, "71", "org-1"),
+        lambda conn, _: eras.end(conn, ERA, "released"),
         lambda conn, _: api_keys.find(conn, "porteiro_x"),
         lambda conn, _: facts.record(conn, {"71": live_facts(NOW)}),
         lambda conn, _: facts.current(conn, ["71"]),
         lambda conn, _: facts.add_numbers(conn, [("71", NumberRef("15551", None))]),
         lambda conn, _: organizations.owners(conn, ["51"]),
-        lambda conn, _: proofs.prove(conn, "code-1", "71", NOW),
-        lambda conn, _: proofs.valid(conn, ["71"]),
-        lambda conn, _: onboardings.organizations_with_open(conn, ["71"]),
+        lambda conn, _: onboardings.complete(conn, "code-1", "71", NOW),
+        lambda conn, _: eras.proven_wabas(conn, "org-1"),
+        lambda conn, _: onboardings.naming(conn, ["71"]),
     ],
 )
 async def test_the_statements_of_the_store(full: Conn, ring: KeyRing, query: Any) -> None:
@@ -281,3 +290,43 @@ async def test_ranges_of_time(full: Conn, sql: str) -> None:
 async def test_the_named_indexes_keep_their_names(full: Conn) -> None:
     for name in ("whatsapp_onboarding_expiresAt_idx", "whatsapp_connections_organizationId_idx"):
         assert await full.fetchval("SELECT 1 FROM pg_indexes WHERE indexname = $1", name) == 1
+
+
+async def test_what_nobody_owns_costs_the_standing_query_nothing(
+    worker: str,
+) -> None:
+    """A million changes of ten thousand orphans wait for an owner, and none is owed."""
+    conn = await asyncpg.connect(await servers.create_database(f"orphans_{worker}"))
+    try:
+        await conn.execute(
+            """
+            INSERT INTO organizations (id) VALUES ('org-1');
+            INSERT INTO whatsapp_connections (id, waba_id, owner_business_id)
+                SELECT gen_random_uuid(), n::text, '5' || n FROM generate_series(1, 10000) n;
+            INSERT INTO follow_ups (id, kind, subject, state, ended_at)
+                SELECT gen_random_uuid(), 'attribute', waba_id, 'done', now()
+                FROM whatsapp_connections;
+            INSERT INTO webhook_log
+                (id, received_at, digest, kind, lane, stored_via, state, processed)
+                VALUES (gen_random_uuid(), now(), '', 'whatsapp', 'fast', 'broker', 'split', true);
+            INSERT INTO webhook_changes (id, webhook_id, received_at, key, waba_id, state)
+                SELECT gen_random_uuid(), id, received_at, int4send(n), (n % 10000 + 1)::text,
+                       'processed'
+                FROM webhook_log, generate_series(1, 1000000) n;
+            ANALYZE
+            """,
+            timeout=100,
+        )
+        recorder = Recorder()
+        await due.lease_follow_up(cast("Conn", recorder), ["attribute"])
+        [(sql, arguments)] = [s for s in recorder.statements if "pg_advisory" not in s[0]]
+        [plan] = json.loads(
+            await conn.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
+        )
+        rows = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in nodes(plan["Plan"])
+        )
+        assert rows < 1000
+    finally:
+        await conn.close()

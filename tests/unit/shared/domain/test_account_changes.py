@@ -7,9 +7,12 @@ import orjson
 import pytest
 
 from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
+from shared.domain.facts import live_facts
 from shared.domain.splitting import split
 from tests.support.payloads import payload
 
+APP = "388200000000005"  # of the payloads
+APP = "388200000000005"  # of the payloads
 RECEIVED = datetime(2027, 1, 1, tzinfo=UTC)
 SENT = datetime.fromtimestamp(1_790_000_000, UTC)
 WABA = "900000000000010"
@@ -19,7 +22,7 @@ INFO = {"waba_id": WABA, "owner_business_id": "900000000000020"}
 def effects_of(body: Any) -> ChangeEffects:
     """Return the effects of a webhook's only change."""
     [change] = split(orjson.dumps(body))
-    effects = read_change(orjson.loads(change.content), RECEIVED)
+    effects = read_change(orjson.loads(change.content), RECEIVED, app_id=APP)
     assert effects is not None
     return effects
 
@@ -37,7 +40,7 @@ def facts(effects: ChangeEffects) -> dict[str, str]:
     return {fact.name: fact.value for fact in effects.facts}
 
 
-LIVE = {"shared": "shared", "app": "installed", "phone_link": "linked"}
+LIVE = {fact.name: fact.value for fact in live_facts(datetime.now(UTC))}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,7 @@ def test_history_gives_the_numbers_id_too(chunk: dict[str, Any], expected: str) 
 )
 def test_every_other_change_has_no_effect(body: Any) -> None:
     [change] = split(orjson.dumps(body))
-    assert read_change(orjson.loads(change.content), RECEIVED) is None
+    assert read_change(orjson.loads(change.content), RECEIVED, app_id=APP) is None
 
 
 def test_text_from_outside_is_never_recorded_unchecked() -> None:

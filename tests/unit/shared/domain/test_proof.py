@@ -2,12 +2,12 @@
 
 import pytest
 
-from shared.domain.proof import SCOPE, ProofRefused, TokenReport, proven_waba
+from shared.domain.proof import ProofRefused, TokenReport, proven_waba
 
 
 def report(**changed: object) -> TokenReport:
     fields: dict[str, object] = {
-        "is_valid": True, "app_id": "75", "scopes": frozenset({SCOPE}),
+        "is_valid": True, "app_id": "75",
         "wabas": frozenset({"71"}), "user_id": None, "expires_at": None,
     }  # fmt: skip
     return TokenReport(**(fields | changed))  # type: ignore[arg-type]
@@ -33,7 +33,6 @@ def test_a_token_proves_its_waba(
     [
         ({"app_id": "76"}, "71", "wrong_app"),
         ({"is_valid": False}, "71", "token_invalid"),
-        ({"scopes": frozenset()}, "71", "permission_missing"),
         ({}, "79", "waba_not_granted"),
         ({"wabas": frozenset()}, None, "waba_not_granted"),
         ({"wabas": frozenset()}, "71", "waba_not_granted"),

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from redis.asyncio import Redis
 
 from services.console.http.metrics import ConsoleMetrics
+from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.processor.follow_ups.metrics import FollowUpMetrics
 from services.processor.intake.metrics import IntakeMetrics
@@ -33,7 +34,7 @@ def test_every_metric_has_our_prefix() -> None:
     registry = CollectorRegistry()
     for metrics in (
         ConsoleMetrics, IngressMetrics, ProcessorMetrics, IntakeMetrics, FollowUpMetrics,
-        GraphMetrics, Health,
+        GraphMetrics, Health, DatabaseClock,
     ):  # fmt: skip
         metrics(registry)
     Cache(Redis(), registry)

@@ -1,4 +1,4 @@
-"""A withdrawn owner stays the connection's owner, but may not change it and gets no new changes."""
+"""A former owner stays the connection's owner, but may not change it and gets no new changes."""
 
 import asyncio
 from dataclasses import replace
@@ -7,10 +7,10 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from shared.actions import connection_state, orphan_claims
+from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.store import api_keys
-from shared.store.connections import connections, proofs
+from shared.store.connections import connections, organizations
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
@@ -43,8 +43,8 @@ async def test_changes_after_a_disconnect_wait_for_the_next_proof_or_claim(
     await set_up(installation)
     await disconnect(installation)
     shown = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
-    assert (shown["organization_id"], shown["attribution"]) == ("bakery", "withdrawn")
-    withdrawn_at = await conn.fetchval("SELECT withdrawn_at FROM whatsapp_connections")
+    assert (shown["organization_id"], shown["attribution"]) == ("bakery", "former")
+    ended_at = await conn.fetchval("SELECT ended_at FROM connection_eras")
 
     installation.meta.time += 60  # otherwise the change has the same key as the first one
     await installation.meta.happen("PARTNER_ADDED")
@@ -55,20 +55,18 @@ async def test_changes_after_a_disconnect_wait_for_the_next_proof_or_claim(
         )
         assert refused["code"] == "proof_needed"
 
+    await organizations.add(conn, "pharmacy")
     claim = {"organization_id": "pharmacy", "actor": "eva", "reason": "they called"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
     await eventually(lambda: _are_owned(conn, "bakery", "pharmacy"))
 
-    late = make_webhook(at=withdrawn_at - timedelta(seconds=1))  # it waited in a queue since then
+    late = make_webhook(at=ended_at - timedelta(seconds=1))  # it waited in a queue since then
     async with conn.transaction():
         await webhooks.insert(conn, ring, [make_webhook_row(late, state="split")])
         [new] = await changes.insert(
             conn, ring, changes_of(late, replace(make_change(1), waba_id=WABA))
         )
-    assert new.organization_id is None
-    await eventually(lambda: _are_owned(conn, "bakery", "pharmacy", "bakery"))
-    owners = await conn.fetch("SELECT organization_id FROM events WHERE id = $1", new.id)
-    assert [record[0] for record in owners] == ["bakery"]
+    assert new.organization_id == "bakery"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +87,12 @@ async def test_a_request_of_the_previous_owner_during_a_claim_finds_no_connectio
         url = f"{CONNECTIONS}/{WABA}/{path}"
         request = asyncio.create_task(installation.request("POST", url, body, key=key, status=404))
         await eventually(lambda: _is_lock_awaited(installation))
-        await proofs.withdraw(conn, WABA, "bakery")
-        await connection_state.recompute(conn, await connections.lock(conn, [WABA]))
-        await orphan_claims.claim(conn, WABA, "pharmacy", actor="operator", reason="theirs")
+        await organizations.add(conn, "pharmacy")
+        await ownership.release(conn, WABA, actor="operator", reason="left")
+        await ownership.claim(conn, WABA, "pharmacy", actor="operator", reason="theirs")
     assert (await request)["code"] == "no_such_connection"
-    reasons = [record[0] for record in await conn.fetch("SELECT reason FROM audit_log")]
-    assert reasons == ["theirs"]
+    reasons = [record[0] for record in await conn.fetch("SELECT reason FROM audit_log ORDER BY id")]
+    assert reasons == ["left", "theirs"]
 
 
 async def _is_lock_awaited(installation: Installation) -> bool:

@@ -1,0 +1,164 @@
+"""Open and end eras. Every function works in the caller's transaction, on a locked connection."""
+
+from datetime import datetime
+
+from shared.actions.connection_state import READ_AFTER, decide_again, recompute, record_facts
+from shared.actions.errors import Missing, WrongState
+from shared.domain.attribution import EraBasis
+from shared.domain.facts import Fact, conflict, live_facts, whole_second
+from shared.store import audit
+from shared.store.connections import (
+    connections,
+    eras,
+    facts,
+    follow_ups,
+    onboardings,
+    organizations,
+    tokens,
+)
+from shared.store.connections.connections import ConnectionRow
+from shared.store.connections.eras import EndReason, Era
+from shared.store.pool import Conn, now
+
+
+async def record_proof(
+    conn: Conn, row: ConnectionRow, tracking_code: str, business_id: str | None, at: datetime
+) -> str | None:
+    """Record that a token proved this onboarding's WABA. Return the organization that proved it.
+
+    `business_id` is the WABA's owner business, as Meta reported it for the token. Return None if
+    nothing was recorded: see `begin_proven`. Idempotent.
+    """
+    organization_id = await begin_proven(conn, row, tracking_code, at)
+    if organization_id is None:
+        return None
+    new_facts = live_facts(whole_second(at))
+    if business_id is not None:
+        new_facts.append(Fact("owner_business", business_id, whole_second(at)))
+    stored = await facts.current(conn, [row.waba_id])
+    await record_facts(conn, row, new_facts)
+    if conflict(stored[row.waba_id], new_facts):
+        await follow_ups.add(conn, "read", [row.waba_id], after=READ_AFTER)
+    return organization_id
+
+
+async def begin_proven(
+    conn: Conn, row: ConnectionRow, tracking_code: str, at: datetime
+) -> str | None:
+    """Complete the onboarding, and open an era of its organization or renew the one that is open.
+
+    A claimed or suspended era of another organization ends by it. Return the organization; None if
+    another organization's proven era stands, or the onboarding cannot be completed (see
+    onboardings.complete).
+    """
+    era = await eras.open_era(conn, row.waba_id)
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+    if onboarding is None or (era is not None and stands_against(era, onboarding.organization_id)):
+        return None
+    organization_id = await onboardings.complete(conn, tracking_code, row.waba_id, at)
+    if organization_id is None:
+        return None
+    if era is not None and era.organization_id == organization_id:
+        await eras.renew(conn, era, at)
+        await decide_again(conn, [row.waba_id], {row.owner_business_id})
+        return organization_id
+    if era is not None:
+        await _end(conn, row, era, "replaced")
+        await audit.add(
+            conn,
+            actor="onboarding",
+            action="connection.taken_over",
+            subject=f"{row.waba_id} from {era.organization_id} for {organization_id}",
+            reason="a token proved it",
+        )
+    await _begin(conn, row, organization_id, "tracking_code", at)
+    return organization_id
+
+
+def stands_against(era: Era, organization_id: str) -> bool:
+    """Return whether the era keeps another organization's proof from opening one."""
+    is_weak = era.basis == "claimed" or era.is_suspended
+    return era.organization_id != organization_id and not is_weak
+
+
+async def claim(conn: Conn, waba_id: str, organization_id: str, *, actor: str, reason: str) -> None:
+    """Make the organization the owner of a WABA that has no open era, and of its changes since the
+    last one. Write an audit record. Raise Missing or WrongState. Idempotent.
+
+    Its token is fetched from Meta if possible; otherwise the organization must reconnect.
+    """
+    row = next(iter(await connections.lock(conn, [waba_id])), None)
+    if row is None:
+        raise Missing("no_such_waba", "Nothing is known of this WABA.")
+    if not await organizations.exists(conn, organization_id):
+        raise Missing(
+            "no_such_organization", "This organization is not known: add it, or mend its name."
+        )
+    era = await eras.open_era(conn, waba_id)
+    if era is not None and era.organization_id == organization_id:
+        return
+    if era is not None:
+        raise WrongState(
+            "owned_by_another",
+            "It is another organization's: only a proof changes that, or ending its ownership.",
+        )
+    await audit.add(
+        conn,
+        actor=actor,
+        action="orphan.claim",
+        subject=f"{waba_id} for {organization_id}",
+        reason=reason,
+    )
+    await _begin(conn, row, organization_id, "claimed", await now(conn))
+    await recompute(conn, [row])
+    await follow_ups.close(conn, ["disconnect"], waba_id)
+    await follow_ups.add(conn, "provision", [waba_id])
+
+
+async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
+    """End the ownership of a WABA without asking Meta. Write an audit record. Raise Missing.
+
+    For a customer who went to another organization without unsharing the WABA first.
+    """
+    rows = await connections.lock(conn, [waba_id])
+    era = await eras.open_era(conn, waba_id) if rows else None
+    if era is None:
+        raise Missing("no_owner", "No organization has proven or claimed this WABA.")
+    await audit.add(
+        conn,
+        actor=actor,
+        action="connection.release",
+        subject=f"{waba_id} from {era.organization_id}",
+        reason=reason,
+    )
+    await end(conn, rows[0], era, "released")
+
+
+async def end(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
+    """End an open era, with its token and its pending work, and recompute the connection."""
+    await _end(conn, row, era, reason)
+    await recompute(conn, [row])
+
+
+async def confirm(conn: Conn, row: ConnectionRow, era: Era, until: datetime) -> None:
+    """Record that no takedown before `until` was true: the era's token reached the WABA.
+
+    If the era was suspended, it goes on.
+    """
+    await eras.confirm(conn, era, until)
+    if era.is_suspended:
+        await decide_again(conn, [row.waba_id], {row.owner_business_id})
+
+
+async def _begin(
+    conn: Conn, row: ConnectionRow, organization_id: str, basis: EraBasis, proven_at: datetime
+) -> None:
+    await eras.begin(conn, row.waba_id, organization_id, basis, proven_at)
+    await decide_again(conn, [row.waba_id], {row.owner_business_id})
+
+
+async def _end(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
+    await eras.end(conn, era, reason)
+    await tokens.delete(conn, row.waba_id)
+    await follow_ups.close(conn, ["provision", "disconnect"], row.waba_id)
+    await decide_again(conn, [row.waba_id], {row.owner_business_id})
