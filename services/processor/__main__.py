@@ -84,7 +84,7 @@ async def main(stop: Stop) -> None:
             pool, attribution_handlers(pool), settings.retry_seconds, follow_up_metrics
         )
         follow_up_loops = [
-            PollingLoop("attribution", attribution_worker.work_once, seconds=1.0),
+            PollingLoop("attribution", attribution_worker.work_once, seconds=2.0),
             *(
                 PollingLoop("follow_up", graph_worker.work_once, seconds=2.0)
                 for _ in range(FOLLOW_UP_LOOPS)
