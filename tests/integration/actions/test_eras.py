@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.processor.follow_ups.attribute import attribute
@@ -141,6 +141,7 @@ async def test_each_change_reaches_whom_the_eras_name(
 
     @settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
     @given(_PLAYS)
+    @example([("prove", A), ("assign", A), ("message", A), ("disconnect", A), ("prove", B)])
     def assert_owners(acts: list[Act]) -> None:
         asyncio.run_coroutine_threadsafe(_check(pool, conn, ring, acts), loop).result(60)
 
