@@ -114,7 +114,7 @@ def history(waba_id: WabaArgument) -> None:
              era.organization_id, _HOW[era.basis], _ENDS[era.end_reason] if era.end_reason else "")
             for era in await eras.history(conn, waba_id)
         ]  # fmt: skip
-        columns = ("from", "until", "organization", "known by", "ended because")
+        columns = ("from", "until", "owner", "known by", "ended because")
         print_table(f"Owners of {waba_id}", columns, rows, no_wrap=("from", "until"))
 
     run_job("connections", in_transaction(show_eras))
