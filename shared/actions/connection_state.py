@@ -1,7 +1,7 @@
 """Derive a connection's owner and status from its facts and eras. Every function works in the
 caller's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +10,8 @@ from shared.domain.facts import (
     LIVE,
     ConnectionStatus,
     Fact,
+    FactName,
+    conflict,
     status_of,
     with_takedown,
 )
@@ -80,19 +82,33 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[Connectio
         takedown = by_name.get("waba_takedown")
         if takedown and era and era.is_doubted_by(takedown.at):
             taken.append(era)
-    if changed:
-        await connections.save(conn, [after for _, after in changed])
-        await events.add(
-            conn, [transition for pair in changed for transition in _transitions(*pair)]
-        )
-        await _add_follow_ups(conn, changed, latest)
     for era in taken:
         await eras.suspend(conn, era)
         await follow_ups.close(conn, ["read"], era.waba_id)  # one that is due too early
         await follow_ups.add(conn, "read", [era.waba_id], after=READ_AFTER)
         fact = current[era.waba_id].get("owner_business")
         await decide_again(conn, [era.waba_id], [fact.value] if fact else [])
+    if changed:
+        await connections.save(conn, [after for _, after in changed])
+        await events.add(
+            conn, [transition for pair in changed for transition in _transitions(*pair)]
+        )
+        await _add_follow_ups(conn, changed, latest)
     return rows_now
+
+
+async def read_where_facts_conflict(
+    conn: Conn,
+    stored: Mapping[str, Mapping[FactName, Fact]],
+    new_facts: Mapping[str, Sequence[Fact]],
+) -> None:
+    """Request a read at Meta of each WABA, by WABA id, whose new facts conflict with those stored
+    before, if an organization owns it."""
+    conflicting = [waba_id for waba_id, new in new_facts.items() if conflict(stored[waba_id], new)]
+    if conflicting:
+        latest = await eras.latest(conn, conflicting)
+        owned = [era.waba_id for era in latest.values() if era.is_open]
+        await follow_ups.add(conn, "read", owned, after=READ_AFTER)
 
 
 async def decide_again(

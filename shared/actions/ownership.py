@@ -2,10 +2,15 @@
 
 from datetime import datetime
 
-from shared.actions.connection_state import READ_AFTER, decide_again, recompute, record_facts
+from shared.actions.connection_state import (
+    decide_again,
+    read_where_facts_conflict,
+    recompute,
+    record_facts,
+)
 from shared.actions.errors import Missing, WrongState
 from shared.domain.attribution import EraBasis
-from shared.domain.facts import Fact, conflict, live_facts, whole_second
+from shared.domain.facts import Fact, live_facts, whole_second
 from shared.store import audit
 from shared.store.connections import (
     connections,
@@ -37,8 +42,7 @@ async def record_proof(
         new_facts.append(Fact("owner_business", business_id, whole_second(at)))
     stored = await facts.current(conn, [row.waba_id])
     await record_facts(conn, row, new_facts)
-    if conflict(stored[row.waba_id], new_facts):
-        await follow_ups.add(conn, "read", [row.waba_id], after=READ_AFTER)
+    await read_where_facts_conflict(conn, stored, {row.waba_id: new_facts})
     return organization_id
 
 
@@ -63,7 +67,7 @@ async def begin_proven(
         await decide_again(conn, [row.waba_id], {row.owner_business_id})
         return organization_id
     if era is not None:
-        await _end(conn, row, era, "replaced")
+        await close(conn, row, era, "replaced")
         await audit.add(
             conn,
             actor="onboarding",
@@ -134,9 +138,17 @@ async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
     await end(conn, rows[0], era, "released")
 
 
+async def close(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
+    """End an open era, its token and its pending work. The caller recomputes the connection."""
+    await eras.end(conn, era, reason)
+    await tokens.delete(conn, row.waba_id)
+    await follow_ups.close(conn, ["provision", "disconnect"], row.waba_id)
+    await decide_again(conn, [row.waba_id], {row.owner_business_id})
+
+
 async def end(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
-    """End an open era, with its token and its pending work, and recompute the connection."""
-    await _end(conn, row, era, reason)
+    """End an open era as `close` does, and recompute the connection."""
+    await close(conn, row, era, reason)
     await recompute(conn, [row])
 
 
@@ -154,11 +166,4 @@ async def _begin(
     conn: Conn, row: ConnectionRow, organization_id: str, basis: EraBasis, proven_at: datetime
 ) -> None:
     await eras.begin(conn, row.waba_id, organization_id, basis, proven_at)
-    await decide_again(conn, [row.waba_id], {row.owner_business_id})
-
-
-async def _end(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
-    await eras.end(conn, era, reason)
-    await tokens.delete(conn, row.waba_id)
-    await follow_ups.close(conn, ["provision", "disconnect"], row.waba_id)
     await decide_again(conn, [row.waba_id], {row.owner_business_id})

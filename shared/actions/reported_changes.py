@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from shared.actions import ownership
-from shared.actions.connection_state import READ_AFTER, recompute
+from shared.actions.connection_state import read_where_facts_conflict, recompute
 from shared.domain.account_changes import ChangeEffects
-from shared.domain.facts import Fact, conflict, with_takedown
-from shared.store.connections import connections, eras, facts, follow_ups
+from shared.domain.facts import Fact, with_takedown
+from shared.store.connections import connections, facts, follow_ups
 from shared.store.pool import Conn
 
 
@@ -37,11 +37,7 @@ async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects])
     await recompute(conn, rows)
     if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
-    conflicting = [waba_id for waba_id, new in new_facts.items() if conflict(stored[waba_id], new)]
-    if conflicting:
-        owned = [era.waba_id for era in (await eras.latest(conn, conflicting)).values()
-                 if era.is_open]  # fmt: skip
-        await follow_ups.add(conn, "read", owned, after=READ_AFTER)
+    await read_where_facts_conflict(conn, stored, new_facts)
 
 
 def _with_receipt(effects: ChangeEffects) -> list[Fact]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 #: How an organization became a WABA's owner: a token proved it, or an operator claimed it.
 EraBasis = Literal["tracking_code", "claimed"]
+ERA_BASES: tuple[EraBasis, ...] = get_args(EraBasis)
 #: `owner_business`: the organization owns the business that owns the WABA. `former`: its era has
 #: ended, and no other has begun.
 Basis = EraBasis | Literal["owner_business", "former"]
@@ -26,7 +27,7 @@ class Owner:
     @property
     def is_provisional(self) -> bool:
         """Whether it is only told how the connection stands, and given no content."""
-        return self.basis in ("owner_business", "former")
+        return self.basis not in ERA_BASES
 
 
 @dataclass(frozen=True, slots=True)

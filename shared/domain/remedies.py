@@ -22,10 +22,11 @@ OperatorReason = Literal[
 ]  # fmt: skip
 NobodyReason = Literal[
     "exchanging", "proving", "awaiting_webhook", "throttled", "token_fetched",
-    "subscription_lost", "owner_doubted", "assigning", "another_onboarding",
+    "subscription_lost", "owner_doubted",
 ]  # fmt: skip
-#: What only our own code sees: Meta accepts a sync once, so a used one counts as done.
-InternalReason = Literal["sync_used"]
+#: What only our own code sees. Meta accepts a sync once, so a used one counts as done; the others
+#: are what an `attribute` follow-up waits for.
+InternalReason = Literal["sync_used", "assigning", "another_onboarding"]
 Reason = CustomerReason | OperatorReason | NobodyReason | InternalReason
 #: The reason of a connection that we disconnected.
 BY_US: Reason = "disconnected_by_us"
@@ -108,8 +109,6 @@ _NOBODY: dict[NobodyReason, str] = {
     "token_fetched": "Our access was renewed, and the setup goes on.",
     "subscription_lost": "Meta stopped sending us this account's webhooks. We subscribe again.",
     "owner_doubted": "Meta is being asked whether the account is still shared with us.",
-    "assigning": "What came before the owner was known is being handed over.",
-    "another_onboarding": "Another organization's onboarding names the account.",
 }
 _REMEDIES: dict[str, Remedy] = {
     **{reason: Remedy("customer", text) for reason, text in _CUSTOMER.items()},

@@ -16,7 +16,7 @@ from deploy.local.simulated_meta.world import PARTNER, Waba, World
 
 Answer = dict[str, Any]
 #: What Meta names of some valid tokens, and nothing else (chatwoot #14690, 2026).
-UNRELATED_SCOPES = ("business_management", "whatsapp_business_manage_events")
+UNRELATED_SCOPES: tuple[str, ...] = ("business_management", "whatsapp_business_manage_events")
 
 
 def issue_code(
@@ -85,15 +85,11 @@ def debug_token(world: World, request: GraphRequest) -> Answer:
         refusal = invalid_token(subcode)
         error = {"code": refusal.code, "message": refusal.message, "subcode": subcode}
         return {"data": data | {"error": error, "is_valid": False, "scopes": []}}
-    if not token.grant.tells_scopes:
-        granular = [{"scope": scope} for scope in UNRELATED_SCOPES]
-        return {
-            "data": data
-            | {"is_valid": True, "scopes": list(UNRELATED_SCOPES), "granular_scopes": granular}
-        }
-    granular = [_granular(world, scope, token.grant.targets) for scope in token.grant.scopes]
-    scopes = list(token.grant.scopes)
-    return {"data": data | {"is_valid": True, "scopes": scopes, "granular_scopes": granular}}
+    scopes, targets = UNRELATED_SCOPES, None
+    if token.grant.tells_scopes:
+        scopes, targets = token.grant.scopes, token.grant.targets
+    granular = [_granular(world, scope, targets) for scope in scopes]
+    return {"data": data | {"is_valid": True, "scopes": list(scopes), "granular_scopes": granular}}
 
 
 def _granular(world: World, scope: str, targets: tuple[str, ...] | None) -> Answer:

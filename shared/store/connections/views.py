@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.domain.attribution import ERA_BASES
 from shared.domain.facts import State
 from shared.domain.remedies import Remedy, remedy
 from shared.store.connections.tokens import TokenState
@@ -36,7 +37,7 @@ class ConnectionView:
     @property
     def is_provisional(self) -> bool:
         """Whether its owner, if it has one, may only see how it stands."""
-        return self.attribution not in ("tracking_code", "claimed")
+        return self.attribution not in ERA_BASES
 
     @property
     def goes_on_at(self) -> datetime | None:
