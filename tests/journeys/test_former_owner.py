@@ -1,7 +1,6 @@
 """A former owner stays the connection's owner, but may not change it and gets no new changes."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -11,10 +10,9 @@ from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.store import api_keys
 from shared.store.connections import connections, organizations
-from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
-from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
+from tests.support.ownership import store_message
 from tests.support.simulated import NUMBER, WABA, number
 from tests.support.waiting import eventually
 
@@ -60,12 +58,8 @@ async def test_changes_after_a_disconnect_wait_for_the_next_proof_or_claim(
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
     await eventually(lambda: _are_owned(conn, "bakery", "pharmacy"))
 
-    late = make_webhook(at=ended_at - timedelta(seconds=1))  # it waited in a queue since then
-    async with conn.transaction():
-        await webhooks.insert(conn, ring, [make_webhook_row(late, state="split")])
-        [new] = await changes.insert(
-            conn, ring, changes_of(late, replace(make_change(1), waba_id=WABA))
-        )
+    # It waited in a queue since then.
+    new = await store_message(conn, ring, WABA, at=ended_at - timedelta(seconds=1))
     assert new.organization_id == "bakery"
 
 

@@ -12,11 +12,11 @@ from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
-from shared.store.connections import connections, eras, organizations
-from shared.store.intake import changes, webhooks
+from shared.store.connections import connections, eras, onboardings, organizations
+from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 from tests.support.onboarding_setup import CHECK, CONNECTIONS, ORPHANS, Installation
-from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
+from tests.support.ownership import prove, store_message
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
 
@@ -36,16 +36,6 @@ async def connected(installation: Installation, conn: Conn) -> Installation:
     return installation
 
 
-async def store(conn: Conn, ring: KeyRing, *, at: datetime, n: int = 1) -> str | None:
-    """Store a message that was received then. Return the organization it was given to."""
-    webhook = make_webhook(at=at)
-    async with conn.transaction():
-        await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
-        change = replace(make_change(n), waba_id=WABA)
-        [new] = await changes.insert(conn, ring, changes_of(webhook, change))
-    return new.organization_id
-
-
 async def shown(installation: Installation, waba_id: str = WABA) -> dict[str, Any]:
     return await installation.request("GET", f"{CONNECTIONS}/{waba_id}")
 
@@ -60,8 +50,8 @@ async def test_a_customer_who_unshared_can_connect_with_another_agency(
         return bool(await conn.fetchval("SELECT suspended_at IS NOT NULL FROM connection_eras"))
 
     await eventually(is_suspended)
-    held = await store(conn, ring, at=datetime.now(UTC), n=1)
-    assert held is None  # nobody knows yet whether A's ownership has ended
+    held = await store_message(conn, ring, WABA, at=datetime.now(UTC), number=1)
+    assert held.organization_id is None  # nobody knows yet whether A's ownership has ended
     if login == "after Meta was read":
         await connected.make_follow_ups_due()
         await eventually(lambda: _is_at_rest(conn))
@@ -76,7 +66,8 @@ async def test_a_customer_who_unshared_can_connect_with_another_agency(
     await connected.until_active(code)
     now = await shown(connected)
     assert (now["organization_id"], now["attribution"]) == (B, "tracking_code")
-    assert await store(conn, ring, at=datetime.now(UTC), n=2) == B
+    later = await store_message(conn, ring, WABA, at=datetime.now(UTC), number=2)
+    assert later.organization_id == B
 
     async def all_is_b_s() -> bool:
         owners = await conn.fetch(
@@ -125,7 +116,8 @@ async def test_a_takedown_that_meta_does_not_confirm_loses_nothing(
         era = await eras.open_era(conn, WABA)
     assert era is not None
     assert era.is_suspended
-    assert await store(conn, ring, at=datetime.now(UTC)) is None
+    held = await store_message(conn, ring, WABA, at=datetime.now(UTC))
+    assert held.organization_id is None
     await connected.until_connection("active")
 
     async def is_given_to_a() -> bool:
@@ -138,22 +130,24 @@ async def test_a_takedown_that_meta_does_not_confirm_loses_nothing(
     assert not era.is_suspended
 
 
-async def test_a_takedown_in_the_second_of_the_proof_is_read_at_meta(conn: Conn) -> None:
-    """Meta's time is in whole seconds: it may be the later of the two."""
-    proven_at = datetime.now(UTC).replace(microsecond=900_000)
+async def proven_and_taken_down(conn: Conn, proven_at: datetime, taken_at: datetime) -> eras.Era:
+    """Prove A's onboarding, and let Meta's takedown arrive afterwards. Return A's era."""
     await organizations.add(conn, A)
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    await onboardings.start(conn, NewOnboarding(A, "code-1", expires_at))
     async with conn.transaction():
-        await conn.execute(
-            "INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)"
-            " VALUES (gen_random_uuid(), $1, 'code-1', now() + interval '1 hour')",
-            A,
-        )
-        row = await connections.ensure_locked(conn, WABA)
-        await ownership.record_proof(conn, row, "code-1", BUSINESS, proven_at)
-        takedown = Fact("shared", "unshared", proven_at.replace(microsecond=0))
+        await prove(conn, "code-1", WABA, BUSINESS, proven_at)
+        takedown = Fact("shared", "unshared", taken_at)
         await apply_effects(conn, [ChangeEffects(WABA, (takedown,))])
     era = await eras.open_era(conn, WABA)
     assert era is not None
+    return era
+
+
+async def test_a_takedown_in_the_second_of_the_proof_is_read_at_meta(conn: Conn) -> None:
+    """Meta's time is in whole seconds: it may be the later of the two."""
+    proven_at = datetime.now(UTC).replace(microsecond=900_000)
+    era = await proven_and_taken_down(conn, proven_at, proven_at.replace(microsecond=0))
     assert era.is_suspended
     kinds = await conn.fetch("SELECT kind::text FROM follow_ups WHERE state = 'pending'")
     assert {row[0] for row in kinds} >= {"read"}
@@ -163,19 +157,7 @@ async def test_a_takedown_minutes_before_the_proof_is_read_but_suspends_nothing(
     conn: Conn,
 ) -> None:
     proven_at = datetime.now(UTC)
-    await organizations.add(conn, A)
-    async with conn.transaction():
-        await conn.execute(
-            "INSERT INTO whatsapp_onboarding (id, organization_id, tracking_code, expires_at)"
-            " VALUES (gen_random_uuid(), $1, 'code-1', now() + interval '1 hour')",
-            A,
-        )
-        row = await connections.ensure_locked(conn, WABA)
-        await ownership.record_proof(conn, row, "code-1", BUSINESS, proven_at)
-        takedown = Fact("shared", "unshared", proven_at - timedelta(minutes=5))
-        await apply_effects(conn, [ChangeEffects(WABA, (takedown,))])
-    era = await eras.open_era(conn, WABA)
-    assert era is not None
+    era = await proven_and_taken_down(conn, proven_at, proven_at - timedelta(minutes=5))
     assert not era.is_suspended
     assert await conn.fetchval("SELECT true FROM follow_ups WHERE kind = 'read'")
 

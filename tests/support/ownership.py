@@ -1,10 +1,15 @@
-"""Ownership as a token's proof gives it."""
+"""Ownership as a token's proof gives it, and messages that belong to an owner."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from shared.actions.ownership import record_proof
+from shared.crypto import KeyRing
 from shared.store.connections import connections
+from shared.store.intake import changes, webhooks
+from shared.store.intake.changes import NewChange
 from shared.store.pool import Conn
+from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 
 async def prove(
@@ -13,3 +18,15 @@ async def prove(
     """Record a proof of the onboarding's WABA. Return the organization that proved it."""
     row = await connections.ensure_locked(conn, waba_id)
     return await record_proof(conn, row, tracking_code, business_id, at)
+
+
+async def store_message(
+    conn: Conn, ring: KeyRing, waba_id: str, *, at: datetime, number: int = 1
+) -> NewChange:
+    """Store the message of this number, as if it was received then. It must be new."""
+    webhook = make_webhook(at=at)
+    async with conn.transaction():
+        await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
+        change = replace(make_change(number), waba_id=waba_id)
+        [new] = await changes.insert(conn, ring, changes_of(webhook, change))
+    return new

@@ -19,7 +19,7 @@ from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
-from shared.store import due
+from shared.store import due, events
 from shared.store.connections import connections, eras, follow_ups, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
@@ -105,12 +105,7 @@ class Play:
             for _ in range(2):  # a repetition stores nothing
                 new = await changes.insert(conn, self._ring, changes_of(webhook, change))
                 if owned := [row.id for row in new if row.organization_id]:
-                    await conn.execute(
-                        "INSERT INTO events (id, type, organization_id, waba_id)"
-                        " SELECT id, 'change.messages', organization_id, waba_id"
-                        " FROM webhook_changes WHERE id = ANY($1)",
-                        owned,
-                    )
+                    await events.add_for_changes(conn, owned)
 
     async def _assign(self) -> None:
         async with transaction(self._pool) as conn:
