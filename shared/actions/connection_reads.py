@@ -32,19 +32,28 @@ class _Answer:
     reach: Reach
     asked_at: datetime
     is_settled: bool
+    is_contested: bool
 
 
 async def read_connection(
-    pool: Pool, ring: KeyRing, graph: Graph, waba_id: str, *, is_settled: bool = False
+    pool: Pool,
+    ring: KeyRing,
+    graph: Graph,
+    waba_id: str,
+    *,
+    is_settled: bool = False,
+    is_contested: bool = False,
 ) -> Reach:
-    """Ask Meta what the connection's token still reaches, and record it.
+    """Ask Meta what the token of the open era still reaches, and record it.
 
     A suspended era goes on if the token reaches the WABA, and has ended if it does not or if there
     is none. A lost subscription is made again. `is_settled`: the caller has waited READ_AFTER since
-    the takedown; earlier Meta's yes is not believed. Raise GraphError; then nothing is decided.
+    the takedown; earlier Meta's yes is not believed. `is_contested`: another organization's login
+    names the WABA; then an era whose valid token does not reach it has ended, though no takedown
+    was received. Raise GraphError; then nothing is decided.
     """
     async with transaction(pool) as conn:
-        token = await tokens.read(conn, ring, waba_id)
+        token = await _token(conn, ring, waba_id)
         asked_at = await now(conn)
     report = None if token is None else await graph.debug_token(token.text)
     reach: Reach = "no_token"
@@ -53,14 +62,20 @@ async def read_connection(
         reach = await _reach(graph, waba_id, token.text) if is_alive else "token_dead"
     async with transaction(pool) as conn:
         [row] = await connections.lock(conn, [waba_id])
-        current = await tokens.read(conn, ring, waba_id)
+        current = await _token(conn, ring, waba_id)
         if not _is_same(token, current):  # the answer is about a token of the past
             return reach
         if token is not None and report is not None:
             await tokens.set_state(conn, waba_id, _token_state(report), token)
         era = await eras.open_era(conn, waba_id)
-        await _record(conn, row, era, _Answer(reach, asked_at, is_settled))
+        await _record(conn, row, era, _Answer(reach, asked_at, is_settled, is_contested))
     return reach
+
+
+async def _token(conn: Conn, ring: KeyRing, waba_id: str) -> tokens.StoredToken | None:
+    """Return the open era's token: one that a disconnect still uses is of an era that ended."""
+    era = await eras.open_era(conn, waba_id)
+    return None if era is None else await tokens.read(conn, ring, waba_id)
 
 
 def _is_same(asked: tokens.StoredToken | None, current: tokens.StoredToken | None) -> bool:
@@ -74,7 +89,8 @@ async def _record(conn: Conn, row: ConnectionRow, era: Era | None, answer: _Answ
         return
     at = whole_second(answer.asked_at)
     is_reached = answer.reach in ("reached", "unsubscribed")
-    if era is not None and era.is_suspended and not is_reached:
+    is_lost = answer.is_contested and answer.reach == "unreachable"
+    if era is not None and (is_lost or (era.is_suspended and not is_reached)):
         await ownership.end(conn, row, era, "taken_down")
     elif era is not None and era.is_suspended and not await _is_believed(conn, era, answer):
         return

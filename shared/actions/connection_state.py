@@ -126,13 +126,11 @@ async def decide_again(
 async def _add_follow_ups(conn: Conn, changed: Sequence[Change], latest: dict[str, Era]) -> None:
     """Provision connections that live again. Read at Meta those that were taken down. Decide again
     who owns what depends on a business that has changed."""
-    restarted = [new.waba_id for old, new in changed if _is_restarted(old.status, new.status)]
-    taken_down = [
-        new.waba_id
-        for old, new in changed
-        if old.status.state in LIVE and new.status.state in _DOWN
-        and new.waba_id in latest and latest[new.waba_id].is_open
-    ]  # fmt: skip
+    owned = [(old.status, new) for old, new in changed
+             if new.waba_id in latest and latest[new.waba_id].is_open]  # fmt: skip
+    restarted = [new.waba_id for old, new in owned if _is_restarted(old, new.status)]
+    taken_down = [new.waba_id for old, new in owned
+                  if old.state in LIVE and new.status.state in _DOWN]  # fmt: skip
     if restarted:
         await follow_ups.add_if_token(conn, "provision", restarted)
     if taken_down:

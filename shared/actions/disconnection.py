@@ -1,24 +1,35 @@
 """Request that a connection be disconnected from our side."""
 
-from shared.domain.remedies import BY_US
+from shared.actions import ownership
+from shared.actions.connection_requests import find_connection
+from shared.actions.connection_state import recompute
+from shared.actions.errors import NotAllowed
 from shared.store import audit
-from shared.store.connections import connections, follow_ups
+from shared.store.connections import connections, eras, follow_ups
 from shared.store.pool import Conn
 
 
-async def request(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
-    """Request that the connection be disconnected, and write an audit record. Idempotent.
+async def request(
+    conn: Conn, waba_id: str, *, organization_id: str | None, actor: str, reason: str
+) -> None:
+    """End the organization's ownership (None: any organization's), and request that Meta be told.
 
-    Other open follow-ups of the connection are closed. What Meta refuses does not stop the
-    disconnection. A proof that arrives before it is done cancels it.
+    Write an audit record. Raise Missing or NotAllowed. Idempotent until Meta was told. What Meta
+    refuses does not stop the disconnection. A proof or claim that arrives before it is done cancels
+    it.
     """
     rows = await connections.lock(conn, [waba_id])
-    if any(row.status.reason == BY_US for row in rows):
-        return
-    if not await follow_ups.is_open(conn, "disconnect", waba_id):
+    await find_connection(conn, waba_id, organization_id=organization_id)
+    era = await eras.open_era(conn, waba_id)
+    if era is not None:
         await audit.add(
             conn, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
         )
         await connections.clear_left_behind(conn, waba_id)
-        await follow_ups.close(conn, ["provision", "read"], waba_id)
+        await ownership.close(conn, rows[0], era, "disconnected")
+        await recompute(conn, rows)
+    elif not await follow_ups.is_open(conn, "disconnect", waba_id):
+        raise NotAllowed(
+            "proof_needed", "No organization has proven or claimed it: there is nothing to end."
+        )
     await follow_ups.add(conn, "disconnect", [waba_id])

@@ -23,6 +23,7 @@ from shared.store.connections import (
 )
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.eras import EndReason, Era
+from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Conn, now
 
 
@@ -34,7 +35,10 @@ async def record_proof(
     `business_id` is the WABA's owner business, as Meta reported it for the token. Return None if
     nothing was recorded: see `begin_proven`. Idempotent.
     """
-    organization_id = await begin_proven(conn, row, tracking_code, at)
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+    if onboarding is None:
+        return None
+    organization_id = await begin_proven(conn, row, onboarding, at)
     if organization_id is None:
         return None
     new_facts = live_facts(whole_second(at))
@@ -47,7 +51,7 @@ async def record_proof(
 
 
 async def begin_proven(
-    conn: Conn, row: ConnectionRow, tracking_code: str, at: datetime
+    conn: Conn, row: ConnectionRow, onboarding: Onboarding, at: datetime
 ) -> str | None:
     """Complete the onboarding, and open an era of its organization or renew the one that is open.
 
@@ -56,10 +60,9 @@ async def begin_proven(
     onboardings.complete).
     """
     era = await eras.open_era(conn, row.waba_id)
-    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
-    if onboarding is None or (era is not None and stands_against(era, onboarding.organization_id)):
+    if era is not None and stands_against(era, onboarding.organization_id):
         return None
-    organization_id = await onboardings.complete(conn, tracking_code, row.waba_id, at)
+    organization_id = await onboardings.complete(conn, onboarding.tracking_code, row.waba_id, at)
     if organization_id is None:
         return None
     if era is not None and era.organization_id == organization_id:
@@ -115,7 +118,6 @@ async def claim(conn: Conn, waba_id: str, organization_id: str, *, actor: str, r
     )
     await _begin(conn, row, organization_id, "claimed", await now(conn))
     await recompute(conn, [row])
-    await follow_ups.close(conn, ["disconnect"], waba_id)
     await follow_ups.add(conn, "provision", [waba_id])
 
 
@@ -139,10 +141,14 @@ async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
 
 
 async def close(conn: Conn, row: ConnectionRow, era: Era, reason: EndReason) -> None:
-    """End an open era, its token and its pending work. The caller recomputes the connection."""
+    """End an open era, its token and its pending work. The caller recomputes the connection.
+
+    Only our disconnect keeps the token: until it is done, or until the next era begins.
+    """
     await eras.end(conn, era, reason)
-    await tokens.delete(conn, row.waba_id)
-    await follow_ups.close(conn, ["provision", "disconnect"], row.waba_id)
+    if reason != "disconnected":
+        await tokens.delete(conn, row.waba_id)
+    await follow_ups.close(conn, ["provision"], row.waba_id)
     await decide_again(conn, [row.waba_id], {row.owner_business_id})
 
 
@@ -165,5 +171,8 @@ async def confirm(conn: Conn, row: ConnectionRow, era: Era, until: datetime) -> 
 async def _begin(
     conn: Conn, row: ConnectionRow, organization_id: str, basis: EraBasis, proven_at: datetime
 ) -> None:
+    # A disconnect that is under way still has the last era's token.
+    await follow_ups.close(conn, ["disconnect"], row.waba_id)
+    await tokens.delete(conn, row.waba_id)
     await eras.begin(conn, row.waba_id, organization_id, basis, proven_at)
     await decide_again(conn, [row.waba_id], {row.owner_business_id})

@@ -3,22 +3,37 @@
 from collections.abc import Sequence
 
 from shared.actions import ownership
-from shared.actions.connection_state import read_where_facts_conflict, recompute
+from shared.actions.connection_state import decide_again, read_where_facts_conflict, recompute
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, with_takedown
-from shared.store.connections import connections, facts, follow_ups
+from shared.store.connections import connections, eras, facts, follow_ups, onboardings
+from shared.store.connections.connections import ConnectionRow
 from shared.store.pool import Conn
 
 
-async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects]) -> None:
+async def lock_connections(
+    conn: Conn, effects_of_changes: Sequence[ChangeEffects]
+) -> list[ConnectionRow]:
+    """Add the connections that changes name. Lock those that exist, and eras that may end by it.
+
+    Call it before the changes are stored: whoever stores changes shares their eras, and whoever
+    ends an era has locked its connection first.
+    """
+    wabas = {effects.waba_id for effects in effects_of_changes if effects.is_waba}
+    await connections.ensure(conn, wabas)
+    rows = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
+    if ending := _wabas_of_ending_eras(effects_of_changes):
+        await eras.lock(conn, ending)
+    return rows
+
+
+async def apply_effects(
+    conn: Conn, effects_of_changes: Sequence[ChangeEffects], rows: Sequence[ConnectionRow]
+) -> None:
     """Record the facts and proofs of changes and recompute their connections. Idempotent.
 
-    Where facts conflict, Meta is read.
+    `rows` is what `lock_connections` returned. Where facts conflict, Meta is read.
     """
-    await connections.ensure(
-        conn, {effects.waba_id for effects in effects_of_changes if effects.is_waba}
-    )
-    rows = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
     new_facts: dict[str, list[Fact]] = {}
     for effects in effects_of_changes:
         new_facts.setdefault(effects.waba_id, []).extend(_with_receipt(effects))
@@ -30,14 +45,33 @@ async def apply_effects(conn: Conn, effects_of_changes: Sequence[ChangeEffects])
     )
     by_waba = {row.waba_id: row for row in rows}
     for effects in sorted(effects_of_changes, key=lambda effects: effects.tracking_code or ""):
-        if effects.tracking_code:
-            at = max(fact.at for fact in effects.facts)
-            row = by_waba[effects.waba_id]
-            await ownership.begin_proven(conn, row, effects.tracking_code, at)
+        if effects.tracking_code and effects.facts:
+            await _prove(conn, by_waba[effects.waba_id], effects.tracking_code, effects.facts)
+    rows = [by_waba[waba_id] for waba_id in new_facts if waba_id in by_waba]
     await recompute(conn, rows)
     if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
     await read_where_facts_conflict(conn, stored, new_facts)
+    if ending := _wabas_of_ending_eras(effects_of_changes):
+        await decide_again(conn, ending, ())
+
+
+def _wabas_of_ending_eras(effects_of_changes: Sequence[ChangeEffects]) -> list[str]:
+    return [
+        effects.waba_id
+        for effects in effects_of_changes
+        if effects.tracking_code
+        or any(fact.name == "waba_takedown" for fact in with_takedown(effects.facts))
+    ]
+
+
+async def _prove(
+    conn: Conn, row: ConnectionRow, tracking_code: str, new_facts: Sequence[Fact]
+) -> None:
+    """Complete the onboarding of this tracking code, if nothing has proven it yet."""
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+    if onboarding is not None and onboarding.proven_at is None:
+        await ownership.begin_proven(conn, row, onboarding, max(fact.at for fact in new_facts))
 
 
 def _with_receipt(effects: ChangeEffects) -> list[Fact]:

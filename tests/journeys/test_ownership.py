@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from shared.actions import ownership
-from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
@@ -16,7 +15,7 @@ from shared.store.connections import connections, eras, onboardings, organizatio
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
 from tests.support.onboarding_setup import CHECK, CONNECTIONS, ORPHANS, Installation
-from tests.support.ownership import prove, store_message
+from tests.support.ownership import prove, report, store_message
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
 
@@ -112,7 +111,7 @@ async def test_a_takedown_that_meta_does_not_confirm_loses_nothing(
 ) -> None:
     async with conn.transaction():
         takedown = Fact("shared", "unshared", datetime.now(UTC))
-        await apply_effects(conn, [ChangeEffects(WABA, (takedown,))])
+        await report(conn, ChangeEffects(WABA, (takedown,)))
         era = await eras.open_era(conn, WABA)
     assert era is not None
     assert era.is_suspended
@@ -138,7 +137,7 @@ async def proven_and_taken_down(conn: Conn, proven_at: datetime, taken_at: datet
     async with conn.transaction():
         await prove(conn, "code-1", WABA, BUSINESS, proven_at)
         takedown = Fact("shared", "unshared", taken_at)
-        await apply_effects(conn, [ChangeEffects(WABA, (takedown,))])
+        await report(conn, ChangeEffects(WABA, (takedown,)))
     era = await eras.open_era(conn, WABA)
     assert era is not None
     return era

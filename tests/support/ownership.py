@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from shared.actions.ownership import record_proof
+from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
+from shared.domain.account_changes import ChangeEffects
 from shared.store.connections import connections
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import NewChange
@@ -18,6 +20,11 @@ async def prove(
     """Record a proof of the onboarding's WABA. Return the organization that proved it."""
     row = await connections.ensure_locked(conn, waba_id)
     return await record_proof(conn, row, tracking_code, business_id, at)
+
+
+async def report(conn: Conn, *effects: ChangeEffects) -> None:
+    """Apply the effects of changes, as the processor does."""
+    await apply_effects(conn, effects, await lock_connections(conn, effects))
 
 
 async def store_message(

@@ -190,9 +190,12 @@ class ConnectionsApi:
 
     async def disconnect(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
-            view = await self._find_proven(conn, call)
             await disconnection.request(
-                conn, view.waba_id, actor=call.authenticated.actor, reason=call.body.reason
+                conn,
+                call.path.waba_id,
+                organization_id=call.authenticated.organization_id,
+                actor=call.authenticated.actor,
+                reason=call.body.reason,
             )
         return await self._accepted()
 

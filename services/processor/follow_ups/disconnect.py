@@ -5,14 +5,13 @@ from datetime import UTC, datetime
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
-from shared.actions import ownership
 from shared.actions.connection_state import record_facts
 from shared.domain.facts import Fact, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.provisioning import Step
 from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, eras, follow_ups, numbers, tokens
+from shared.store.connections import connections, follow_ups, numbers, tokens
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import now, transaction
 
@@ -84,8 +83,7 @@ async def _finish(
 ) -> StepOutcome:
     async with fenced(context.pool, follow_up) as (conn, row):
         await connections.add_left_behind(conn, follow_up.subject, left)
-        if (era := await eras.open_era(conn, follow_up.subject)) is not None:
-            await ownership.close(conn, row, era, "disconnected")
+        await tokens.delete(conn, follow_up.subject)
         await record_facts(conn, row, [Fact("app", BY_US, whole_second(await now(conn)))])
         await follow_ups.end(conn, follow_up)
     return StepDone("disconnected")

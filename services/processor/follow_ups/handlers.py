@@ -8,7 +8,7 @@ from services.processor.follow_ups.context import FollowUpContext, FollowUpHandl
 from services.processor.follow_ups.disconnect import disconnect
 from services.processor.follow_ups.prove import prove, record_blocked_proof
 from services.processor.follow_ups.provision import provision, record_blocked_setup
-from services.processor.follow_ups.read import read
+from services.processor.follow_ups.read import is_awaited, read
 from shared.store.connections.follow_ups import FollowUpKind
 from shared.store.pool import Pool
 
@@ -17,7 +17,7 @@ def graph_handlers(context: FollowUpContext) -> Mapping[FollowUpKind, FollowUpHa
     return {
         "prove": FollowUpHandler(partial(prove, context), record_blocked_proof),
         "provision": FollowUpHandler(partial(provision, context), record_blocked_setup),
-        "read": FollowUpHandler(partial(read, context)),
+        "read": FollowUpHandler(partial(read, context), is_awaited=is_awaited),
         "disconnect": FollowUpHandler(partial(disconnect, context)),
     }
 

@@ -104,21 +104,14 @@ async def _read_waba(
 async def _ask_for_owner(context: FollowUpContext, waba_id: str, organization_id: str) -> None:
     """Ask Meta whether another organization that has proven the WABA still reaches it.
 
-    If it does not, its era ends: the customer unshared the WABA, and that webhook is still under
-    way. Raise GraphError.
+    If it does not, the customer unshared the WABA, and that webhook is still under way. Raise
+    GraphError.
     """
     async with transaction(context.pool) as conn:
         era = await eras.open_era(conn, waba_id)
     if era is None or not ownership.stands_against(era, organization_id):
         return
-    reach = await read_connection(context.pool, context.ring, context.graph, waba_id)
-    if reach != "unreachable":
-        return
-    async with transaction(context.pool) as conn:
-        row = await connections.ensure_locked(conn, waba_id)
-        current = await eras.open_era(conn, waba_id)
-        if current is not None and current.id == era.id:
-            await ownership.end(conn, row, current, "taken_down")
+    await read_connection(context.pool, context.ring, context.graph, waba_id, is_contested=True)
 
 
 async def _take_ownership(
@@ -147,7 +140,7 @@ async def _take_ownership(
     await connections.start_over(conn, waba.waba_id, is_coexistence=is_coexistence)
     # Close the old token's setup: what it waits for, such as a limit of 72 hours, must not delay
     # the new setup.
-    await follow_ups.close(conn, ["disconnect", "provision"], waba.waba_id)
+    await follow_ups.close(conn, ["provision"], waba.waba_id)
     return None
 
 

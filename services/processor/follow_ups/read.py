@@ -11,7 +11,7 @@ from shared.actions.connection_reads import read_connection
 from shared.domain.graph_errors import MetaUnavailable
 from shared.store.connections import eras
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import transaction
+from shared.store.pool import Conn, transaction
 
 #: While an era is suspended, Meta is asked at this interval.
 HELD_SECONDS = 30.0
@@ -29,8 +29,14 @@ async def read(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     except MetaUnavailable:
         return PutOff(AWAY_SECONDS, "meta_unavailable", is_counted=False)
     async with transaction(context.pool) as conn:
-        era = await eras.open_era(conn, waba_id)
-    if era is not None and era.is_suspended:
+        is_held = await is_awaited(conn, waba_id)
+    if is_held:
         return PutOff(HELD_SECONDS, "owner_doubted", is_counted=False)
     async with ending(context.pool, follow_up):
         return StepDone(reach)
+
+
+async def is_awaited(conn: Conn, waba_id: str) -> bool:
+    """Return whether an era is suspended: its changes are held until Meta was read."""
+    era = await eras.open_era(conn, waba_id)
+    return era is not None and era.is_suspended

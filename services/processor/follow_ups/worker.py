@@ -24,6 +24,9 @@ from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
+#: When a follow-up that is awaited is attempted again, though only a person may mend what stops it.
+AWAITED = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class FollowUpWorker:
@@ -111,11 +114,14 @@ class FollowUpWorker:
 
     async def _record_wait(self, follow_up: FollowUp, outcome: PutOff | Blocked) -> str:
         async with transaction(self.pool) as conn:
-            record_blocked = self.handlers[follow_up.kind].record_blocked
-            if isinstance(outcome, Blocked) and record_blocked is not None:
-                await record_blocked(conn, follow_up.subject, outcome.reason)
+            handler = self.handlers[follow_up.kind]
+            if isinstance(outcome, Blocked) and handler.record_blocked is not None:
+                await handler.record_blocked(conn, follow_up.subject, outcome.reason)
             await follow_ups.fence(conn, follow_up)  # lock order: what it is about, follow-up
             if isinstance(outcome, Blocked):
+                if handler.is_awaited and await handler.is_awaited(conn, follow_up.subject):
+                    await follow_ups.start_over(conn, follow_up, AWAITED, outcome.reason)
+                    return "put_off"
                 await follow_ups.block(conn, follow_up, outcome.reason)
                 return "blocked"
             after = timedelta(seconds=outcome.after_seconds)

@@ -1,25 +1,56 @@
 """Apply the effects of changes: all under one savepoint or, if that fails, one savepoint each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 
 from services.processor.intake.failures import Failure, FailureRecorder
-from shared.actions.reported_changes import apply_effects
-from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
+from shared.actions.reported_changes import apply_effects, lock_connections
+from shared.domain.account_changes import FIELDS, ChangeEffects, UnreadableChange, read_change
+from shared.store.connections.connections import ConnectionRow
 from shared.store.due import Lease
 from shared.store.errors import is_infrastructure
 from shared.store.intake import webhooks
-from shared.store.intake.changes import NewChange
+from shared.store.intake.changes import NewChange, SplitChange
 from shared.store.pool import Conn
 
 ReadableChange = tuple[NewChange, ChangeEffects]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupEffects:
+    """What the changes of a group say of connections, by the changes' keys, or why that cannot be
+    read; and those connections, locked."""
+
+    by_key: Mapping[bytes, ChangeEffects | UnreadableChange]
+    rows: Sequence[ConnectionRow]
+
+
+async def lock_for_effects(
+    conn: Conn, changes: Sequence[SplitChange], *, app_id: str
+) -> GroupEffects:
+    """Read the effects of changes that are about to be stored, and lock what they change."""
+    by_key: dict[bytes, ChangeEffects | UnreadableChange] = {}
+    for _, received_at, change in changes:
+        if change.field not in FIELDS:
+            continue
+        try:
+            effects = read_change(orjson.loads(change.content), received_at, app_id=app_id)
+        except UnreadableChange as error:
+            by_key[change.key] = error
+        else:
+            if effects is not None:
+                by_key[change.key] = effects
+    readable = [effects for effects in by_key.values() if isinstance(effects, ChangeEffects)]
+    return GroupEffects(by_key, await lock_connections(conn, readable) if readable else [])
+
+
 async def apply_new_changes(
-    conn: Conn, new: Sequence[NewChange], recorder: FailureRecorder, *, app_id: str
+    conn: Conn, new: Sequence[NewChange], group: GroupEffects, recorder: FailureRecorder
 ) -> list[Failure]:
-    """Apply the effects of changes, in the transaction that stored them. Return the failures.
+    """Apply the effects of those changes that were new, in the transaction that stored them. Return
+    the failures.
 
     Only a change whose own effects cannot be applied becomes failed or dead. Raise infrastructure
     errors.
@@ -27,14 +58,13 @@ async def apply_new_changes(
     readable: list[ReadableChange] = []
     errors: list[tuple[NewChange, Exception]] = []
     for row in new:
-        try:
-            content = orjson.loads(row.change.content)
-            if effects := read_change(content, row.received_at, app_id=app_id):
-                readable.append((row, effects))
-        except UnreadableChange as error:
-            errors.append((row, error))
+        effects = group.by_key.get(row.change.key)
+        if isinstance(effects, ChangeEffects):
+            readable.append((row, effects))
+        elif effects is not None:
+            errors.append((row, effects))
     if readable:
-        errors += await _apply_together(conn, readable)
+        errors += await _apply_together(conn, readable, group.rows)
     failures: list[Failure] = []
     for row, cause in errors:
         failures.append(await recorder.fail_change(conn, Lease(row.id, 1), cause))
@@ -43,16 +73,19 @@ async def apply_new_changes(
 
 
 async def _apply_together(
-    conn: Conn, readable: Sequence[ReadableChange]
+    conn: Conn, readable: Sequence[ReadableChange], rows: Sequence[ConnectionRow]
 ) -> list[tuple[NewChange, Exception]]:
     try:
         async with conn.transaction():
-            await apply_effects(conn, [effects for _, effects in readable])
+            await apply_effects(conn, [effects for _, effects in readable], rows)
     except Exception as error:
         if is_infrastructure(error):
             raise
         if len(readable) == 1:
             return [(readable[0][0], error)]
-        in_lock_order = sorted(readable, key=lambda pair: pair[1].waba_id)
-        return [failed for pair in in_lock_order for failed in await _apply_together(conn, [pair])]
+        failed = []
+        for pair in sorted(readable, key=lambda pair: pair[1].waba_id):
+            # The change before may have changed the connection.
+            failed += await _apply_together(conn, [pair], await lock_connections(conn, [pair[1]]))
+        return failed
     return []

@@ -9,7 +9,7 @@ import structlog
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
-from shared.actions.reported_changes import apply_effects
+from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
 from shared.messages import Nudge
@@ -123,7 +123,7 @@ class DueRows:
         content = changes.open_content(self._ring, change.id, change.content)
         effects = read_change(orjson.loads(content), change.received_at, app_id=self._app_id)
         if effects:
-            await apply_effects(conn, [effects])
+            await apply_effects(conn, [effects], await lock_connections(conn, [effects]))
 
     async def _give_up(self, leased: LeasedRows, lease: Lease) -> list[Nudge]:
         kind, last = leased.kind, Lease(lease.id, lease.attempts - 1)

@@ -10,11 +10,10 @@ from uuid import UUID
 
 import structlog
 
-from services.processor.intake.change_effects import apply_new_changes
+from services.processor.intake.change_effects import apply_new_changes, lock_for_effects
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
 from shared.crypto import KeyRing
-from shared.domain.account_changes import FIELDS
 from shared.domain.splitting import Change, split
 from shared.messages import Nudge, Webhook
 from shared.process.crash_points import crash_point
@@ -222,14 +221,11 @@ class WebhookGroups:
         ]
         if not rows:
             return StoredChanges(failures)
+        effects = await lock_for_effects(conn, rows, app_id=self._app_id)
         new = await changes.insert(conn, self._ring, rows)
-        failed_ids = set()
-        if with_effects := [row for row in new if row.change.field in FIELDS]:
-            failed = await apply_new_changes(
-                conn, with_effects, self._recorder, app_id=self._app_id
-            )
-            failures += failed
-            failed_ids = {failure.id for failure in failed}
+        failed = await apply_new_changes(conn, new, effects, self._recorder)
+        failures += failed
+        failed_ids = {failure.id for failure in failed}
         owned = [row.id for row in new if row.organization_id and row.id not in failed_ids]
         if owned:
             await events.add_for_changes(conn, owned)

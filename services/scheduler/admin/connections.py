@@ -80,8 +80,8 @@ def disconnect(waba_id: WabaArgument, reason: ReasonOption, actor: ActorOption) 
     """Disconnect a connection from our side. Then `show` lists what is left behind at Meta."""
 
     async def request(conn: Conn) -> None:
-        await _find(conn, waba_id)
-        await disconnection.request(conn, waba_id, actor=actor, reason=reason)
+        require_meta_id("WABA_ID", waba_id)
+        await disconnection.request(conn, waba_id, organization_id=None, actor=actor, reason=reason)
         log.info("connection.disconnect_requested", waba_id=waba_id)
 
     run_job("connections", in_transaction(request))
@@ -114,18 +114,18 @@ def history(waba_id: WabaArgument) -> None:
              era.organization_id, _HOW[era.basis], _ENDS[era.end_reason] if era.end_reason else "")
             for era in await eras.history(conn, waba_id)
         ]  # fmt: skip
-        columns = ("from", "until", "owner", "known by", "ended because")
+        columns = ("from", "until", "owner", "by", "ended by")
         print_table(f"Owners of {waba_id}", columns, rows, no_wrap=("from", "until"))
 
     run_job("connections", in_transaction(show_eras))
 
 
-_HOW: dict[EraBasis, str] = {"tracking_code": "login", "claimed": "operator's claim"}
+_HOW: dict[EraBasis, str] = {"tracking_code": "login", "claimed": "claim"}
 _ENDS: dict[EndReason, str] = {
-    "disconnected": "disconnected by us",
-    "taken_down": "the customer removed us",
-    "replaced": "another login proved it",
-    "released": "released by an operator",
+    "disconnected": "our disconnect",
+    "taken_down": "removed at Meta",
+    "replaced": "another login",
+    "released": "released",
 }
 
 

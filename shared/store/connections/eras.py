@@ -1,7 +1,7 @@
 """Eras: which organization owned a WABA from when until when, why, and what ended it.
 
-All times are PostgreSQL's. Whoever opens, suspends, resumes or ends an era has locked the WABA's
-connection, and requests the follow-up `attribute`.
+All times are PostgreSQL's. Whoever changes an era has locked the WABA's connection. Whoever opens,
+suspends, resumes or ends one, or only locks it, requests the follow-up `attribute`: see `owner_of`.
 """
 
 from collections.abc import Collection
@@ -19,6 +19,10 @@ from shared.store.pool import Conn
 #: `disconnected`: from our side. `taken_down`: the customer unshared the WABA, removed our app or
 #: deleted the WABA. `replaced`: another organization proved the WABA. `released`: by an operator.
 EndReason = Literal["disconnected", "taken_down", "replaced", "released"]
+
+
+#: The era `$1`, under the lock that `owner_of` skips. An UPDATE alone takes a weaker one.
+_LOCKED = "id = (SELECT id FROM connection_eras WHERE id = $1 FOR UPDATE)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,9 @@ def owner_of(change: str) -> str:
     The only place that says whose a change is. It is the organization of the era that was open when
     the change was received; if none was, of the next era. `change` is the SQL name of a row with
     `waba_id` and `received_at`.
-    The era is locked against its end until the transaction ends, so the answer stays right. An era
-    that is being changed gives no row: the follow-up `attribute` of that change decides later.
+    The era cannot be suspended, resumed or ended until the transaction ends, so the answer stays
+    right. An era of which another transaction does that, or may do it, gives no row: the follow-up
+    `attribute` that it requests decides later.
     """
     return f"""
         SELECT organization_id FROM connection_eras
@@ -80,7 +85,7 @@ def owner_of(change: str) -> str:
             )
             AND (ended_at IS NULL OR ended_at > {change}.received_at)
             AND (suspended_at IS NULL OR suspended_at > {change}.received_at)
-        FOR SHARE SKIP LOCKED
+        FOR KEY SHARE SKIP LOCKED
     """
 
 
@@ -100,6 +105,21 @@ async def open_era(conn: Conn, waba_id: str) -> Era | None:
     """Return the WABA's open era."""
     era = (await latest(conn, [waba_id])).get(waba_id)
     return era if era is not None and era.is_open else None
+
+
+async def lock(conn: Conn, waba_ids: Collection[str]) -> None:
+    """Lock the open eras of these WABAs, so that no other transaction's changes are given by them.
+
+    For a transaction that stores changes too: it may wait for another that stores the same ones,
+    so it must wait for no era afterwards. The connections are locked.
+    """
+    await conn.execute(
+        """
+        SELECT FROM connection_eras WHERE waba_id = ANY($1) AND ended_at IS NULL
+        ORDER BY waba_id FOR UPDATE
+        """,
+        list(waba_ids),
+    )
 
 
 async def history(conn: Conn, waba_id: str) -> list[Era]:
@@ -143,10 +163,10 @@ async def begin(
 async def renew(conn: Conn, era: Era, proven_at: datetime) -> None:
     """Record that a login proved the open era once more. It goes on without a gap."""
     await conn.execute(
-        """
+        f"""
         UPDATE connection_eras
         SET basis = 'tracking_code', proven_at = greatest(proven_at, $2), suspended_at = NULL
-        WHERE id = $1
+        WHERE {_LOCKED}
         """,
         era.id,
         proven_at,
@@ -156,16 +176,20 @@ async def renew(conn: Conn, era: Era, proven_at: datetime) -> None:
 async def suspend(conn: Conn, era: Era) -> None:
     """Hold what is received from now on, until Meta says whether the era has ended."""
     await conn.execute(
-        "UPDATE connection_eras SET suspended_at = clock_timestamp() WHERE id = $1", era.id
+        f"UPDATE connection_eras SET suspended_at = clock_timestamp() WHERE {_LOCKED}", era.id
     )
 
 
 async def confirm(conn: Conn, era: Era, until: datetime) -> None:
-    """Record that no takedown before `until` was true. A suspended era goes on without a gap."""
+    """Record that no takedown before `until` was true. A suspended era goes on without a gap.
+
+    An era that is not suspended gives changes away meanwhile.
+    """
+    which = _LOCKED if era.is_suspended else "id = $1"
     await conn.execute(
-        """
+        f"""
         UPDATE connection_eras
-        SET suspended_at = NULL, confirmed_at = greatest(confirmed_at, $2) WHERE id = $1
+        SET suspended_at = NULL, confirmed_at = greatest(confirmed_at, $2) WHERE {which}
         """,
         era.id,
         until,
@@ -175,9 +199,9 @@ async def confirm(conn: Conn, era: Era, until: datetime) -> None:
 async def end(conn: Conn, era: Era, reason: EndReason) -> None:
     """End an open era: now or, if it is suspended, when it was suspended."""
     await conn.execute(
-        """
+        f"""
         UPDATE connection_eras
-        SET ended_at = coalesce(suspended_at, clock_timestamp()), end_reason = $2 WHERE id = $1
+        SET ended_at = coalesce(suspended_at, clock_timestamp()), end_reason = $2 WHERE {_LOCKED}
         """,
         era.id,
         reason,

@@ -225,6 +225,20 @@ async def put_off(
     )
 
 
+async def start_over(conn: Conn, follow_up: FollowUp, after: timedelta, reason: Reason) -> None:
+    """Make a fenced follow-up due `after` that time, as if it was never attempted."""
+    await conn.execute(
+        """
+        UPDATE follow_ups
+        SET due_at = now() + $2, attempts = 0, lease_until = '-infinity', reason = $3
+        WHERE id = $1
+        """,
+        follow_up.id,
+        after,
+        reason,
+    )
+
+
 async def begin_step(conn: Conn, follow_up: FollowUp, step: Step) -> None:
     """Record that a step begins. Provisioning commits this before the step's call. Idempotent."""
     await conn.execute(

@@ -10,8 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.actions.connection_state import decide_again, recompute
-from shared.actions.ownership import record_proof
-from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
@@ -20,6 +18,7 @@ from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.crosswise import write_in_opposite_order
+from tests.support.ownership import prove, report
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 WABA = "210000000000010"
@@ -47,7 +46,7 @@ def facts_step(
 ) -> Step:
     owned = [Fact("owner_business", owner, facts[0].at)] if owner else []
     effects = ChangeEffects(waba, (*facts, *owned), tracking_code=code)
-    return lambda conn: apply_effects(conn, [effects])
+    return lambda conn: report(conn, effects)
 
 
 def shared_step(at: datetime, waba: str = WABA, code: str | None = None) -> Step:
@@ -56,11 +55,7 @@ def shared_step(at: datetime, waba: str = WABA, code: str | None = None) -> Step
 
 def proof_step(at: datetime, code: str = "code-ana", waba: str = WABA) -> Step:
 
-    async def prove(conn: Conn) -> object:
-        row = await connections.ensure_locked(conn, waba)
-        return await record_proof(conn, row, code, BUSINESS, at)
-
-    return prove
+    return lambda conn: prove(conn, code, waba, BUSINESS, at)
 
 
 STEPS: list[Callable[[datetime], Step]] = [
@@ -287,7 +282,7 @@ async def test_the_same_wabas_in_opposite_order(pool: Pool, conn: Conn) -> None:
     ]
 
     async def write(conn: Conn, effects: Sequence[ChangeEffects]) -> int:
-        await apply_effects(conn, effects)
+        await report(conn, *effects)
         return len(effects)
 
     assert await write_in_opposite_order(pool, all_effects, write) == 2 * len(all_effects)

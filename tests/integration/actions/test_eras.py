@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from services.processor.follow_ups.attribute import attribute
 from shared.actions import ownership
 from shared.actions.errors import UseCaseError
-from shared.actions.reported_changes import apply_effects
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
@@ -24,6 +23,7 @@ from shared.store.connections import connections, eras, follow_ups, onboardings,
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, now, transaction
+from tests.support.ownership import prove, report
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 WABA = "210000000000010"
@@ -76,7 +76,7 @@ class Play:
                 code = f"code-{self._count}"
                 new = NewOnboarding(organization, code, at + timedelta(hours=1))
                 await onboardings.start(conn, new)
-                await ownership.record_proof(conn, row, code, None, at)
+                await prove(conn, code, WABA, None, at)
             case "claim":
                 try:
                     await ownership.claim(conn, WABA, organization, actor="eva", reason="asked")
@@ -87,11 +87,9 @@ class Play:
                 await ownership.end(conn, row, era, "disconnected" if is_ours else "released")
             case "takedown":
                 later = at + timedelta(seconds=2)  # else it may be of the second before the proof
-                await apply_effects(
-                    conn, [ChangeEffects(WABA, (Fact("shared", "unshared", later),))]
-                )
+                await report(conn, ChangeEffects(WABA, (Fact("shared", "unshared", later),)))
             case "share":
-                await apply_effects(conn, [ChangeEffects(WABA, tuple(live_facts(at)))])
+                await report(conn, ChangeEffects(WABA, tuple(live_facts(at))))
             case "refused" if era is not None and era.is_suspended:
                 await ownership.end(conn, row, era, "taken_down")
             case "reached" if era is not None:

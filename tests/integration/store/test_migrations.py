@@ -293,7 +293,8 @@ async def test_rows_of_a_0005_database_go_up_and_down_with_their_values(
 
 
 async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) -> None:
-    """1 is ana's; 2 was ana's and is bia's; 3 is claimed; 4 was unshared; 5 was disconnected."""
+    """1 is ana's; 2 was ana's and is bia's; 3 is claimed; 4 was unshared; 5 was disconnected, 6 is
+    being disconnected."""
     await migrate(empty_database_url, "0006")
     conn = await asyncpg.connect(empty_database_url)
     try:
@@ -311,8 +312,11 @@ async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) 
                 ('3', 'ana', 'tracking_code', 'active', NULL, NULL),
                 ('4', 'ana', 'tracking_code', 'disconnected', 'unshared', NULL),
                 ('5', 'ana', 'withdrawn', 'disconnected', 'disconnected_by_us',
-                 now() - interval '1 day')
+                 now() - interval '1 day'),
+                ('6', 'ana', 'tracking_code', 'active', NULL, NULL)
             ) AS row (waba, organization, why, state, reason, withdrawn_at);
+            INSERT INTO follow_ups (id, kind, subject)
+            VALUES (gen_random_uuid(), 'disconnect', '6');
             INSERT INTO whatsapp_onboarding
                 (id, organization_id, tracking_code, expires_at, state, waba_id, flow, proven_at,
                  withdrawn_at)
@@ -321,7 +325,8 @@ async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) 
             FROM (VALUES
                 ('1', 'ana', 'popup', '9 days', NULL), ('2', 'ana', 'popup', '9 days', '2 days'),
                 ('2', 'bia', 'popup', '1 day', NULL), ('3', 'ana', 'claim', '9 days', NULL),
-                ('4', 'ana', 'popup', '9 days', NULL), ('5', 'ana', 'popup', '9 days', '1 day')
+                ('4', 'ana', 'popup', '9 days', NULL), ('5', 'ana', 'popup', '9 days', '1 day'),
+                ('6', 'ana', 'popup', '9 days', NULL)
             ) AS row (waba, organization, flow, age, withdrawn);
             INSERT INTO webhook_log (id, received_at, digest, kind, lane, stored_via, state)
             VALUES (gen_random_uuid(), now() - interval '3 days', '', 'whatsapp', 'fast', 'broker',
@@ -348,6 +353,7 @@ async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) 
             ("3", "ana", "claimed", False, True),
             ("4", "ana", "tracking_code", True, True),
             ("5", "ana", "tracking_code", False, False),
+            ("6", "ana", "tracking_code", False, False),
         ]
         why = "SELECT waba_id || ' ' || attribution FROM whatsapp_connections"
         assert await values(conn, why) >= {"3 claimed", "5 former"}
@@ -359,9 +365,14 @@ async def test_owners_of_0_1_0_become_eras_and_go_back(empty_database_url: str) 
             "UPDATE connection_eras SET ended_at = now(), end_reason = 'released'"
             " WHERE waba_id = '1'"
         )
+        await conn.execute(
+            "UPDATE whatsapp_connections SET owner_business_id = '8' WHERE waba_id = '2'"
+        )
         await migrate(empty_database_url, "0006")
         assert await values(conn, owners) == before
-        assert await values(conn, proofs) == {*withdrawn, "1ana"}
+        assert await values(conn, proofs) == {*withdrawn, "1ana", "6ana"}
+        businesses = "SELECT organization_id || business_id FROM organization_businesses"
+        assert await values(conn, businesses) == {"bia8"}
         assert await values(conn, why) >= {"3 tracking_code", "5 withdrawn"}
     finally:
         await conn.close()

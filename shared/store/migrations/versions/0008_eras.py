@@ -50,14 +50,22 @@ FROM whatsapp_onboarding AS past JOIN whatsapp_connections USING (waba_id)
 WHERE proven_at IS NOT NULL AND past.withdrawn_at IS NOT NULL
 GROUP BY waba_id, past.organization_id, past.withdrawn_at;
 
+-- A disconnect that is under way has ended the era, as in this version.
 INSERT INTO connection_eras
-    (id, waba_id, organization_id, basis, began_at, proven_at, suspended_at)
+    (id, waba_id, organization_id, basis, began_at, proven_at, suspended_at, ended_at, end_reason)
 SELECT gen_random_uuid(), waba_id, owner.organization_id,
        CASE WHEN proofs.is_claim THEN 'claimed' ELSE 'tracking_code' END,
        coalesce(proofs.since, owned_since, now()), coalesce(proofs.last, owned_since, now()),
        CASE WHEN state = 'disconnected' AND reason IN ('unshared', 'uninstalled', 'deleted')
-            THEN now() END
+            THEN now() END,
+       CASE WHEN disconnecting.is_open THEN now() END,
+       CASE WHEN disconnecting.is_open THEN 'disconnected' END
 FROM whatsapp_connections AS owner CROSS JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT FROM follow_ups
+        WHERE subject = owner.waba_id AND kind = 'disconnect' AND follow_ups.state <> 'done'
+    ) AS is_open
+) AS disconnecting CROSS JOIN LATERAL (
     SELECT bool_and(flow = 'claim') AS is_claim, min(proven_at) AS since, max(proven_at) AS last
     FROM whatsapp_onboarding
     WHERE whatsapp_onboarding.waba_id = owner.waba_id AND proven_at IS NOT NULL
@@ -78,7 +86,8 @@ WHERE EXISTS (SELECT FROM connection_eras WHERE waba_id = whatsapp_connections.w
         SELECT FROM organization_businesses WHERE business_id = owner_business_id
     );
 INSERT INTO follow_ups (id, kind, subject)
-SELECT gen_random_uuid(), 'read', waba_id FROM connection_eras WHERE suspended_at IS NOT NULL
+SELECT gen_random_uuid(), 'read', waba_id FROM connection_eras
+WHERE suspended_at IS NOT NULL AND ended_at IS NULL
 ON CONFLICT DO NOTHING;
 """
 
@@ -109,6 +118,8 @@ UPDATE whatsapp_connections SET is_stamping = true, withdrawn_at = (
 WHERE EXISTS (SELECT FROM connection_eras WHERE waba_id = whatsapp_connections.waba_id);
 UPDATE whatsapp_connections SET attribution = 'tracking_code' WHERE attribution = 'claimed';
 DELETE FROM follow_ups WHERE kind = 'attribute';
+INSERT INTO organization_businesses (business_id, organization_id)
+SELECT business_id, organization_id FROM business_owners ON CONFLICT DO NOTHING;
 DELETE FROM connection_facts
 WHERE name IN ('reach', 'waba_takedown') OR name = 'deleted' AND value = 'no';
 DROP INDEX whatsapp_connections_owner_business_id_idx, whatsapp_onboarding_session_waba_id_idx;
