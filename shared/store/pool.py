@@ -49,6 +49,7 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
         command_timeout=COMMAND_SECONDS,
         server_settings=SERVER_SETTINGS | {"application_name": name},
         init=_refuse_old_schema,
+        reset=_keep_session,
     )
     try:
         yield pool
@@ -117,6 +118,13 @@ async def ping(pool: Pool) -> None:
     """Raise unless PostgreSQL answers and its schema is new enough."""
     async with transaction(pool) as conn:
         await conn.execute("SELECT 1")
+
+
+async def _keep_session(_: Conn) -> None:
+    """Reset nothing when a handle returns to the pool: a `transaction` leaves nothing in its session.
+
+    By default asyncpg then sends four statements, as many as a transaction of ours needs.
+    """
 
 
 async def _refuse_old_schema(conn: Conn) -> None:
