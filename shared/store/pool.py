@@ -121,7 +121,7 @@ async def ping(pool: Pool) -> None:
 
 
 async def _keep_session(_: Conn) -> None:
-    """Reset nothing when a handle returns to the pool: a `transaction` leaves nothing in its session.
+    """Reset nothing when a handle returns to the pool: a `transaction` leaves no state in it.
 
     By default asyncpg then sends four statements, as many as a transaction of ours needs.
     """
