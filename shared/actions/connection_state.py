@@ -161,14 +161,19 @@ def _is_restarted(old: ConnectionStatus, new: ConnectionStatus) -> bool:
 
 
 def _transitions(before: ConnectionRow, after: ConnectionRow) -> list[Transition]:
-    """Return the events to publish: to the owner if the owner or status changed, and to a former
-    owner that the connection is lost."""
+    """Return the events to publish: to the owner if the owner or status changed, and once to an
+    organization that its ownership has ended."""
+    old, new = before.owner, after.owner
+    has_ended = new is not None and new.basis == "former"
     transitions = []
-    if (before.owner, before.status) != (after.owner, after.status) and after.owner:
-        kind = f"connection.{after.status.state}"
-        transitions.append(Transition(kind, after.owner.organization_id, after))
-    former = before.owner.organization_id if before.owner else None
-    if former and (after.owner is None or after.owner.organization_id != former):
-        # `before`: the former owner must not see the new owner's name or state.
-        transitions.append(Transition("connection.lost", former, before))
+    if new and (before.status != after.status or (old != new and not has_ended)):
+        transitions.append(
+            Transition(f"connection.{after.status.state}", new.organization_id, after)
+        )
+    if old and old.basis != "former":
+        if new is None or new.organization_id != old.organization_id:
+            # `before`: it must not see the new owner's name or state.
+            transitions.append(Transition("connection.lost", old.organization_id, before))
+        elif has_ended:
+            transitions.append(Transition("connection.lost", old.organization_id, after))
     return transitions

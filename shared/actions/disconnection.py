@@ -14,14 +14,17 @@ async def request(
 ) -> None:
     """End the organization's ownership (None: any organization's), and request that Meta be told.
 
-    Write an audit record. Raise Missing or NotAllowed. Idempotent until Meta was told. What Meta
-    refuses does not stop the disconnection. A proof or claim that arrives before it is done cancels
-    it.
+    Write an audit record. Raise Missing or NotAllowed. Idempotent. What Meta refuses does not stop
+    the disconnection. A proof or claim that arrives before it is done cancels it.
     """
     rows = await connections.lock(conn, [waba_id])
     await find_connection(conn, waba_id, organization_id=organization_id)
-    era = await eras.open_era(conn, waba_id)
-    if era is not None:
+    era = (await eras.latest(conn, [waba_id])).get(waba_id)
+    if era is None or (not era.is_open and era.end_reason != "disconnected"):
+        raise NotAllowed(
+            "proof_needed", "No organization has proven or claimed it: there is nothing to end."
+        )
+    if era.is_open:
         await audit.add(
             conn, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
         )
@@ -29,7 +32,5 @@ async def request(
         await ownership.close(conn, rows[0], era, "disconnected")
         await recompute(conn, rows)
     elif not await follow_ups.is_open(conn, "disconnect", waba_id):
-        raise NotAllowed(
-            "proof_needed", "No organization has proven or claimed it: there is nothing to end."
-        )
+        return
     await follow_ups.add(conn, "disconnect", [waba_id])

@@ -122,14 +122,18 @@ async def claim(conn: Conn, waba_id: str, organization_id: str, *, actor: str, r
 
 
 async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
-    """End the ownership of a WABA without asking Meta. Write an audit record. Raise Missing.
+    """End the ownership of a WABA without asking Meta. Write an audit record.
+
+    Raise Missing or WrongState.
 
     For a customer who went to another organization without unsharing the WABA first.
     """
     rows = await connections.lock(conn, [waba_id])
-    era = await eras.open_era(conn, waba_id) if rows else None
+    if not rows:
+        raise Missing("no_such_waba", "Nothing is known of this WABA.")
+    era = await eras.open_era(conn, waba_id)
     if era is None:
-        raise Missing("no_owner", "No organization has proven or claimed this WABA.")
+        raise WrongState("no_owner", "No organization owns it now: see its history.")
     await audit.add(
         conn,
         actor=actor,
@@ -174,5 +178,8 @@ async def _begin(
     # A disconnect that is under way still has the last era's token.
     await follow_ups.close(conn, ["disconnect"], row.waba_id)
     await tokens.delete(conn, row.waba_id)
+    if await eras.latest(conn, [row.waba_id]):  # the last owner's setup is not this one's
+        setup_ended = Fact("takedown", "new_owner", whole_second(proven_at))
+        await facts.record(conn, {row.waba_id: [setup_ended]})
     await eras.begin(conn, row.waba_id, organization_id, basis, proven_at)
     await decide_again(conn, [row.waba_id], {row.owner_business_id})

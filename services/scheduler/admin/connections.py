@@ -17,6 +17,7 @@ from services.scheduler.admin.options import (
 from services.scheduler.admin.tables import MAX_SHOWN, print_fields, print_page, print_table
 from services.scheduler.run_job import run_job
 from shared.actions import connection_requests, disconnection, ownership
+from shared.actions.errors import Missing
 from shared.domain.attribution import EraBasis
 from shared.domain.facts import State
 from shared.domain.provisioning import PhoneNumber
@@ -108,14 +109,16 @@ def history(waba_id: WabaArgument) -> None:
 
     async def show_eras(conn: Conn) -> None:
         require_meta_id("WABA_ID", waba_id)
+        if await views.connection(conn, waba_id, organization_id=None) is None:
+            raise Missing("no_such_waba", "Nothing is known of this WABA.")
         rows = [
             (f"{era.began_at:%Y-%m-%d %H:%M}",
              f"{era.ended_at:%Y-%m-%d %H:%M}" if era.ended_at else _until(era),
-             era.organization_id, _HOW[era.basis], _ENDS[era.end_reason] if era.end_reason else "")
+             era.organization_id, _HOW[era.basis], _end_of(era))
             for era in await eras.history(conn, waba_id)
         ]  # fmt: skip
         columns = ("from", "until", "owner", "by", "ended by")
-        print_table(f"Owners of {waba_id}", columns, rows, no_wrap=("from", "until"))
+        print_table(f"Owners of {waba_id} (UTC)", columns, rows, no_wrap=("from", "until"))
 
     run_job("connections", in_transaction(show_eras))
 
@@ -127,6 +130,13 @@ _ENDS: dict[EndReason, str] = {
     "replaced": "another login",
     "released": "released",
 }
+
+
+def _end_of(era: Era) -> str:
+    if era.end_reason is None:
+        return ""
+    # Another login may come before Meta has confirmed that the customer removed the last owner.
+    return _ENDS["taken_down" if era.suspended_at else era.end_reason]
 
 
 def _until(era: Era) -> str:

@@ -69,7 +69,8 @@ async def lock(conn: Conn, waba_ids: Collection[str]) -> list[ConnectionRow]:
 
 
 async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
-    """Store locked connections. `owned_since` becomes now if the owner or its basis changes."""
+    """Store locked connections. `owned_since` becomes now if the owner or its basis changes, except
+    when its ownership has ended."""
     await conn.execute(
         """
         UPDATE whatsapp_connections AS stored SET
@@ -79,8 +80,8 @@ async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
             updated_at = now(),
             owned_since = CASE
                 WHEN new.organization_id IS NULL THEN NULL
-                WHEN (stored.organization_id, stored.attribution)
-                    IS NOT DISTINCT FROM (new.organization_id, new.attribution)
+                WHEN stored.organization_id = new.organization_id
+                    AND new.attribution IN (stored.attribution, 'former')
                 THEN stored.owned_since ELSE now() END
         FROM unnest($1::text[], $2::text[], $3::attribution[], $4::connection_state[], $5::text[],
                     $6::text[], $7::bigint[])

@@ -205,6 +205,25 @@ async def test_the_tracking_code_of_a_webhook_proves_one_era(conn: Conn) -> None
     assert await eras.open_era(conn, WABA) is None
 
 
+async def test_the_end_of_an_era_is_told_once_and_its_setup_is_not_inherited(conn: Conn) -> None:
+    await own(conn)
+    async with conn.transaction():
+        [row] = await connections.lock(conn, [WABA])
+        await record_facts(conn, row, [Fact("setup", "complete", await now(conn))])
+        await ownership.release(conn, WABA, actor="eva", reason="they left")
+    await organizations.add(conn, B)
+    await onboardings.start(conn, NewOnboarding(B, "code-2", await now(conn) + timedelta(hours=1)))
+    async with conn.transaction():
+        await prove(conn, "code-2", WABA, None, await now(conn) + timedelta(seconds=1))
+    told = await conn.fetch("SELECT organization_id, type FROM events ORDER BY id")
+    assert [tuple(event) for event in told] == [
+        (A, "connection.provisioning"),
+        (A, "connection.active"),
+        (A, "connection.lost"),
+        (B, "connection.provisioning"),
+    ]
+
+
 async def test_the_answer_about_an_old_token_ends_no_renewed_era(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
