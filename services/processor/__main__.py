@@ -34,6 +34,7 @@ from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
+from shared.store.due import INTAKE_KINDS
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
@@ -68,8 +69,14 @@ async def main(stop: Stop) -> None:
         app_id = settings.meta_app_id
         groups = WebhookGroups(pool, ring, recorder, intake_metrics, app_id=app_id)
         nudges = RetryNudges(publisher, metrics)
-        due_rows = DueRows(pool, ring, groups, recorder, nudges, app_id=app_id)
-        due_loop = PollingLoop("due", due_rows.work_once, seconds=2.0)
+        due_loops = {
+            kind: PollingLoop(
+                kind,
+                DueRows(kind, pool, ring, groups, recorder, nudges, app_id=app_id).work_once,
+                seconds=2.0,
+            )
+            for kind in INTAKE_KINDS
+        }
         event_relay = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
         relay_loop = PollingLoop("relay", event_relay.work_once, seconds=1.0)
         dead_queue = DeadQueueConsumer(pool, ring, intake_metrics)
@@ -96,7 +103,7 @@ async def main(stop: Stop) -> None:
                 await loop.on_nudge(message)
 
         consumed = {
-            CHANGES: due_loop.on_nudge,
+            CHANGES: due_loops["change"].on_nudge,
             PROVISION: wake_follow_ups,
             DEAD: dead_queue.store,
         }
@@ -113,11 +120,13 @@ async def main(stop: Stop) -> None:
         ):
             await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
-        group_worker = GroupWorker(deliveries, groups, nudges, due_loop, relay_loop, metrics)
+        group_worker = GroupWorker(
+            deliveries, groups, nudges, due_loops["fresh"], relay_loop, metrics
+        )
         for _ in range(WORKERS):
             worker_context = running(group_worker.run(), stop, finish=deliveries.close)
             await stack.enter_async_context(worker_context)
-        for loop in (due_loop, relay_loop, *follow_up_loops):
+        for loop in (*due_loops.values(), relay_loop, *follow_up_loops):
             await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

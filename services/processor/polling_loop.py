@@ -1,6 +1,7 @@
 """Ask for work at an interval, and at once after a nudge."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -14,9 +15,8 @@ log = structlog.get_logger()
 class PollingLoop:
     """Call `work` again and again. `work` does one lease or step.
 
-    If `work` returns True, more may be due, and the loop calls it again at once. Else it calls it
-    after `seconds` or when woken. After an infrastructure error it waits as well; any other error
-    ends the loop.
+    If `work` returns True, more may be due, and the loop calls it again at once. Else, or after an
+    error, it calls it after `seconds` or when woken. No error ends the loop.
     """
 
     def __init__(self, name: str, work: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
@@ -46,9 +46,8 @@ class PollingLoop:
                 if await self._work():
                     continue
             except Exception as error:
-                if not is_infrastructure(error):
-                    raise
-                log.warning("loop.interrupted", kind=self._name, exc_info=error)
+                level = logging.WARNING if is_infrastructure(error) else logging.ERROR
+                log.log(level, "loop.interrupted", kind=self._name, exc_info=error)
             try:
                 await asyncio.wait_for(self._woken.wait(), self._seconds)
             except TimeoutError:

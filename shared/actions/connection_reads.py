@@ -95,7 +95,7 @@ async def _record(conn: Conn, row: ConnectionRow, era: Era | None, answer: _Answ
     elif era is not None and era.is_suspended and not await _is_believed(conn, era, answer):
         return
     elif is_reached:
-        if era is not None:
+        if era is not None and (era.is_suspended or not await _is_contested(conn, era, answer)):
             until = era.suspended_at or answer.asked_at - READ_AFTER
             await ownership.confirm(conn, row, era, until)
         await _record_reached(conn, row, at, is_subscribed=answer.reach == "reached")
@@ -109,9 +109,15 @@ async def _is_believed(conn: Conn, era: Era, answer: _Answer) -> bool:
         return True
     if not answer.is_settled and answer.asked_at < era.suspended_at + READ_AFTER:
         return False
-    naming = (await onboardings.naming(conn, [era.waba_id])).get(era.waba_id, set())
-    is_contested = bool(naming - {era.organization_id})
+    is_contested = await _is_contested(conn, era, answer)
     return not is_contested or answer.asked_at > era.suspended_at + CONTEST
+
+
+async def _is_contested(conn: Conn, era: Era, answer: _Answer) -> bool:
+    """Return whether another organization's login names the WABA. By it the customer shares the
+    WABA anew: that the era's token reaches it refutes no takedown."""
+    naming = (await onboardings.naming(conn, [era.waba_id])).get(era.waba_id, set())
+    return answer.is_contested or bool(naming - {era.organization_id})
 
 
 async def _record_reached(

@@ -85,9 +85,14 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[Connectio
     for era in taken:
         await eras.suspend(conn, era)
         await follow_ups.close(conn, ["read"], era.waba_id)  # one that is due too early
-        await follow_ups.add(conn, "read", [era.waba_id], after=READ_AFTER)
-        fact = current[era.waba_id].get("owner_business")
-        await decide_again(conn, [era.waba_id], [fact.value] if fact else [])
+    if taken:
+        taken_wabas = [era.waba_id for era in taken]
+        await follow_ups.add(conn, "read", taken_wabas, after=READ_AFTER)
+        await decide_again(
+            conn,
+            taken_wabas,
+            {row.owner_business_id for row in rows_now if row.waba_id in taken_wabas},
+        )
     if changed:
         await connections.save(conn, [after for _, after in changed])
         await events.add(

@@ -170,6 +170,8 @@ async def confirm(conn: Conn, row: ConnectionRow, era: Era, until: datetime) -> 
     await eras.confirm(conn, era, until)
     if era.is_suspended:
         await decide_again(conn, [row.waba_id], {row.owner_business_id})
+        # One that was requested meanwhile found no owner who may be set up.
+        await follow_ups.add_if_token(conn, "provision", [row.waba_id])
 
 
 async def _begin(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shared.actions import ownership
-from shared.actions.connection_state import decide_again, read_where_facts_conflict, recompute
+from shared.actions.connection_state import read_where_facts_conflict, recompute
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, with_takedown
 from shared.store.connections import connections, eras, facts, follow_ups, onboardings
@@ -22,7 +22,7 @@ async def lock_connections(
     wabas = {effects.waba_id for effects in effects_of_changes if effects.is_waba}
     await connections.ensure(conn, wabas)
     rows = await connections.lock(conn, {effects.waba_id for effects in effects_of_changes})
-    if ending := _wabas_of_ending_eras(effects_of_changes):
+    if ending := [effects.waba_id for effects in effects_of_changes if _may_end_an_era(effects)]:
         await eras.lock(conn, ending)
     return rows
 
@@ -47,22 +47,16 @@ async def apply_effects(
     for effects in sorted(effects_of_changes, key=lambda effects: effects.tracking_code or ""):
         if effects.tracking_code and effects.facts:
             await _prove(conn, by_waba[effects.waba_id], effects.tracking_code, effects.facts)
-    rows = [by_waba[waba_id] for waba_id in new_facts if waba_id in by_waba]
+    rows = [row for row in rows if row.waba_id in new_facts]
     await recompute(conn, rows)
     if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
     await read_where_facts_conflict(conn, stored, new_facts)
-    if ending := _wabas_of_ending_eras(effects_of_changes):
-        await decide_again(conn, ending, ())
 
 
-def _wabas_of_ending_eras(effects_of_changes: Sequence[ChangeEffects]) -> list[str]:
-    return [
-        effects.waba_id
-        for effects in effects_of_changes
-        if effects.tracking_code
-        or any(fact.name == "waba_takedown" for fact in with_takedown(effects.facts))
-    ]
+def _may_end_an_era(effects: ChangeEffects) -> bool:
+    is_takedown = any(fact.name == "waba_takedown" for fact in with_takedown(effects.facts))
+    return is_takedown or effects.tracking_code is not None
 
 
 async def _prove(

@@ -10,14 +10,15 @@ from shared.store.pool import Conn
 
 #: How long a lease is valid. After it, the process that took the lease is presumed dead.
 LEASE_TIME = timedelta(seconds=60)
-#: How long a released row waits until it can be leased again. So a row that meets infrastructure
-#: errors again and again does not block other rows.
-RELEASE_DELAY = timedelta(seconds=3)
+#: How long a released row rests until it can be leased again: twice as long after each other
+#: interruption, so that a row that is always interrupted costs the others little.
+REST = timedelta(seconds=3)
+MAX_REST = timedelta(minutes=10)
 #: How many webhooks are split together at most.
 MAX_TOGETHER = 100
 
-#: `fresh` webhooks have no attempts yet and are leased together. A `tried` webhook or a change is
-#: leased alone: an earlier attempt may have crashed its process.
+#: `fresh` webhooks have no attempts and no interruptions yet and are leased together. A `tried`
+#: webhook or a change is leased alone: it may have crashed its process or interrupted its group.
 IntakeKind = Literal["fresh", "tried", "change"]
 INTAKE_KINDS: tuple[IntakeKind, ...] = ("fresh", "tried", "change")
 #: Beside them follow-ups.
@@ -56,11 +57,11 @@ _TABLES: dict[LeaseKind, str] = {
 }
 _DUE: dict[LeaseKind, str] = {
     "fresh": f"""
-        state = 'unsplit' AND attempts = 0 AND lease_until < now()
+        state = 'unsplit' AND attempts = 0 AND interruptions = 0 AND lease_until < now()
         ORDER BY lease_until, id LIMIT {MAX_TOGETHER}
     """,
     "tried": """
-        state = 'unsplit' AND attempts > 0 AND lease_until < now()
+        state = 'unsplit' AND (attempts > 0 OR interruptions > 0) AND lease_until < now()
         ORDER BY lease_until, id LIMIT 1
     """,
     "change": """
@@ -110,24 +111,30 @@ async def _lease(conn: Conn, kind: LeaseKind, *arguments: object) -> LeasedRows:
     return LeasedRows(kind, leases, records[0]["lease_until"] if records else None)
 
 
-async def release(conn: Conn, leased: LeasedRows) -> None:
+#: How long a row rests, which was interrupted `interruptions` times before.
+_RESTING = "least($3::interval * power(2, least(interruptions, 20)), $5::interval)"
+
+
+async def release(conn: Conn, leased: LeasedRows, *, is_interrupted: bool) -> None:
     """Release the rows whose attempts did not end and which were not leased again.
 
-    Take 1 from their attempts. They become due again after RELEASE_DELAY; webhooks
-    and changes then come behind those that are due before.
+    Take 1 from their attempts. If they were interrupted, count that. They become due again after
+    their rest; webhooks and changes then come behind those that are due before.
     """
     table = _TABLES[leased.kind]
     await conn.execute(
         f"""
-        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + $3
-            {_POSTPONE.get(table, "")}
+        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + {_RESTING}
+            {_POSTPONE.get(table, "")}, interruptions = least(interruptions + $4, 1000)
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {OPEN_STATES[table]}
         """,
         [lease.id for lease in leased.leases],
         leased.lease_until,
-        RELEASE_DELAY,
+        REST,
+        int(is_interrupted),
+        MAX_REST,
     )
 
 
 #: A change becomes due by `next_attempt_at`, not by its lease.
-_POSTPONE = {"webhook_changes": ", next_attempt_at = now() + $3"}
+_POSTPONE = {"webhook_changes": f", next_attempt_at = now() + {_RESTING}"}

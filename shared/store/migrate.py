@@ -1,5 +1,7 @@
 """Migrate the schema to a revision, up or down."""
 
+import operator
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -9,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 #: A migration waits at most this long for a lock of a running service. Then it fails, so that other
 #: queries do not queue behind it.
@@ -48,13 +51,29 @@ async def migrate(database_url: str, revision: str = "head") -> None:
 def _run(conn: Connection, revision: str) -> None:
     config = _config()
     config.attributes["conn"] = conn
-    # Until the handle is closed: one process migrates at a time.
-    conn.exec_driver_sql("SELECT pg_advisory_lock(hashtext('porteiro migrate'))")
-    conn.commit()
+    _one_at_a_time(partial(_lock, conn))
     if _is_down(conn, revision):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
+
+
+#: How long a process waits for another one that migrates.
+_one_at_a_time = Retrying(
+    retry=retry_if_result(operator.not_), wait=wait_fixed(0.5), stop=stop_after_delay(1800)
+)
+
+
+def _lock(conn: Connection) -> bool:
+    """Return whether the lock of whoever migrates is ours now, until the handle is closed.
+
+    Not to be waited for in a statement: CREATE INDEX CONCURRENTLY waits for every statement that
+    began before it, also for one that waits for its own process.
+    """
+    is_ours = conn.exec_driver_sql("SELECT pg_try_advisory_lock(hashtext('porteiro migrate'))")
+    locked = bool(is_ours.scalar())
+    conn.commit()
+    return locked
 
 
 def _is_down(conn: Connection, revision: str) -> bool:

@@ -17,7 +17,8 @@ _OVERDUE: dict[Table, Sequence[str]] = {
     "webhook_log": (
         "state = 'unsplit' AND attempts = 0 AND lease_until < now() - $1::interval"
         " AND received_at < now() - $1",
-        "state = 'unsplit' AND attempts > 0 AND lease_until < now() - $1::interval",
+        "state = 'unsplit' AND (attempts > 0 OR interruptions > 0)"
+        " AND lease_until < now() - $1::interval",
     ),
     "webhook_changes": (
         "state IN ('pending', 'failed') AND lease_until < now() - $1::interval"

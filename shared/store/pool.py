@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from shared.errors import StartupRefused
+from shared.store.errors import NotConnected
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -21,7 +23,7 @@ else:
 
 #: The migration this code needs. A newer schema is fine: from release 0.1.0 (0006) on, each
 #: migration also works with the code of the release before it.
-REQUIRED_REVISION = "0008"
+REQUIRED_REVISION = "0009"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0
@@ -48,6 +50,7 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
         server_settings=SERVER_SETTINGS | {"application_name": name},
+        target_session_attrs=SessionAttribute.read_write,  # the URL may name several servers
         init=_refuse_old_schema,
         reset=_keep_session,
     )
@@ -62,18 +65,27 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIterator[Conn]:
-    """Run one transaction. Raise TimeoutError if no handle is free within `wait` seconds.
+    """Run one transaction. Raise NotConnected if there is no handle within `wait` seconds.
 
     After a cancellation, a timeout or a network error, close the handle instead of rolling
     back: if the server does not answer, the rollback and the release to the pool would hang too.
+    Also close it if its server has become read-only.
     """
-    conn = await pool.acquire(timeout=wait)
+    try:
+        conn = await pool.acquire(timeout=wait)
+    except StartupRefused:
+        raise
+    except Exception as error:
+        raise NotConnected(type(error).__name__) from error
     try:
         running = conn.transaction()
         await running.start()
         try:
             yield conn
         except (asyncio.CancelledError, TimeoutError, OSError):
+            raise
+        except asyncpg.ReadOnlySQLTransactionError:
+            conn.terminate()
             raise
         except BaseException:
             # If the handle broke during the statement, there is nothing to roll back.
@@ -88,9 +100,13 @@ async def transaction(pool: Pool, *, wait: float = ACQUIRE_SECONDS) -> AsyncIter
         await pool.release(conn)
 
 
-async def wait_shortly_for_locks(conn: Conn) -> None:
-    """For the rest of the transaction, wait 0.2 s for a lock: other rows wait behind these."""
-    await conn.execute("SET LOCAL lock_timeout = '200ms'")
+async def be_brief(conn: Conn) -> None:
+    """For the rest of the transaction, wait 0.2 s for a lock, and give each statement 5 s: other
+    rows wait behind these."""
+    await conn.execute(
+        "SELECT set_config('lock_timeout', '200ms', true),"
+        " set_config('statement_timeout', '5s', true)"
+    )
 
 
 async def now(conn: Conn) -> datetime:
@@ -115,9 +131,14 @@ async def have_ended(conn: Conn, mark: str) -> bool:
 
 
 async def ping(pool: Pool) -> None:
-    """Raise unless PostgreSQL answers and its schema is new enough."""
+    """Raise unless PostgreSQL takes a write and its schema is new enough."""
     async with transaction(pool) as conn:
-        await conn.execute("SELECT 1")
+        await write_nothing(conn)
+
+
+async def write_nothing(conn: Conn) -> None:
+    """Raise if the server is read-only. A row's lock is a write, and changes nothing."""
+    await conn.execute("SELECT FROM alembic_version FOR KEY SHARE SKIP LOCKED")
 
 
 async def _keep_session(_: Conn) -> None:

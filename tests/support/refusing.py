@@ -8,14 +8,21 @@ from shared.store.pool import Conn
 
 @asynccontextmanager
 async def refusing(
-    conn: Conn, value: str, *, table: str = "connection_facts", column: str = "name"
+    conn: Conn,
+    value: str,
+    *,
+    table: str = "connection_facts",
+    column: str = "name",
+    sqlstate: str = "P0001",
 ) -> AsyncIterator[None]:
-    """Refuse new rows of `table` with `value` in `column` during the block."""
+    """Refuse new rows of `table` with `value` in `column`, by this error, during the block."""
     await conn.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'refused'; END IF;
+            IF NEW.{column} = '{value}' THEN
+                RAISE EXCEPTION 'refused' USING ERRCODE = '{sqlstate}';
+            END IF;
             RETURN NEW;
         END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON {table}

@@ -44,8 +44,8 @@ class FollowUpHandler:
     """What one kind of follow-up does.
 
     `run` makes the next step of a leased follow-up. `record_blocked` records on its subject, for
-    people, why it is blocked; it locks what it changes. `is_awaited` returns whether changes wait
-    for what it decides: then it is never blocked, but attempted again for ever.
+    people, why it is blocked; it locks what it changes. `is_awaited` returns whether something is
+    held until it is done: then it is never blocked, but attempted again for ever.
     """
 
     run: Callable[[FollowUp], Awaitable[StepOutcome]]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import record_facts
+from shared.crypto import Undecryptable
 from shared.domain.facts import Fact, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.provisioning import Step
@@ -13,7 +14,7 @@ from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
 from shared.store.connections import connections, follow_ups, numbers, tokens
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import now, transaction
+from shared.store.pool import now
 
 #: Only the customer can remove our app from their business (App installation, 2025).
 APP_STAYS = "the app stays installed in the customer's business until they remove it"
@@ -27,8 +28,11 @@ async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutco
     First deregister each number where that is allowed, then unsubscribe (this also clears a
     callback override), at last delete the token. What Meta refuses is recorded as left behind.
     """
-    async with transaction(context.pool) as conn:
-        token = await tokens.read(conn, context.ring, follow_up.subject)
+    async with fenced(context.pool, follow_up) as (conn, _):
+        try:
+            token = await tokens.read(conn, context.ring, follow_up.subject)
+        except Undecryptable:
+            token = None
         all_numbers = await numbers.current(conn, follow_up.subject)
         is_coexistence = await connections.is_coexistence(conn, follow_up.subject)
         done = await follow_ups.done_steps(conn, follow_up, proven_at=datetime.now(UTC))

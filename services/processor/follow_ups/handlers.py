@@ -18,10 +18,15 @@ def graph_handlers(context: FollowUpContext) -> Mapping[FollowUpKind, FollowUpHa
         "prove": FollowUpHandler(partial(prove, context), record_blocked_proof),
         "provision": FollowUpHandler(partial(provision, context), record_blocked_setup),
         "read": FollowUpHandler(partial(read, context), is_awaited=is_awaited),
-        "disconnect": FollowUpHandler(partial(disconnect, context)),
+        "disconnect": FollowUpHandler(partial(disconnect, context), is_awaited=is_always_awaited),
     }
 
 
 def attribution_handlers(pool: Pool) -> Mapping[FollowUpKind, FollowUpHandler]:
     """Their worker is another: Meta's slowness must not hold up what only PostgreSQL decides."""
-    return {"attribute": FollowUpHandler(partial(attribute, pool))}
+    return {"attribute": FollowUpHandler(partial(attribute, pool), is_awaited=is_always_awaited)}
+
+
+async def is_always_awaited(*_: object) -> bool:
+    """Owed changes wait for `attribute`, and the end of a token for `disconnect`."""
+    return True

@@ -1,12 +1,14 @@
 """Prove an onboarding: ask Meta, with its token, whether its session WABA is true."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Literal
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import ending
 from shared.actions import ownership
 from shared.actions.connection_reads import read_connection
+from shared.crypto import Undecryptable
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_waba
 from shared.domain.provisioning import Blocked
@@ -111,7 +113,8 @@ async def _ask_for_owner(context: FollowUpContext, waba_id: str, organization_id
         era = await eras.open_era(conn, waba_id)
     if era is None or not ownership.stands_against(era, organization_id):
         return
-    await read_connection(context.pool, context.ring, context.graph, waba_id, is_contested=True)
+    with suppress(Undecryptable):  # it is the other organization's token: its era stands
+        await read_connection(context.pool, context.ring, context.graph, waba_id, is_contested=True)
 
 
 async def _take_ownership(

@@ -19,7 +19,7 @@ from shared.store import due
 from shared.store.connections import follow_ups
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.due import LeasedRows
-from shared.store.errors import is_infrastructure
+from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
@@ -44,8 +44,8 @@ class FollowUpWorker:
         """Lease one due follow-up and attempt its next step. Return False if nothing is due.
 
         Raise infrastructure errors. The follow-up is then released if possible, so an outage or a
-        shutdown does not count as an attempt. If the process ends before that, the lease lapses and
-        the attempt counts.
+        shutdown does not count as an attempt; it rests longer each time. If the process ends before
+        that, the lease lapses and the attempt counts.
         """
         async with transaction(self.pool) as conn:
             leased = await due.lease_follow_up(conn, list(self.handlers))
@@ -68,7 +68,8 @@ class FollowUpWorker:
                 return True
             with suppress(Exception):
                 async with transaction(self.pool) as conn:
-                    await due.release(conn, leased)
+                    is_counted = not is_stopping and not isinstance(error, NotConnected)
+                    await due.release(conn, leased, is_interrupted=is_counted)
             raise
         return True
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -30,6 +30,9 @@ SLOW_SHARE = 20
 #: 3 MB.
 PREFETCH: dict[Lane, int] = {"fast": 64, "slow": 16}
 QUEUES: dict[Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
+#: How long a delivery rests after an interruption; twice as long after each other one.
+REST_SECONDS = 0.1
+MAX_REST_SECONDS = 60.0
 #: How long deliveries stay unacked while they cannot be stored. RabbitMQ's own limit is 30 minutes;
 #: after that it closes the channel (rabbitmq.com/docs/consumers#acknowledgement-timeout).
 MAX_UNACKED_SECONDS = 20 * 60
@@ -37,16 +40,26 @@ MAX_UNACKED_SECONDS = 20 * 60
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message from the broker, decoded and still unacked."""
+    """One message from the broker, decoded and still unacked. `taken_at` is the loop's time.
+
+    `interruptions`: how often an error interrupted the group it was in.
+    """
 
     message: AbstractIncomingMessage
     lane: Lane
     webhooks: Sequence[Webhook]
+    taken_at: float
+    interruptions: int = 0
 
     @property
-    def was_redelivered(self) -> bool:
-        """Return whether it was delivered before: a process may have crashed on it."""
-        return bool(self.message.redelivered)
+    def is_suspect(self) -> bool:
+        """Return whether a process may have crashed on it, or it may interrupt its group."""
+        return bool(self.message.redelivered) or self.interruptions > 0
+
+    async def refuse(self) -> None:
+        """Refuse this delivery for good: it goes to the queue `dead`, unchanged."""
+        with ignoring_broker_loss():
+            await self.message.reject(requeue=False)
 
     async def ack(self) -> None:
         """Ack this delivery and no other."""
@@ -61,6 +74,9 @@ class DeliveryQueue:
         self._dependency = dependency
         self._metrics = metrics
         self._lanes: dict[Lane, deque[Delivery]] = {"fast": deque(), "slow": deque()}
+        #: Deliveries that rest after an interruption, by when they are due again.
+        self._isolated: list[tuple[float, Delivery]] = []
+        self._is_isolated_taken = False
         self._changed = asyncio.Event()
         self._unknown_versions = 0
         self._return_timer: asyncio.TimerHandle | None = None
@@ -84,6 +100,8 @@ class DeliveryQueue:
                 end.cancel()
             for waiting in self._lanes.values():
                 waiting.clear()
+            self._isolated.clear()
+            self._is_isolated_taken = False
             self._unknown_versions = 0
             if self._return_timer is not None:
                 self._return_timer.cancel()
@@ -94,12 +112,51 @@ class DeliveryQueue:
         self._return_requested.set()
 
     async def take(self) -> list[Delivery]:
-        """Wait for a delivery and return the next group, fast lane first. Return [] once closed."""
-        while not self._is_closed and not any(self._lanes.values()):
+        """Wait for a delivery and return the next group, fast lane first. Return [] once closed.
+
+        A delivery that was put back is returned alone, one at a time: others go on beside it.
+        """
+        while not self._is_closed:
+            if (isolated := self._take_isolated()) is not None:
+                return [isolated]
+            if any(self._lanes.values()):
+                return self._take_group()
             self._changed.clear()
             await self._changed.wait()
-        if self._is_closed:
-            return []
+        return []
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Hand out this delivery again, alone, after a rest that doubles each time.
+
+        If it has been unacked for MAX_UNACKED_SECONDS, return all to the broker instead.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - delivery.taken_at > MAX_UNACKED_SECONDS:
+            self.return_all()
+            return
+        rest = min(REST_SECONDS * 2**delivery.interruptions, MAX_REST_SECONDS)
+        again = replace(delivery, interruptions=delivery.interruptions + 1)
+        self._isolated.append((loop.time() + rest, again))
+        loop.call_later(rest, self._changed.set)
+        self._changed.set()
+
+    def _take_isolated(self) -> Delivery | None:
+        if self._is_isolated_taken:
+            return None
+        now = asyncio.get_running_loop().time()
+        for item in self._isolated:
+            if item[0] <= now:
+                self._isolated.remove(item)
+                self._is_isolated_taken = True
+                return item[1]
+        return None
+
+    def end_isolated(self) -> None:
+        """Allow the next one: the isolated delivery that was taken is done."""
+        self._is_isolated_taken = False
+        self._changed.set()
+
+    def _take_group(self) -> list[Delivery]:
         slow_share = SLOW_SHARE if self._lanes["slow"] else 0
         fast = self._take_from("fast", MAX_GROUP_WEBHOOKS - slow_share)
         fast_webhooks = sum(len(delivery.webhooks) for delivery in fast)
@@ -147,7 +204,8 @@ class DeliveryQueue:
         except UnknownVersion:
             self._leave_unacked(lane)
             return
-        self._lanes[lane].append(Delivery(message, lane, webhooks))
+        taken_at = asyncio.get_running_loop().time()
+        self._lanes[lane].append(Delivery(message, lane, webhooks, taken_at))
         self._changed.set()
 
     def _leave_unacked(self, lane: Lane) -> None:

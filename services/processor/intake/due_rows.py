@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -15,13 +16,20 @@ from shared.domain.account_changes import read_change
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store import due, events
-from shared.store.due import Lease, LeasedRows
-from shared.store.errors import is_infrastructure, is_lock_timeout
+from shared.store.due import IntakeKind, Lease, LeasedRows
+from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import LeasedChange
-from shared.store.pool import Conn, Pool, transaction, wait_shortly_for_locks
+from shared.store.pool import Conn, Pool, be_brief, transaction
 
 log = structlog.get_logger()
+
+
+class Interrupted(NamedTuple):
+    """Rows whose attempts were interrupted. `is_counted`: perhaps by one of them."""
+
+    leased: LeasedRows
+    is_counted: bool
 
 
 class ContentLost(Exception):
@@ -31,10 +39,11 @@ class ContentLost(Exception):
 
 
 class DueRows:
-    """Work on due rows. Many processes may do so at once: each row is leased by one of them."""
+    """Work on due rows of one kind. Many may do so at once: each row is leased by one of them."""
 
     def __init__(
         self,
+        kind: IntakeKind,
         pool: Pool,
         ring: KeyRing,
         groups: WebhookGroups,
@@ -43,61 +52,59 @@ class DueRows:
         *,
         app_id: str,
     ) -> None:
+        self._kind = kind
         self._pool = pool
         self._nudges = nudges
         self._app_id = app_id
         self._ring = ring
         self._groups = groups
         self._recorder = recorder
-        self._leased: LeasedRows | None = None
+        self._unreleased: Interrupted | None = None
 
     async def work_once(self) -> bool:
-        """Lease due rows of each kind once, attempt them, and send nudges for what failed.
+        """Lease due rows, attempt them, and send nudges for what failed.
 
         Return False if nothing was due. The query finds rows, so this works without RabbitMQ too.
 
-        Raise infrastructure errors, except a lock timeout whose rows were released. The leased rows
-        are then released, at once or by the next call, so an outage or a shutdown does not count as
-        an attempt. If the process ends before that, the lease lapses and the attempt counts.
+        Rows whose attempts are interrupted are released, at once or by the next call, so an outage
+        or a shutdown does not count as an attempt. If the process ends before that, the lease
+        lapses and the attempt counts. Raise what keeps rows from being leased or released.
         """
         await self._release()
-        worked = 0
-        nudges: list[Nudge] = []
-        for kind in due.INTAKE_KINDS:
-            async with transaction(self._pool) as conn:
-                self._leased = leased = await due.lease(conn, kind)
-            if leased.leases:
-                crash_point("due.leased")
-                nudges += await self._attempt(leased)
-            self._leased = None
-            worked += len(leased.leases)
+        async with transaction(self._pool) as conn:
+            leased = await due.lease(conn, self._kind)
+        if not leased.leases:
+            return False
+        crash_point("due.leased")
+        try:
+            nudges = await self._attempt(leased)
+        except (Exception, asyncio.CancelledError) as error:
+            is_stopping = isinstance(error, asyncio.CancelledError)
+            is_ours = not is_stopping and not isinstance(error, NotConnected)
+            log.warning("due.released", count=len(leased.leases), exc_info=error)
+            self._unreleased = Interrupted(leased, is_counted=is_ours)
+            with suppress(Exception):
+                await self._release()
+                if not is_stopping:
+                    return True
+            raise
         await self._nudges.send(nudges)
-        return worked > 0
+        return True
 
     async def _attempt(self, leased: LeasedRows) -> list[Nudge]:
-        kind = leased.kind
-        try:
-            if kind == "fresh":
-                return await self._groups.split_stored(leased.leases)
-            [lease] = leased.leases
-            if self._recorder.is_exhausted(lease):
-                return await self._give_up(leased, lease)
-            if kind == "tried":
-                return await self._groups.split_stored([lease])
-            return await self._attempt_change(lease)
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) or is_infrastructure(error):
-                log.warning("due.released", count=len(leased.leases), exc_info=error)
-                with suppress(Exception):
-                    await self._release()
-            if is_lock_timeout(error) and self._leased is None:
-                return []
-            raise
+        if self._kind == "fresh":
+            return await self._groups.split_stored(leased.leases)
+        [lease] = leased.leases
+        if self._recorder.is_exhausted(lease):
+            return await self._give_up(leased, lease)
+        if self._kind == "tried":
+            return await self._groups.split_stored([lease])
+        return await self._attempt_change(lease)
 
     async def _attempt_change(self, lease: Lease) -> list[Nudge]:
         failures: list[Failure] = []
         async with transaction(self._pool) as conn:
-            await wait_shortly_for_locks(conn)
+            await be_brief(conn)
             change = await changes.load_leased(conn, lease)
             if change is None:
                 return []
@@ -126,17 +133,18 @@ class DueRows:
             await apply_effects(conn, [effects], await lock_connections(conn, [effects]))
 
     async def _give_up(self, leased: LeasedRows, lease: Lease) -> list[Nudge]:
-        kind, last = leased.kind, Lease(lease.id, lease.attempts - 1)
+        last = Lease(lease.id, lease.attempts - 1)
         async with transaction(self._pool) as conn:
-            await due.release(conn, leased)  # giving up is not an attempt
-            if kind == "change":
+            await due.release(conn, leased, is_interrupted=False)  # giving up is not an attempt
+            if self._kind == "change":
                 failures = await self._recorder.give_up_change(conn, last)
             else:
                 failures = await self._recorder.give_up_webhook(conn, last)
         return self._recorder.report(failures)
 
     async def _release(self) -> None:
-        if self._leased is not None:
+        if self._unreleased is not None:
+            leased, is_counted = self._unreleased
             async with transaction(self._pool) as conn:
-                await due.release(conn, self._leased)
-            self._leased = None
+                await due.release(conn, leased, is_interrupted=is_counted)
+            self._unreleased = None

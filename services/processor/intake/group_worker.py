@@ -1,10 +1,15 @@
 """Take groups of deliveries, store them, and ack each delivery once it is committed."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+)
 
 from services.processor.intake.delivery_queue import MAX_UNACKED_SECONDS, Delivery, DeliveryQueue
 from services.processor.intake.retry_nudges import RetryNudges
@@ -13,15 +18,26 @@ from services.processor.metrics import ProcessorMetrics
 from services.processor.polling_loop import PollingLoop
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
-from shared.store.errors import is_infrastructure, is_lock_timeout
+from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.intake.webhooks import LanedWebhook
 
 log = structlog.get_logger()
 
 #: Two: one splits while the other waits for PostgreSQL to commit.
 WORKERS = 2
-#: Seconds to wait before a group is stored again after an infrastructure error.
-_PAUSE_SECONDS = (0.1, 0.5, 1.0, 2.0)
+#: How often PostgreSQL may refuse a delivery that is stored alone. Then it is refused for good.
+MAX_REFUSALS = 4
+_Store = Callable[[Sequence[LanedWebhook]], Coroutine[Any, Any, list[Nudge]]]
+
+
+def until_connected() -> AsyncRetrying:
+    """Return the policy for a group while there is no handle: again, until it must be returned."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(NotConnected),
+        wait=wait_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(MAX_UNACKED_SECONDS),
+        reraise=True,
+    )
 
 
 class GroupWorker:
@@ -44,51 +60,44 @@ class GroupWorker:
     async def run(self) -> None:
         """Store groups until the delivery queue is closed."""
         while group := await self._delivery_queue.take():
-            first_time = [d for d in group if not d.was_redelivered]
-            redelivered = [d for d in group if d.was_redelivered]
-            if first_time:
-                await self._store_and_ack(first_time, self._groups.store)
+            suspects = [delivery for delivery in group if delivery.is_suspect]
+            if others := [delivery for delivery in group if not delivery.is_suspect]:
+                await self._store_and_ack(others, self._groups.store)
                 self._relay_loop.wake()
-            if redelivered:
-                await self._store_and_ack(redelivered, self._groups.store_unsplit)
+            if suspects:
+                await self._store_and_ack(suspects, self._groups.store_unsplit)
+                self._due_loop.wake()
+            if group[0].interruptions:
+                self._delivery_queue.end_isolated()
 
-    async def _store_and_ack(
-        self,
-        deliveries: Sequence[Delivery],
-        store: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Nudge]]],
-    ) -> None:
+    async def _store_and_ack(self, deliveries: Sequence[Delivery], store: _Store) -> None:
         """Commit the webhooks, send their nudges, then ack each delivery alone.
 
-        After an infrastructure error, wait and store again; count no attempt. If storing again ends
-        with a lock timeout, store the webhooks unsplit, so that a locked row delays no other one.
-        After MAX_UNACKED_SECONDS, return all unacked deliveries to the broker.
+        While PostgreSQL is away, wait; after MAX_UNACKED_SECONDS, return all unacked deliveries to
+        the broker. If anything else interrupts the group, each delivery is stored alone, unsplit.
         """
         crash_point("delivery.received")
         webhooks = [LanedWebhook(w, d.lane) for d in deliveries for w in d.webhooks]
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + MAX_UNACKED_SECONDS
-        interruptions = 0
-        while True:
-            try:
-                nudges = await store(webhooks)
-                break
-            except Exception as error:
-                if not is_infrastructure(error):
-                    raise
-                self._metrics.interrupted.inc()
-                log.warning("group.interrupted", count=len(webhooks), exc_info=error)
-                if is_lock_timeout(error) and interruptions:
-                    store = self._groups.store_unsplit
-            if loop.time() > deadline:
-                self._delivery_queue.return_all()
-                return
-            await asyncio.sleep(_PAUSE_SECONDS[min(interruptions, len(_PAUSE_SECONDS) - 1)])
-            interruptions += 1
+        try:
+            nudges: list[Nudge] = await until_connected()(store, webhooks)
+        except NotConnected:
+            self._delivery_queue.return_all()
+            return
+        except Exception as error:
+            self._metrics.interrupted.inc()
+            log.warning("group.interrupted", count=len(webhooks), exc_info=error)
+            await self._isolate(deliveries, error)
+            return
         crash_point("group.committed")
-        if store == self._groups.store_unsplit:
-            self._due_loop.wake()
         if nudges:
             await self._nudges.send(nudges)
         for delivery in deliveries:
             await delivery.ack()
             crash_point("delivery.acked")
+
+    async def _isolate(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        for delivery in deliveries:
+            if delivery.interruptions >= MAX_REFUSALS and not is_infrastructure(error):
+                await delivery.refuse()
+            else:
+                self._delivery_queue.put_back(delivery)

@@ -3,9 +3,10 @@
 A webhook whose content fails does not stop the others: it fails alone.
 """
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,15 +19,19 @@ from shared.domain.splitting import Change, split
 from shared.messages import Nudge, Webhook
 from shared.process.crash_points import crash_point
 from shared.store import events
+from shared.store.connections import follow_ups
 from shared.store.due import Lease
-from shared.store.errors import is_infrastructure, is_lock_timeout
+from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import SplitChange
 from shared.store.intake.webhooks import Lane, LanedWebhook, WebhookRow
-from shared.store.pool import Conn, Pool, transaction, wait_shortly_for_locks
+from shared.store.pool import Conn, Pool, be_brief, transaction
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
+#: Interruptions among the rows of a group: then the rest are released, to be leased alone.
+MAX_INTERRUPTIONS = 3
 #: How many bytes of bodies are split together at most. Parsed, they need some ten times as much
 #: memory.
 MAX_GROUP_BYTES = 8_000_000
@@ -83,19 +88,24 @@ def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list
         yield group
 
 
-async def _run_in_turn(attempts: Iterable[Awaitable[list[Nudge]]]) -> list[Nudge]:
-    """Await the attempts in turn. A lock timeout does not stop the others: it is raised last."""
+async def _run_in_turn(
+    attempt: Callable[[T], Awaitable[list[Nudge]]], items: Iterable[T]
+) -> list[Nudge]:
+    """Attempt the items in turn. An interruption does not stop the others: it is raised last.
+
+    After MAX_INTERRUPTIONS of them, or without a handle, it is raised at once.
+    """
     nudges: list[Nudge] = []
-    timed_out: Exception | None = None
-    for attempt in attempts:
+    interruptions: list[Exception] = []
+    for item in items:
         try:
-            nudges += await attempt
+            nudges += await attempt(item)
         except Exception as error:
-            if not is_lock_timeout(error):
+            interruptions.append(error)
+            if isinstance(error, NotConnected) or len(interruptions) == MAX_INTERRUPTIONS:
                 raise
-            timed_out = error
-    if timed_out is not None:
-        raise timed_out
+    if interruptions:
+        raise interruptions[-1]
     return nudges
 
 
@@ -134,8 +144,7 @@ class WebhookGroups:
     async def store_unsplit(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
         """Store webhooks unsplit: they are split later, from their rows. Return no nudges.
 
-        For redelivered webhooks, because a process may have crashed on one, and for webhooks whose
-        changes a lock timeout kept from being stored.
+        For webhooks that may have crashed a process, and for those whose group was interrupted.
         """
         async with transaction(self._pool) as conn:
             await webhooks.insert(
@@ -150,21 +159,20 @@ class WebhookGroups:
         """Split leased webhooks: in groups of at most MAX_GROUP_BYTES or, if a group fails, each
         webhook alone.
 
-        Raise a lock timeout (see `is_lock_timeout`) if another transaction's lock stopped some of
-        them. The others are split before it is raised.
+        Raise what interrupted some of them. Others are split before it is raised.
         """
         async with transaction(self._pool) as conn:
             sizes = await webhooks.sizes(conn, [lease.id for lease in leases])
-        return await _run_in_turn(map(self._split_group, _groups(leases, sizes)))
+        return await _run_in_turn(self._split_group, _groups(leases, sizes))
 
     async def _split_group(self, leases: Sequence[Lease]) -> list[Nudge]:
         try:
             return await self._split_stored(leases)
         except Exception as error:
-            if is_infrastructure(error) and not (is_lock_timeout(error) and len(leases) > 1):
+            if isinstance(error, NotConnected) or (is_infrastructure(error) and len(leases) == 1):
                 raise
             log.warning("group.failed", count=len(leases), exc_info=error)
-            return await _run_in_turn(map(self._split_alone, leases))
+            return await _run_in_turn(self._split_alone, leases)
 
     async def _store(self, splits: Sequence[SplitWebhook]) -> list[Nudge]:
         rows = [
@@ -189,7 +197,7 @@ class WebhookGroups:
     async def _split_stored(self, leases: Sequence[Lease]) -> list[Nudge]:
         attempts = {lease.id: lease.attempts for lease in leases}
         async with transaction(self._pool) as conn:
-            await wait_shortly_for_locks(conn)
+            await be_brief(conn)
             loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
             splits = [split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
             await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
@@ -229,6 +237,8 @@ class WebhookGroups:
         owned = [row.id for row in new if row.organization_id and row.id not in failed_ids]
         if owned:
             await events.add_for_changes(conn, owned)
+        if owed := {row.change.waba_id for row in new if row.is_owed and row.change.waba_id}:
+            await follow_ups.add(conn, "attribute", owed)
         return StoredChanges(failures, new=len(new), already_stored=len(rows) - len(new))
 
     def _report(self, splits: Sequence[SplitWebhook], stored: StoredChanges) -> list[Nudge]:

@@ -1,7 +1,7 @@
 """Eras: which organization owned a WABA from when until when, why, and what ended it.
 
 All times are PostgreSQL's. Whoever changes an era has locked the WABA's connection. Whoever opens,
-suspends, resumes or ends one, or only locks it, requests the follow-up `attribute`: see `owner_of`.
+suspends, resumes or ends one requests the follow-up `attribute`.
 """
 
 from collections.abc import Collection
@@ -72,9 +72,18 @@ def owner_of(change: str) -> str:
     the change was received; if none was, of the next era. `change` is the SQL name of a row with
     `waba_id` and `received_at`.
     The era cannot be suspended, resumed or ended until the transaction ends, so the answer stays
-    right. An era of which another transaction does that, or may do it, gives no row: the follow-up
-    `attribute` that it requests decides later.
+    right. An era of which another transaction does that, or may do it, gives no row, though
+    `is_owed` may be true: then the caller requests the follow-up `attribute`, which decides later.
     """
+    return f"{_era_of(change)} FOR KEY SHARE SKIP LOCKED"
+
+
+def is_owed(change: str) -> str:
+    """Return the condition that a change belongs to an organization, whoever has locked its era."""
+    return f"EXISTS ({_era_of(change)})"
+
+
+def _era_of(change: str) -> str:
     return f"""
         SELECT organization_id FROM connection_eras
         WHERE id = (
@@ -85,7 +94,6 @@ def owner_of(change: str) -> str:
             )
             AND (ended_at IS NULL OR ended_at > {change}.received_at)
             AND (suspended_at IS NULL OR suspended_at > {change}.received_at)
-        FOR KEY SHARE SKIP LOCKED
     """
 
 

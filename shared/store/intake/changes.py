@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.splitting import Change
-from shared.store.connections.eras import owner_of
+from shared.store.connections.eras import is_owed, owner_of
 from shared.store.due import Lease
 from shared.store.pool import Conn
 
@@ -18,13 +18,14 @@ from shared.store.pool import Conn
 @dataclass(frozen=True, slots=True)
 class NewChange:
     """A change that was stored for the first time. `organization_id` is the organization it belongs
-    to; None if there is none yet."""
+    to; None if there is none yet. `is_owed`: then there may be one, but its era was locked."""
 
     id: UUID
     webhook_id: UUID
     received_at: datetime
     change: Change
     organization_id: str | None
+    is_owed: bool
 
 
 class SplitChange(NamedTuple):
@@ -58,7 +59,8 @@ async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> l
             LEFT JOIN LATERAL ({owner_of("new")}) AS owner ON true
         ORDER BY new.key
         ON CONFLICT (key) DO NOTHING
-        RETURNING id, organization_id
+        RETURNING id, organization_id,
+            organization_id IS NULL AND {is_owed("webhook_changes")} AS is_owed
         """,
         ids,
         [split.webhook_id for split in changes],
@@ -71,11 +73,11 @@ async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> l
         [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
         [ring.seal(c.content, _binding(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
     )
-    owners = {record["id"]: record["organization_id"] for record in stored}
+    by_id = {record["id"]: record for record in stored}
     return [
-        NewChange(id_, webhook_id, received_at, change, owners[id_])
-        for id_, (webhook_id, received_at, change) in zip(ids, changes, strict=True)
-        if id_ in owners
+        NewChange(id_, *split, by_id[id_]["organization_id"], by_id[id_]["is_owed"])
+        for id_, split in zip(ids, changes, strict=True)
+        if id_ in by_id
     ]
 
 
@@ -169,8 +171,8 @@ async def is_any_owed(conn: Conn, waba_id: str) -> bool:
         await conn.fetchval(
             f"""
             SELECT true
-            FROM webhook_changes CROSS JOIN LATERAL ({owner_of("webhook_changes")}) AS owner
-            WHERE waba_id = $1 AND webhook_changes.organization_id IS NULL LIMIT 1
+            FROM webhook_changes
+            WHERE waba_id = $1 AND organization_id IS NULL AND {is_owed("webhook_changes")} LIMIT 1
             """,
             waba_id,
         )

@@ -11,3 +11,15 @@ def execute(script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
             op.execute(statement)
+
+
+def create_index_concurrently(name: str, on: str) -> None:
+    """Create an index without stopping writes, outside a transaction. Idempotent.
+
+    What a run that was stopped has left, an invalid index, is dropped first
+    (postgresql.org/docs/15/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY). What the migration
+    did before is committed: it must be able to run twice.
+    """
+    with op.get_context().autocommit_block():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")

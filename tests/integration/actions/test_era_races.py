@@ -55,6 +55,11 @@ async def own(conn: Conn) -> eras.Era:
     return await find_era(conn)
 
 
+def intake(pool: Pool, ring: KeyRing) -> WebhookGroups:
+    metrics = IntakeMetrics(CollectorRegistry())
+    return WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
+
+
 async def find_era(conn: Conn) -> eras.Era:
     era = await eras.open_era(conn, WABA)
     assert era is not None
@@ -101,8 +106,7 @@ async def test_webhooks_and_the_end_of_an_era_do_not_deadlock(
 ) -> None:
     """A group locks the connections that it changes before it shares any era."""
     era = await own(conn)
-    metrics = IntakeMetrics(CollectorRegistry())
-    groups = WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
+    groups = intake(pool, ring)
     bodies = [write(message(1)), write(account_update("PARTNER_REMOVED"))]
     group = [LanedWebhook(make_webhook(body), "fast") for body in bodies]
     async with transaction(pool) as ending:
@@ -119,8 +123,7 @@ async def test_groups_of_the_same_changes_in_which_one_ends_the_era_do_not_deadl
 ) -> None:
     """One group has shared the era and waits for a change that the other stores first."""
     await own(conn)
-    metrics = IntakeMetrics(CollectorRegistry())
-    groups = WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
+    groups = intake(pool, ring)
     takedown, both = write(account_update("PARTNER_REMOVED")), write(message(1))
     async with transaction(pool) as other:
         await eras.lock(other, [WABA])

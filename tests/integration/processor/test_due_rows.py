@@ -20,7 +20,7 @@ from shared.broker.publisher import Publisher
 from shared.crypto import KeyRing
 from shared.process.health import Health
 from shared.store.connections import connections
-from shared.store.due import Lease
+from shared.store.due import IntakeKind, Lease
 from shared.store.intake import webhooks
 from shared.store.pool import Conn, Pool, open_pool
 from tests.support.proxy import Proxy, open_proxy
@@ -42,15 +42,22 @@ async def test_an_attempt_ended_by_an_infrastructure_error_is_not_counted(
             patched.setattr(
                 groups, "split_stored", _interrupt(proxy, is_unreachable=is_unreachable)
             )
-            with pytest.raises(OSError, match="interrupted"):
-                await due_rows.work_once()
+            if is_unreachable:
+                with pytest.raises(OSError, match="interrupted"):
+                    await due_rows.work_once()
+            else:
+                assert await due_rows.work_once()
         await proxy.heal()
         attempts = await conn.fetchval("SELECT sum(attempts) FROM webhook_log")
         assert attempts == (3 if is_unreachable else 0)
         assert not await due_rows.work_once()
-        assert await conn.fetchval("SELECT sum(attempts) FROM webhook_log") == 0
+        rows = await conn.fetch("SELECT attempts, interruptions FROM webhook_log")
+        assert [tuple(row) for row in rows] == [(0, 1)] * 3
         await conn.execute(END_LEASES)
-        assert await due_rows.work_once()
+        assert not await due_rows.work_once()  # each is attempted alone now
+        alone, _ = _due_rows(pool, ring, "tried")
+        for _ in range(3):
+            assert await alone.work_once()
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 3
 
 
@@ -90,7 +97,8 @@ async def test_a_row_with_a_lock_timeout_does_not_delay_the_others(
             rows = await conn.fetch("SELECT state::text, attempts FROM webhook_log ORDER BY id")
             assert [tuple(row) for row in rows] == [("unsplit", 0), *[("split", 1)] * 5]
         await conn.execute(END_LEASES)
-        assert await due_rows.work_once()
+        alone, _ = _due_rows(pool, ring, "tried")
+        assert await alone.work_once()
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 6
 
 
@@ -114,7 +122,9 @@ async def test_large_bodies_are_split_in_groups_of_limited_size(
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
 
 
-def _due_rows(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
+def _due_rows(
+    pool: Pool, ring: KeyRing, kind: IntakeKind = "fresh"
+) -> tuple[DueRows, WebhookGroups]:
     metrics = IntakeMetrics(CollectorRegistry())
     recorder = FailureRecorder((30, 300, 1800), metrics)
     groups = WebhookGroups(pool, ring, recorder, metrics, app_id="1")
@@ -122,7 +132,7 @@ def _due_rows(pool: Pool, ring: KeyRing) -> tuple[DueRows, WebhookGroups]:
         Publisher(Health(CollectorRegistry()).dependency("publisher")),
         ProcessorMetrics(CollectorRegistry()),
     )
-    return DueRows(pool, ring, groups, recorder, nudges, app_id="1"), groups
+    return DueRows(kind, pool, ring, groups, recorder, nudges, app_id="1"), groups
 
 
 def _interrupt(

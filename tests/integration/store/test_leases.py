@@ -92,7 +92,7 @@ async def test_a_released_row_counts_no_attempt_and_waits_a_moment(
     conn: Conn, waiting: set[UUID]
 ) -> None:
     before = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
-    await due.release(conn, await due.lease(conn, "fresh"))
+    await due.release(conn, await due.lease(conn, "fresh"), is_interrupted=False)
     after = await conn.fetch("SELECT id, attempts, state FROM webhook_log ORDER BY id")
     assert after == before
     assert await leased_ids(conn) == set()
@@ -107,7 +107,7 @@ async def test_only_an_attempt_that_did_not_end_is_released(conn: Conn, waiting:
     await webhooks.fail(conn, Lease(failed, 1), "because", timedelta(seconds=30))
     await conn.execute(END_LEASES + " AND id = $1", again)
     assert await leased_ids(conn, "tried") == {again}
-    await due.release(conn, leased)
+    await due.release(conn, leased, is_interrupted=False)
     rows = await conn.fetch("SELECT id, attempts FROM webhook_log WHERE attempts > 0")
     assert {tuple(row) for row in rows} == {(split, 1), (failed, 1), (again, 2)}
 
@@ -160,7 +160,7 @@ async def test_released_rows_are_due_after_the_others(
     for number in range(2):
         await _make_due(conn, ring, kind, number)
     leased = await lease(conn, kind)
-    await due.release(conn, leased)
+    await due.release(conn, leased, is_interrupted=False)
     for table in ("webhook_log", "webhook_changes"):  # as if its wait were over
         await conn.execute(f"UPDATE {table} SET lease_until = lease_until - interval '1 min'")
     await conn.execute(

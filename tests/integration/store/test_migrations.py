@@ -71,14 +71,12 @@ async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) ->
             for _ in range(3)
         ]
 
-        async def waiting_pids() -> set[object]:
-            return await values(
-                conn,
-                "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'"
-                " AND datname = current_database()",
-            )
+        async def all_are_connected() -> bool:
+            others = "datname = current_database() AND pid <> pg_backend_pid()"
+            count = await conn.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")
+            return bool(count == 3)
 
-        await eventually(waiting_pids)
+        await eventually(all_are_connected)
         await conn.execute("SELECT pg_advisory_unlock_all()")
         outputs = await asyncio.gather(*(migrator.communicate() for migrator in migrators))
         assert [migrator.returncode for migrator in migrators] == [0] * 3, outputs

@@ -56,7 +56,7 @@ async def test_a_leased_or_finished_row_is_touched(conn: Conn, ring: KeyRing) ->
     rows = await find_overdue(conn, SINCE, limit=10)
     assert await count_untouched(conn, rows) == 4
 
-    await due.release(conn, await due.lease(conn, "fresh"))
+    await due.release(conn, await due.lease(conn, "fresh"), is_interrupted=False)
     assert await count_untouched(conn, rows) == 3
     await due.lease_follow_up(conn, FOLLOW_UP_KINDS)
     assert await count_untouched(conn, rows) == 2

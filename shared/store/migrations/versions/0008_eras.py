@@ -88,7 +88,8 @@ WHERE EXISTS (SELECT FROM connection_eras WHERE waba_id = whatsapp_connections.w
 INSERT INTO follow_ups (id, kind, subject)
 SELECT gen_random_uuid(), 'read', waba_id FROM connection_eras
 WHERE suspended_at IS NOT NULL AND ended_at IS NULL
-ON CONFLICT DO NOTHING;
+ON CONFLICT (subject, kind) WHERE state <> 'done' DO UPDATE
+SET state = 'pending', due_at = now(), attempts = 0, reason = NULL;
 """
 
 DOWN = """
