@@ -4,18 +4,25 @@ import operator
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_delay,
+    wait_fixed,
+)
 
-#: A migration waits at most this long for a lock of a running service. Then it fails, so that other
-#: queries do not queue behind it.
-_TIMEOUTS = {"lock_timeout": "4s", "statement_timeout": "10min"}
+#: A migration waits at most this long for a lock of a running service: others queue behind it.
+_TIMEOUTS = {"lock_timeout": "1s", "statement_timeout": "10min"}
 
 
 def _config() -> Config:
@@ -34,16 +41,21 @@ def newest_revision() -> str:
 async def migrate(database_url: str, revision: str = "head") -> None:
     """Migrate to `revision`. Idempotent. Only one process migrates at a time, others wait.
 
-    A lower revision migrates down; `base` removes everything.
+    A lower revision migrates down; `base` removes everything. A migration that waits too long for a
+    lock is run again, so that what queues behind it may go on. Raise what asyncpg raises.
     """
-    url = make_url(database_url).set(drivername="postgresql+asyncpg")
     engine = create_async_engine(
-        url, poolclass=NullPool, connect_args={"server_settings": _TIMEOUTS}
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        # asyncpg reads the URL itself: it knows more options than SQLAlchemy, such as `sslmode`.
+        async_creator=partial(asyncpg.connect, database_url, server_settings=_TIMEOUTS),
     )
     try:
         async with engine.connect() as conn:
-            await conn.run_sync(_run, revision)
+            await until_lock_is_free()(conn.run_sync, _run, revision)
             await conn.commit()
+    except DBAPIError as error:
+        raise _cause(error) from None
     finally:
         await engine.dispose()
 
@@ -51,11 +63,28 @@ async def migrate(database_url: str, revision: str = "head") -> None:
 def _run(conn: Connection, revision: str) -> None:
     config = _config()
     config.attributes["conn"] = conn
+    conn.rollback()  # of the attempt before
     _one_at_a_time(partial(_lock, conn))
     if _is_down(conn, revision):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
+
+
+def until_lock_is_free() -> AsyncRetrying:
+    """Return the policy for migrations: wait 1 s for a lock, then leave others 2 s to go on."""
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda e: isinstance(_cause(e), asyncpg.LockNotAvailableError)),
+        wait=wait_fixed(2),
+        stop=stop_after_delay(600),
+        reraise=True,
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what asyncpg raised, in SQLAlchemy's two wrappings of it."""
+    original = getattr(error, "orig", None)
+    return getattr(original, "__cause__", None) or original or error
 
 
 #: How long a process waits for another one that migrates.

@@ -9,6 +9,7 @@ from shared.settings.groups import DatabaseSettings
 from shared.settings.load import load
 from shared.store import migrate as migrations
 from shared.store.intake import partitions
+from shared.store.pool import CONNECT_SECONDS
 
 log = structlog.get_logger()
 
@@ -18,7 +19,7 @@ async def migrate_schema(to: str) -> None:
     url = load(DatabaseSettings).database_url.get_secret_value()
     await migrations.migrate(url, to)
     if to == "head":
-        conn = await asyncpg.connect(url)
+        conn = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
         try:
             await partitions.add_ahead(conn, datetime.now(UTC).date())
         finally:

@@ -21,5 +21,7 @@ def create_index_concurrently(name: str, on: str) -> None:
     did before is committed: it must be able to run twice.
     """
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # it waits for old transactions, and nobody for it
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+        op.execute("RESET lock_timeout")
