@@ -5,7 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import orjson
@@ -30,7 +30,7 @@ class BrokenBundle(Exception):
 
 
 class UnknownVersion(Exception):
-    """Newer code wrote the bundle, so this process must not interpret it."""
+    """Newer code wrote the bundle or item, so this process must not interpret it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,37 @@ def join_bundle(items: Sequence[bytes]) -> bytes:
     return b'{"version":%d,"webhooks":[%b]}' % (BUNDLE_VERSION, b",".join(items))
 
 
-def decode_bundle(message: bytes) -> list[Webhook]:
-    """Return the webhooks of one message. Raise BrokenBundle or UnknownVersion."""
+class Bundle(NamedTuple):
+    """The webhooks of a message. `newer` is what only newer code can read, as a bundle of its own;
+    None if there is nothing of that."""
+
+    webhooks: Sequence[Webhook]
+    newer: bytes | None
+
+
+def decode_bundle(message: bytes) -> Bundle:
+    """Return the content of one message. Raise BrokenBundle."""
     try:
         bundle = orjson.loads(message)
         version = bundle["version"]
-        if version == BUNDLE_VERSION:
-            return [_decode_webhook(item) for item in _list(bundle["webhooks"])]
+        if isinstance(version, int) and version > BUNDLE_VERSION:
+            return Bundle((), message)
+        if version != BUNDLE_VERSION:
+            raise BrokenBundle
+        webhooks, newer = [], []
+        for item in _list(bundle["webhooks"]):
+            try:
+                webhooks.append(_decode_webhook(item))
+            except UnknownVersion:
+                newer.append(orjson.dumps(item))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenBundle from error
-    if isinstance(version, int) and version > BUNDLE_VERSION:
-        raise UnknownVersion
-    raise BrokenBundle
+    return Bundle(webhooks, join_bundle(newer) if newer else None)
 
 
 def _decode_webhook(item: dict[str, Any]) -> Webhook:
+    if isinstance(item["kind"], str) and item["kind"] not in WEBHOOK_KINDS:
+        raise UnknownVersion
     text = item.get("body")
     webhook = Webhook(
         id=UUID(item["id"]),

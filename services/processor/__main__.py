@@ -17,6 +17,7 @@ from services.processor.intake.due_rows import DueRows
 from services.processor.intake.failures import FailureRecorder
 from services.processor.intake.group_worker import WORKERS, GroupWorker
 from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.newer_messages import NewerMessages
 from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
@@ -56,7 +57,7 @@ async def main(stop: Stop) -> None:
     )
     health.needs = [[database]]  # without RabbitMQ it still processes the rows that are due
     ring = KeyRing(settings.body_keys)
-    deliveries = DeliveryQueue(broker, metrics)
+    deliveries = DeliveryQueue(broker)
     publisher = Publisher(publishing)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
@@ -79,6 +80,7 @@ async def main(stop: Stop) -> None:
         }
         event_relay = EventRelay(pool, ring, publisher, Cache(redis, registry), metrics)
         relay_loop = PollingLoop("relay", event_relay.work_once, seconds=1.0)
+        newer_messages = NewerMessages(pool, ring)
         dead_queue = DeadQueueConsumer(pool, ring, intake_metrics)
         follow_up_metrics = FollowUpMetrics(registry)
         graph_worker = FollowUpWorker(
@@ -121,12 +123,13 @@ async def main(stop: Stop) -> None:
             await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)
         group_worker = GroupWorker(
-            deliveries, groups, nudges, due_loops["fresh"], relay_loop, metrics
+            deliveries, groups, newer_messages, nudges, due_loops["fresh"], relay_loop, metrics
         )
         for _ in range(WORKERS):
             worker_context = running(group_worker.run(), stop, finish=deliveries.close)
             await stack.enter_async_context(worker_context)
-        for loop in (*due_loops.values(), relay_loop, *follow_up_loops):
+        newer_loop = PollingLoop("newer", newer_messages.work_once, seconds=60.0)
+        for loop in (*due_loops.values(), relay_loop, newer_loop, *follow_up_loops):
             await stack.enter_async_context(running(loop.run(), stop, finish=loop.stop))
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

@@ -1,6 +1,6 @@
 """The metrics of the processor, except those of its folders."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 
 class ProcessorMetrics:
@@ -8,11 +8,6 @@ class ProcessorMetrics:
         self.interrupted = Counter(
             "porteiro_groups_interrupted",
             "Groups that were stored again after an infrastructure error",
-            registry=registry,
-        )
-        self.unknown_version = Gauge(
-            "porteiro_bundles_of_unknown_version",
-            "Deliveries left unacked because newer code wrote them",
             registry=registry,
         )
         self.nudges = Counter(

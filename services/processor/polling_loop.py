@@ -40,14 +40,19 @@ class PollingLoop:
         self._woken.set()
 
     async def run(self) -> None:
+        failure: type[Exception] | None = None  # each kind is logged once, until work succeeds
         while not self._is_stopping:
             self._woken.clear()
             try:
-                if await self._work():
+                has_worked = await self._work()
+                failure = None
+                if has_worked:
                     continue
             except Exception as error:
-                level = logging.WARNING if is_infrastructure(error) else logging.ERROR
-                log.log(level, "loop.interrupted", kind=self._name, exc_info=error)
+                if type(error) is not failure:
+                    level = logging.WARNING if is_infrastructure(error) else logging.ERROR
+                    log.log(level, "loop.interrupted", kind=self._name, exc_info=error)
+                failure = type(error)
             try:
                 await asyncio.wait_for(self._woken.wait(), self._seconds)
             except TimeoutError:

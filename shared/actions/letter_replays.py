@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from shared.crypto import KeyRing, Undecryptable
-from shared.messages import BrokenBundle, UnknownVersion, Webhook, decode_bundle
+from shared.messages import BrokenBundle, decode_bundle
 from shared.process.crash_points import crash_point
 from shared.store import audit
 from shared.store.intake import dead_letters, replays, webhooks
@@ -87,8 +87,12 @@ async def _store_unsplit(conn: Conn, ring: KeyRing, letter: Letter) -> bool:
     """
     try:
         body = await dead_letters.message_body(conn, ring, letter.id)
-        bundle: list[Webhook] = decode_bundle(body or b"")
-    except (Undecryptable, BrokenBundle, UnknownVersion):
+        bundle = decode_bundle(body or b"")
+    except (Undecryptable, BrokenBundle):
         return False
-    await webhooks.insert(conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in bundle])
+    if bundle.newer is not None:
+        return False
+    await webhooks.insert(
+        conn, ring, [WebhookRow(w, "fast", "broker", "unsplit") for w in bundle.webhooks]
+    )
     return True

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from services.processor.metrics import ProcessorMetrics
 from shared.broker.connect import ignoring_broker_loss
 from shared.broker.topology import RAW, RAW_SLOW
-from shared.messages import BrokenBundle, UnknownVersion, Webhook, decode_bundle
+from shared.messages import BrokenBundle, Webhook, decode_bundle
 from shared.process.health import Dependency
 from shared.store.intake.webhooks import Lane
 
@@ -42,12 +41,14 @@ MAX_UNACKED_SECONDS = 20 * 60
 class Delivery:
     """One message from the broker, decoded and still unacked. `taken_at` is the loop's time.
 
-    `interruptions`: how often an error interrupted the group it was in.
+    `newer` is what only newer code can read. `interruptions`: how often an error interrupted its
+    group.
     """
 
     message: AbstractIncomingMessage
     lane: Lane
     webhooks: Sequence[Webhook]
+    newer: bytes | None
     taken_at: float
     interruptions: int = 0
 
@@ -70,16 +71,13 @@ class Delivery:
 class DeliveryQueue:
     """Keep deliveries, limited by the prefetch, until a worker takes a group of them."""
 
-    def __init__(self, dependency: Dependency, metrics: ProcessorMetrics) -> None:
+    def __init__(self, dependency: Dependency) -> None:
         self._dependency = dependency
-        self._metrics = metrics
         self._lanes: dict[Lane, deque[Delivery]] = {"fast": deque(), "slow": deque()}
         #: Deliveries that rest after an interruption, by when they are due again.
         self._isolated: list[tuple[float, Delivery]] = []
         self._is_isolated_taken = False
         self._changed = asyncio.Event()
-        self._unknown_versions = 0
-        self._return_timer: asyncio.TimerHandle | None = None
         self._return_requested = asyncio.Event()
         self._is_closed = False
 
@@ -102,10 +100,6 @@ class DeliveryQueue:
                 waiting.clear()
             self._isolated.clear()
             self._is_isolated_taken = False
-            self._unknown_versions = 0
-            if self._return_timer is not None:
-                self._return_timer.cancel()
-            self._metrics.unknown_version.set(0)
 
     def return_all(self) -> None:
         """Return all unacked deliveries to the broker, by opening new channels."""
@@ -195,27 +189,12 @@ class DeliveryQueue:
 
     async def _add(self, message: AbstractIncomingMessage, lane: Lane) -> None:
         try:
-            webhooks = decode_bundle(message.body)
+            webhooks, newer = decode_bundle(message.body)
         except BrokenBundle:
             log.error("bundle.broken", queue=QUEUES[lane])
             with ignoring_broker_loss():
                 await message.reject(requeue=False)  # to the queue `dead`, unchanged
             return
-        except UnknownVersion:
-            self._leave_unacked(lane)
-            return
         taken_at = asyncio.get_running_loop().time()
-        self._lanes[lane].append(Delivery(message, lane, webhooks, taken_at))
+        self._lanes[lane].append(Delivery(message, lane, webhooks, newer, taken_at))
         self._changed.set()
-
-    def _leave_unacked(self, lane: Lane) -> None:
-        """Leave a bundle of newer code unacked. If these fill the prefetch, the lane pauses.
-
-        All unacked deliveries return to the broker MAX_UNACKED_SECONDS after the first such bundle.
-        """
-        self._unknown_versions += 1
-        self._metrics.unknown_version.set(self._unknown_versions)
-        log.critical("bundle.unknown_version", queue=QUEUES[lane], count=self._unknown_versions)
-        if self._unknown_versions == 1:
-            loop = asyncio.get_running_loop()
-            self._return_timer = loop.call_later(MAX_UNACKED_SECONDS, self.return_all)

@@ -12,6 +12,7 @@ from tenacity import (
 )
 
 from services.processor.intake.delivery_queue import MAX_UNACKED_SECONDS, Delivery, DeliveryQueue
+from services.processor.intake.newer_messages import NewerMessages
 from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
@@ -45,6 +46,7 @@ class GroupWorker:
         self,
         delivery_queue: DeliveryQueue,
         groups: WebhookGroups,
+        newer_messages: NewerMessages,
         nudges: RetryNudges,
         due_loop: PollingLoop,
         relay_loop: PollingLoop,
@@ -52,6 +54,7 @@ class GroupWorker:
     ) -> None:
         self._delivery_queue = delivery_queue
         self._groups = groups
+        self._newer_messages = newer_messages
         self._nudges = nudges
         self._due_loop = due_loop
         self._relay_loop = relay_loop
@@ -78,7 +81,10 @@ class GroupWorker:
         """
         crash_point("delivery.received")
         webhooks = [LanedWebhook(w, d.lane) for d in deliveries for w in d.webhooks]
+        newer = [delivery.newer for delivery in deliveries if delivery.newer is not None]
         try:
+            if newer:
+                await until_connected()(self._newer_messages.keep, newer)
             nudges: list[Nudge] = await until_connected()(store, webhooks)
         except NotConnected:
             self._delivery_queue.return_all()

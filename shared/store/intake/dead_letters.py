@@ -111,10 +111,15 @@ async def add_message(conn: Conn, ring: KeyRing, body: bytes, error: str, blame:
         UUID(bytes=digest[:16]),
         blame,
         error,
-        sha256(f"message|{error}".encode()).hexdigest()[:12],
+        message_fingerprint(error),
         ring.seal(body, _binding(id_)),
     )
     return status == "INSERT 0 1"
+
+
+def message_fingerprint(error: str) -> str:
+    """Return the fingerprint of letters of messages with this error."""
+    return sha256(f"message|{error}".encode()).hexdigest()[:12]
 
 
 async def causes(conn: Conn) -> list[Cause]:

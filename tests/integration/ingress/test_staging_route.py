@@ -18,7 +18,7 @@ async def test_the_short_form_becomes_a_webhook_with_its_tracking_code(
     async with running.ingress(environment) as client:
         async with client.post(f"{PATH}/test", json=FORM) as answer:
             assert answer.status == 200
-    [webhook] = decode_bundle(await broker.take(RAW))
+    [webhook] = decode_bundle(await broker.take(RAW)).webhooks
     [change] = split(webhook.body, is_test=True)
     assert webhook.kind == "test"
     assert change.event == "PARTNER_ADDED"

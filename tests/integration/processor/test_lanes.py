@@ -13,7 +13,6 @@ from services.processor.intake.delivery_queue import (
     SLOW_SHARE,
     DeliveryQueue,
 )
-from services.processor.metrics import ProcessorMetrics
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.process.health import Health
 from tests.support.broker import Broker
@@ -66,7 +65,7 @@ async def _start_serving(broker: Broker) -> tuple[DeliveryQueue, asyncio.Task[No
     """Return a delivery queue whose lanes have as many deliveries as the prefetch allows."""
     registry = CollectorRegistry()
     dependency = Health(registry).dependency("broker")
-    deliveries = DeliveryQueue(dependency, ProcessorMetrics(registry))
+    deliveries = DeliveryQueue(dependency)
     ready = {"fast": await broker.count(RAW), "slow": await broker.count(RAW_SLOW)}
     serving = asyncio.create_task(deliveries.serve(broker.amqp))
 

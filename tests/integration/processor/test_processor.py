@@ -3,14 +3,13 @@
 import asyncio
 from datetime import UTC, datetime
 
-import orjson
 from pytest import MonkeyPatch
 from uuid_utils.compat import uuid7
 
 from deploy.local.simulated_meta.writing import write
 from services.processor.intake import group_worker
 from services.processor.intake.delivery_queue import DeliveryQueue
-from shared.broker.topology import DEAD, RAW
+from shared.broker.topology import RAW
 from shared.crypto import KeyRing
 from shared.messages import Webhook
 from shared.store.connections import connections
@@ -128,18 +127,6 @@ async def test_a_message_that_is_no_bundle_becomes_a_dead_letter_with_its_bytes_
     assert letter["error"] == "rejected: given up in webhooks.raw"
     assert b"not a bundle" not in letter["body"]
     assert await dead_letters.message_body(conn, ring, letter["id"]) == b"\x00 not a bundle"
-
-
-async def test_a_bundle_of_a_later_version_stays_unacked_and_returns_unchanged(
-    environment: dict[str, str], broker: Broker, conn: Conn
-) -> None:
-    newer = orjson.dumps({"version": 2, "webhooks": "in a new form"})
-    await broker.put(RAW, newer)
-    await broker.put(RAW, bundle(write(message(1))))
-    async with running.processor(environment):
-        await until_states(conn, split=1)
-        assert await broker.count(DEAD) == 0
-    assert await broker.take(RAW) == newer
 
 
 async def test_a_database_outage_counts_no_attempt(

@@ -1,0 +1,73 @@
+"""Keep what only newer code can read as dead letters, and replay it once this code can read it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from shared.actions import letter_replays
+from shared.crypto import KeyRing
+from shared.messages import BrokenBundle, decode_bundle
+from shared.store.intake import dead_letters
+from shared.store.intake.replays import LetterSelection
+from shared.store.pool import Conn, Pool, transaction
+
+log = structlog.get_logger()
+
+#: The error of these letters.
+NEWER = "newer: a later version wrote it, and replays it by itself"
+#: Letters that are looked at in one transaction, and replayed in a second.
+MAX_LETTERS = 100
+
+
+class NewerMessages:
+    def __init__(self, pool: Pool, ring: KeyRing) -> None:
+        self._pool = pool
+        self._ring = ring
+        self._looked_at: UUID | None = None
+
+    async def keep(self, messages: Sequence[bytes]) -> None:
+        """Store the messages, sealed. Idempotent. Log each that is new."""
+        async with transaction(self._pool) as conn:
+            added = [
+                await dead_letters.add_message(conn, self._ring, message, NEWER, "ours")
+                for message in messages
+            ]
+        if any(added):
+            log.error("messages.newer", count=sum(added))
+
+    async def work_once(self) -> bool:
+        """Replay those that this version can read. Return whether there may be more.
+
+        Each is looked at once: what this process cannot read, it never will.
+        """
+        async with transaction(self._pool) as conn:
+            letters = await dead_letters.listed(
+                conn,
+                fingerprint=dead_letters.message_fingerprint(NEWER),
+                after=self._looked_at,
+                limit=MAX_LETTERS,
+            )
+            readable = [letter.id for letter in letters if await self._is_readable(conn, letter.id)]
+            replay_id = None
+            if readable:
+                replay_id = await letter_replays.start(
+                    conn,
+                    LetterSelection(readable, None, None),
+                    "replayed",
+                    rate=MAX_LETTERS,
+                    actor="processor",
+                    reason="this version can read them",
+                )
+        if replay_id is not None:
+            await letter_replays.run(self._pool, self._ring, replay_id, lambda _: None)
+        if letters:
+            self._looked_at = letters[-1].id
+        return len(letters) == MAX_LETTERS
+
+    async def _is_readable(self, conn: Conn, letter_id: UUID) -> bool:
+        body = await dead_letters.message_body(conn, self._ring, letter_id)
+        try:
+            return decode_bundle(body or b"").newer is None
+        except BrokenBundle:
+            return False
