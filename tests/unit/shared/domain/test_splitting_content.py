@@ -1,5 +1,8 @@
 """A change contains enough of its webhook to be handled alone, and no more."""
 
+import pytest
+
+from shared.domain.splitting import MAX_CHANGES, Unparsable, split
 from tests.support.payloads import payload
 from tests.support.splits import contents, with_value
 
@@ -60,3 +63,20 @@ def test_a_time_in_quotes_is_kept_as_it_came() -> None:
     [content] = contents(payload("partner_removed_with_its_time_quoted"))
 
     assert content["entry"]["time"] == "1793010300"
+
+
+def test_a_webhook_of_too_many_changes_is_refused_whole() -> None:
+    entries = ",".join(['{"id":"1"}'] * (MAX_CHANGES + 1))
+    with pytest.raises(Unparsable, match="more than 5,000 changes"):
+        split(f'{{"entry":[{entries}]}}'.encode())
+    fewer = ",".join(['{"id":"1"}'] * MAX_CHANGES)
+    assert len(split(f'{{"entry":[{fewer}]}}'.encode())) == MAX_CHANGES
+
+
+@pytest.mark.parametrize(
+    "number", ["1e999", "1E+0999", "-1.5e400", "9" * 400 + ".0", "1e0000000999"]
+)
+def test_a_number_that_is_too_large_is_refused_beside_others(number: str) -> None:
+    body = f'{{"entry":[{{"id":"1","changes":[{{"value":[null,1e99,{number}]}}]}}]}}'
+    with pytest.raises(Unparsable, match="a number too large to hold exactly"):
+        split(body.encode())
