@@ -31,6 +31,8 @@ from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
 
+#: Somebody waits for the answer: a frozen PostgreSQL is given up soon.
+COMMAND_SECONDS = 5.0
 POOL_SIZE = 8
 
 
@@ -45,7 +47,12 @@ async def main(stop: Stop) -> None:
     ring = KeyRing(settings.token_keys)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            open_pool(settings.database_url.get_secret_value(), name="console", size=POOL_SIZE)
+            open_pool(
+                settings.database_url.get_secret_value(),
+                name="console",
+                size=POOL_SIZE,
+                command_seconds=COMMAND_SECONDS,
+            )
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
         graph = await stack.enter_async_context(open_graph(settings, registry))

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from services.ingress.answers import LastAnswers
 from services.ingress.app import WebhookRoutes, create_app
 from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
@@ -40,6 +41,8 @@ async def main(stop: Stop) -> None:
     health = Health(registry)
     broker, database, cache = map(health.dependency, ("broker", "database", "redis"))
     health.needs = [[broker, database]]
+    answers = LastAnswers()
+    health.conditions["storing"] = answers.are_good
     publisher = Publisher(broker)
     lanes = Lanes()
     clock = DatabaseClock(registry)
@@ -77,7 +80,7 @@ async def main(stop: Stop) -> None:
             ),
         ]
         routes = WebhookRoutes(
-            Receiver(sinks, lanes, clock, metrics),
+            Receiver(sinks, lanes, clock, answers, metrics),
             metrics,
             secrets=[
                 secret.get_secret_value().encode()

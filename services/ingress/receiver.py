@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from services.ingress.answers import LastAnswers
 from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.ingress.sinks import BatchingSink, SinkFailed
@@ -56,8 +57,10 @@ class Receiver:
         sinks: Sequence[BatchingSink],
         lanes: Lanes,
         clock: DatabaseClock,
+        answers: LastAnswers,
         metrics: IngressMetrics,
     ) -> None:
+        self._answers = answers
         self._clock = clock
         self._sinks = sinks
         self._lanes = lanes
@@ -90,7 +93,9 @@ class Receiver:
             except SinkFailed:
                 continue
             crash_point("webhook.stored")
+            self._answers.stored()
             self._metrics.accepted.labels(sink.name, lane).inc()
             self._metrics.answer_seconds.observe(self._loop.time() - since)
             return
+        self._answers.not_stored()
         raise NotStored

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import aio_pika
+import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
 from yarl import URL
@@ -12,6 +13,8 @@ from yarl import URL
 from shared.broker import topology
 from shared.errors import StartupRefused
 from shared.process.health import Dependency
+
+log = structlog.get_logger()
 
 CONNECT_SECONDS = 5
 RECONNECT_SECONDS = 1
@@ -68,21 +71,30 @@ async def keep_connected(
     """Repeat for ever: connect, check the queues in `needs`, `serve` until the connection is lost.
 
     `serve` opens its channels, marks `dependency` up, and returns or raises when they are lost.
-    Raise StartupRefused if the broker answers but its topology is wrong.
+    Raise StartupRefused if the broker answers but its topology is wrong. If that happens later, the
+    broker is down until the topology is mended: what needs no broker goes on.
     """
+    was_right = False
+    faults: Sequence[str] = ()
     while True:
         try:
             amqp = await connect(url, name)
             try:
                 with cancellation_as_broker_lost():
                     await topology.check(amqp, needs)
+                    was_right, faults = True, ()
                     await serve(amqp)
             finally:
                 with suppress(Exception):
                     await asyncio.wait_for(amqp.close(), CONNECT_SECONDS)
             dependency.mark(up=False)
-        except StartupRefused:
-            raise
+        except StartupRefused as refusal:
+            if not was_right:
+                raise
+            dependency.mark(up=False)
+            for fault in set(refusal.faults) - set(faults):
+                log.error("broker.topology_wrong", fault=fault)
+            faults = refusal.faults
         except Exception as error:  # refused, reset, unresolvable, too late: the broker is down
             dependency.mark(up=False, error=error)
         await asyncio.sleep(RECONNECT_SECONDS)

@@ -54,11 +54,13 @@ class Dependency:
 
 
 class Health:
-    """Ready means: not stopping, and at least one dependency of each group in `needs` is up."""
+    """Ready means: not stopping, at least one dependency of each group in `needs` is up, and all
+    `conditions` hold."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.stopping = False
         self.needs: list[list[Dependency]] = []
+        self.conditions: dict[str, Callable[[], bool]] = {}
         self._dependencies: list[Dependency] = []
         self._gauge = Gauge(
             "porteiro_dependency_up",
@@ -73,11 +75,17 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        return not self.stopping and all(any(d.up for d in group) for group in self.needs)
+        return (
+            not self.stopping
+            and all(any(d.up for d in group) for group in self.needs)
+            and all(holds() for holds in self.conditions.values())
+        )
 
     def report(self) -> dict[str, object]:
         states = {d.name: "up" if d.up else "down" for d in self._dependencies}
-        return {"ready": self.ready, "stopping": self.stopping, "dependencies": states}
+        report = {"ready": self.ready, "stopping": self.stopping, "dependencies": states}
+        failing = [name for name, holds in self.conditions.items() if not holds()]
+        return report | {"failing": failing} if failing else report
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """Structured logs without secrets: only known keys pass, and only plain short values."""
 
 import logging
+import math
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +24,10 @@ ALLOWED_KEYS = frozenset(
     """.split()
 )
 MAX_VALUE_CHARS = 300
+#: How often the stack of one cause is logged.
+STACK_SECONDS = 60.0
+#: How many causes are remembered.
+MAX_CAUSES = 1000
 REDACTED = "[redacted]"
 
 
@@ -48,6 +54,7 @@ def configure(service: str) -> None:
             pass_foreign_args=True,
             processors=[
                 _describe_exception,
+                _OneStackAMinute(),
                 _drop_arguments,
                 _add_service(service),
                 redact,
@@ -89,6 +96,27 @@ def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
         event["where"] = _frames(error.__traceback__)
         event["sqlstate"] = getattr(error, "sqlstate", None)
     return event
+
+
+class _OneStackAMinute:
+    """Log where an error was raised once a minute for each cause. Each line stays, without it."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[object, ...], float] = {}
+
+    def __call__(self, _: Any, __: str, event: EventDict) -> EventDict:
+        where = event.get("where")
+        if not isinstance(where, list) or not where:
+            return event
+        cause = (event.get("event"), event.get("error"), where[-1])
+        now = time.monotonic()
+        if now < self._last.get(cause, -math.inf) + STACK_SECONDS:
+            event["where"] = where[-1]
+            return event
+        if len(self._last) >= MAX_CAUSES:
+            self._last.clear()
+        self._last[cause] = now
+        return event
 
 
 def _frames(traceback: TracebackType | None, limit: int = 12) -> list[str]:

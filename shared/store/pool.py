@@ -38,8 +38,12 @@ SERVER_SETTINGS = {
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
+async def open_pool(
+    url: str, *, name: str, size: int, command_seconds: float = COMMAND_SECONDS
+) -> AsyncIterator[Pool]:
     """Open a pool that connects on first use, so a process starts even if PostgreSQL is down.
+
+    A server that does not answer a statement within `command_seconds` is given up.
 
     Each new handle raises StartupRefused if the schema is older than REQUIRED_REVISION.
     """
@@ -48,7 +52,7 @@ async def open_pool(url: str, *, name: str, size: int) -> AsyncIterator[Pool]:
         min_size=0,
         max_size=size,
         timeout=CONNECT_SECONDS,
-        command_timeout=COMMAND_SECONDS,
+        command_timeout=command_seconds,
         server_settings=SERVER_SETTINGS | {"application_name": name},
         target_session_attrs=SessionAttribute.read_write,  # the URL may name several servers
         init=_refuse_old_schema,

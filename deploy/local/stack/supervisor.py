@@ -50,8 +50,9 @@ class Supervisor:
     def check(self) -> None:
         """Restart the processes that have ended."""
         for name, process in list(self._processes.items()):
-            if process.poll() is not None:
-                self._spawn(self._programs[name])
+            if (code := process.poll()) is not None:
+                restarted = self._spawn(self._programs[name])
+                print(f"{name} ended with {code}: restarted, pid {restarted.pid}", flush=True)
 
     def stop(self) -> None:
         """Stop every process, the last started first."""
