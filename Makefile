@@ -26,9 +26,10 @@ down: $(READY) ## Stop everything that `up` or `run` started, and nothing else
 chaos: $(READY) ## Kill and freeze everything while Meta sends; SECONDS=600 for long, SEED=1 to repeat
 	@$(BIN)/python -m deploy.local chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
-prove: $(READY) ## What is too long for every change: new examples, an outage, three storms
+prove: $(READY) ## What is too long for every change: new examples, an outage, an upgrade, storms
 	$(BIN)/pytest tests/unit --hypothesis-seed=$$(shuf -i 1-999999 -n 1)
 	@$(BIN)/python -m deploy.local outage
+	@$(BIN)/python -m deploy.local upgrade
 	@for seed in 1 2 3; do $(BIN)/python -m deploy.local chaos --seed $$seed || exit 1; done
 
 test: $(READY) ## Run all tests against private servers (what CI runs), or some: make test T=tests/unit

@@ -13,6 +13,7 @@ import typer
 from deploy.local.chaos import storm
 from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.chaos.outage import Outage
+from deploy.local.chaos.upgrade import run_upgrade
 from deploy.local.demo.play import play_demo
 from deploy.local.stack import install
 from deploy.local.stack.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
@@ -59,6 +60,16 @@ def chaos(seconds: int = 60, seed: int | None = None) -> None:
 def outage() -> None:
     """Like chaos, with fixed faults: 60 s without RabbitMQ, then 15 s without PostgreSQL too."""
     _run_storm(Outage(), seed=0)
+
+
+@app.command()
+def upgrade(ref: str = "0.2.0") -> None:
+    """Run version REF and this one together on the same servers, in both directions, with traffic.
+
+    Exit 0 only if nothing was lost or doubled.
+    """
+    install.ensure()
+    sys.exit(0 if run_upgrade(ref) else 1)
 
 
 def _run_storm(disruption: storm.Disruption, seed: int) -> None:

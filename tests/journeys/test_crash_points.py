@@ -89,7 +89,7 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
             await proxy.cut()
             ingress = environment | {"RABBITMQ_URL": proxy.url}
         url = f"http://{environment['HOST']}:{environment['PORT']}{PATH}"
-        sender = Sender(session, url, APP_SECRET)
+        sender = Sender(session, [url], APP_SECRET)
         stack.push_async_callback(sender.close)
         async with service(
             "ingress", ingress, **(crash if crashing == "ingress" else {})

@@ -149,7 +149,7 @@ async def simulated_meta(
             receiver.router.add_post("/webhook", meta.receive)
             callback = await stack.enter_async_context(TestServer(receiver))
             callback_url = str(callback.make_url("/webhook"))
-        sender = Sender(session, callback_url, APP_SECRET)
+        sender = Sender(session, [callback_url], APP_SECRET)
         stack.push_async_callback(sender.close)
         app = MetaApp(APP_ID, callback_url, APP_SECRET, APP_TOKEN, SYSTEM_TOKEN)
         served = create_app(sender, app, now=lambda: meta.time)

@@ -5,6 +5,7 @@ Nemesis is Jepsen's word for the process that injects faults.
 
 import asyncio
 import json
+import operator
 import random
 import signal
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
 from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack.stack import STACK_FILE
@@ -25,6 +27,17 @@ PAUSE_SECONDS = (1.0, 5.0)
 #: longest two: PostgreSQL's for an idle transaction, the broker's for an acknowledgement.
 FROZEN_SECONDS = (0.5, 12.0)
 LOCKED_SECONDS = (0.5, 3.0)
+
+
+_READ_ONLY = "ALTER DATABASE porteiro SET default_transaction_read_only = on"
+_WRITABLE = (
+    "SET default_transaction_read_only = off",
+    "ALTER DATABASE porteiro RESET default_transaction_read_only",
+)
+_END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 class Nemesis:
@@ -42,7 +55,9 @@ class Nemesis:
             async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
-                    inject = self._pick.choice((self._kill, self._freeze, self._hold_locks))
+                    inject = self._pick.choice(
+                        (self._kill, self._freeze, self._hold_locks, self._fail_over)
+                    )
                     faults.append(asyncio.create_task(inject(self._pick.choice(VICTIMS))))
         except TimeoutError:
             await asyncio.gather(*faults)
@@ -75,6 +90,16 @@ class Nemesis:
             finally:
                 conn.terminate()
 
+    async def _fail_over(self, _: str) -> None:
+        """Let PostgreSQL be read-only for whoever connects in the next seconds, as after a failover
+        to a standby. End the sessions there are."""
+        seconds = self._pick.uniform(*LOCKED_SECONDS)
+        self._injected["read-only"] += 1
+        await _try_to_run(_READ_ONLY, _END_SESSIONS)
+        await asyncio.sleep(seconds)
+        until_done = AsyncRetrying(retry=retry_if_result(operator.not_), wait=wait_fixed(0.5))
+        await until_done(_try_to_run, *_WRITABLE, _END_SESSIONS)
+
     def summary(self, _: Sequence[Sent]) -> str:
         return ", ".join(f"{count} x {fault}" for fault, count in sorted(self._injected.items()))
 
@@ -98,6 +123,20 @@ class Nemesis:
         for process in processes:
             _signal(process, number)
         return processes
+
+
+async def _try_to_run(*statements: str) -> bool:
+    """Run the statements. Return False if PostgreSQL is away."""
+    try:
+        conn = await asyncpg.connect(_read_stack()["database"], timeout=2)
+        try:
+            for statement in statements:
+                await conn.execute(statement, timeout=2)
+        finally:
+            conn.terminate()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    return True
 
 
 def _read_stack() -> dict[str, Any]:

@@ -62,6 +62,12 @@ def run(stack: dict[str, Any], disruption: Disruption, *, seed: int) -> bool:
         f"sending {WEBHOOKS_PER_SECOND} webhooks/s for {disruption.seconds} s, seed {seed}"
     )
     sent, ledger = asyncio.run(_run(stack, disruption, seed))
+    return _judge(console, sent, ledger, disruption, seed)
+
+
+def _judge(
+    console: Console, sent: Sequence[Sent], ledger: Ledger, disruption: Disruption, seed: int
+) -> bool:
     failures = disruption.failures(sent) + ledger.remarks
     if ledger.pending:
         failures.append(f"pending: {ledger.pending} {CALM_SECONDS} s after the storm")
@@ -81,7 +87,8 @@ async def _run(
 ) -> tuple[Sequence[Sent], Ledger]:
     await _prepare(stack)
     async with aiohttp.ClientSession() as session:
-        sender = Sender(session, stack["ingress"] + PATH, stack["app_secret"])
+        doors = [stack["ingress"], *stack.get("more_ingresses", ())]
+        sender = Sender(session, [door + PATH for door in doors], stack["app_secret"])
         disrupting = asyncio.create_task(disruption.run())
         posted = await _send(sender, disruption.seconds, random.Random(seed))
         await disrupting

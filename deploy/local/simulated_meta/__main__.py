@@ -37,7 +37,7 @@ async def main(stop: Stop) -> None:
     )
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        sender = Sender(session, meta_app.callback_url, meta_app.secret)
+        sender = Sender(session, [meta_app.callback_url], meta_app.secret)
         stack.push_async_callback(sender.close)
         app = create_app(sender, meta_app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)

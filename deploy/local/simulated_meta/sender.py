@@ -33,9 +33,13 @@ class Sent:
 
 
 class Sender:
-    def __init__(self, session: aiohttp.ClientSession, callback_url: str, secret: str) -> None:
+    """Send to the callback URLs in turn: they are the doors of one installation."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, callback_urls: Sequence[str], secret: str
+    ) -> None:
         self._session = session
-        self._callback_url = callback_url
+        self._callback_urls = callback_urls
         self._secret = secret
         self._sent: deque[Sent] = deque(maxlen=MAX_SENT)
         self._slots = asyncio.Semaphore(CONCURRENCY)
@@ -86,8 +90,9 @@ class Sender:
             sent.attempts += 1
             started = time.perf_counter()
             try:
+                turn = (sent.number + sent.attempts) % len(self._callback_urls)
                 async with self._session.post(
-                    self._callback_url,
+                    self._callback_urls[turn],
                     data=body,
                     headers=headers(body, self._secret, sent.signature),
                     timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),

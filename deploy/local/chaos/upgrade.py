@@ -1,0 +1,182 @@
+"""A rolling upgrade and its way back: two versions on the same servers while webhooks come."""
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+
+from deploy.local.chaos import storm
+from deploy.local.simulated_meta.sender import Sent
+from deploy.local.stack import servers
+from deploy.local.stack.servers import LOOPBACK, Program, free_port, reply
+from deploy.local.stack.supervisor import Supervisor
+
+#: How long each phase lasts: this version alone, both, the old one alone.
+PHASE_SECONDS = 12
+PHASES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Code in a folder, with the Python of its own environment."""
+
+    name: str
+    folder: Path
+    python: str
+
+
+@contextmanager
+def checked_out(ref: str) -> Iterator[Version]:
+    """Check the version out into a folder of its own, and make its environment from its locks."""
+    folder = Path(tempfile.mkdtemp(prefix=f"porteiro-{ref}-"))
+    git = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    git(["git", "worktree", "add", "--detach", "--force", str(folder), ref])
+    try:
+        python = folder / ".venv" / "bin" / "python"
+        git([sys.executable, "-m", "venv", str(folder / ".venv")])
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        git([*pip, "--require-hashes", "--no-deps", "-r", str(folder / "requirements/run.txt")])
+        yield Version(ref, folder, str(python))
+    finally:
+        git(["git", "worktree", "remove", "--force", str(folder)])
+
+
+class Env:
+    """The settings that both versions share, and their ports."""
+
+    def __init__(self, settings: Mapping[str, str], versions: Sequence[Version]) -> None:
+        self._settings = settings
+        self._ports = {version.name: free_port() for version in versions}
+
+    @property
+    def app_secret(self) -> str:
+        return self._settings["META_APP_SECRET"]
+
+    @property
+    def doors(self) -> list[str]:
+        return [f"http://{LOOPBACK}:{port}" for port in self._ports.values()]
+
+    def job(self, version: Version, job: str) -> None:
+        subprocess.run(
+            [version.python, "-m", "services.scheduler", job],
+            cwd=version.folder,
+            env={**os.environ, **self._settings, "PYTHONPATH": str(version.folder)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def program(self, version: Version, service: str) -> Program:
+        health = free_port()
+        ports = {"PORT": str(self._ports[version.name]), "HEALTH_PORT": str(health)}
+        return Program(
+            f"{service}-{version.name}",
+            [version.python, "-m", f"services.{service}"],
+            lambda: b" 200 " in reply(health, b"GET /readyz HTTP/1.0\r\n\r\n"),
+            env={**self._settings, **ports, "PYTHONPATH": str(version.folder)},
+        )
+
+
+class Upgrade:
+    """Old version, both, this one, both, old: each phase with traffic to whichever is there."""
+
+    seconds = PHASE_SECONDS * PHASES
+
+    def __init__(self, supervisor: Supervisor, old: Version, new: Version, env: Env) -> None:
+        self._supervisor = supervisor
+        self._old, self._new = old, new
+        self._env = env
+
+    async def run(self) -> None:
+        for act, version in (
+            (self._upgrade, self._new),
+            (self._stop, self._old),
+            (self._start, self._old),
+            (self._stop, self._new),
+        ):
+            await asyncio.sleep(PHASE_SECONDS)
+            await asyncio.to_thread(act, version)
+        await asyncio.sleep(PHASE_SECONDS)
+        await asyncio.to_thread(self._start, self._new)  # what the old one could not read is left
+
+    def start_old(self) -> None:
+        self._start(self._old)
+
+    def summary(self, sent: Sequence[Sent]) -> str:
+        again = sum(webhook.attempts > 1 for webhook in sent)
+        return (
+            f"{self._old.name} alone, with this version, this one alone, both again, and"
+            f" {self._old.name} alone, {PHASE_SECONDS} s each; {again:,} webhooks were sent again"
+        )
+
+    def failures(self, _: Sequence[Sent]) -> list[str]:
+        """Return nothing: the ledger judges."""
+        return []
+
+    def _upgrade(self, version: Version) -> None:
+        self._env.job(version, "migrate")
+        self._start(version)
+
+    def _start(self, version: Version) -> None:
+        for service in ("processor", "ingress"):
+            self._supervisor.start(self._env.program(version, service))
+
+    def _stop(self, version: Version) -> None:
+        self._supervisor.stop_only(*(f"{name}-{version.name}" for name in ("ingress", "processor")))
+
+
+def run_upgrade(ref: str) -> bool:
+    """Run it, print the ledger, and return whether the run is sound."""
+    folder = Path(tempfile.mkdtemp(prefix="porteiro-upgrade-"))
+    folder.chmod(0o711)  # PostgreSQL runs as another user
+    supervisor = Supervisor(str(folder), folder, lambda _: None)
+    management = free_port()
+    try:
+        with checked_out(ref) as old:
+            new = Version("new", Path.cwd(), sys.executable)
+            *brokers, broker = servers.rabbitmq(folder, management_port=management)
+            database = servers.postgresql(folder, fsync=True)
+            redis = servers.redis(folder)
+            for program in (*brokers, broker, redis, database):
+                supervisor.start(program)
+            env = Env(_settings(database.url, broker.url, redis.url), [old, new])
+            for job in ("migrate", "topology"):
+                env.job(old, job)
+            upgrade = Upgrade(supervisor, old, new, env)
+            upgrade.start_old()
+            stack = {
+                "ingress": env.doors[0],
+                "more_ingresses": env.doors[1:],
+                "app_secret": env.app_secret,
+                "database": database.url,
+                "rabbitmq": broker.url,
+                "rabbitmq_management": f"http://{LOOPBACK}:{management}",
+            }
+            return storm.run(stack, upgrade, seed=0)
+    finally:
+        supervisor.stop()
+        rmtree(folder, ignore_errors=True)
+
+
+def _settings(database: str, broker: str, redis: str) -> dict[str, str]:
+    return {
+        "ENVIRONMENT": "local",
+        "HOST": LOOPBACK,
+        "DATABASE_URL": database,
+        "REDIS_URL": redis,
+        "RABBITMQ_URL": broker,
+        "META_APP_SECRET": secrets.token_hex(16),
+        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
+        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
+        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+        "META_APP_ID": "750000000000001",
+        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
+        "META_GRAPH_URL": f"http://{LOOPBACK}:{free_port()}",  # nothing calls it
+    }
