@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
+from shared.errors import StartupRefused
 from shared.store.errors import is_infrastructure
 
 log = structlog.get_logger()
@@ -16,7 +17,7 @@ class PollingLoop:
     """Call `work` again and again. `work` does one lease or step.
 
     If `work` returns True, more may be due, and the loop calls it again at once. Else, or after an
-    error, it calls it after `seconds` or when woken. No error ends the loop.
+    error, it calls it after `seconds` or when woken. No error ends the loop but StartupRefused.
     """
 
     def __init__(self, name: str, work: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
@@ -48,6 +49,8 @@ class PollingLoop:
                 failure = None
                 if has_worked:
                     continue
+            except StartupRefused:
+                raise
             except Exception as error:
                 if type(error) is not failure:
                     level = logging.WARNING if is_infrastructure(error) else logging.ERROR

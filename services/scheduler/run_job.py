@@ -72,5 +72,6 @@ def run_job(job: str, work: Coroutine[Any, Any, None]) -> None:
         log.critical("job.failed", fault=UNREACHABLE if is_unreachable else None, exc_info=True)
         sys.exit(1)
     except (OSError, TimeoutError, AMQPError, BrokerLost) as error:
-        log.critical("job.failed", fault=UNREACHABLE, error=type(error).__qualname__)
+        cause = error.__cause__ or error
+        log.critical("job.failed", fault=UNREACHABLE, error=type(cause).__qualname__)
         sys.exit(1)

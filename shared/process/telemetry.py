@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor
 #: token, a signature or the text of a library's exception.
 ALLOWED_KEYS = frozenset(
     """
-    event level timestamp logger service error where sqlstate fault
+    event level timestamp logger service error cause where sqlstate fault
     webhook_id change_id waba_id organization_id tracking_code kind field lane stored_via
     state reason dependency queue attempt attempts count changes seconds port environment
     revision pid
@@ -94,7 +94,10 @@ def _describe_exception(_: Any, __: str, event: EventDict) -> EventDict:
     if isinstance(error, BaseException):
         event["error"] = f"{type(error).__module__}.{type(error).__qualname__}"
         event["where"] = _frames(error.__traceback__)
-        event["sqlstate"] = getattr(error, "sqlstate", None)
+        cause = error.__cause__
+        event["sqlstate"] = getattr(error, "sqlstate", None) or getattr(cause, "sqlstate", None)
+        if cause is not None:
+            event["cause"] = f"{type(cause).__module__}.{type(cause).__qualname__}"
     return event
 
 

@@ -124,8 +124,8 @@ async def release(conn: Conn, leased: LeasedRows, *, is_interrupted: bool) -> No
     table = _TABLES[leased.kind]
     await conn.execute(
         f"""
-        UPDATE {table} SET attempts = greatest(attempts - 1, 0), lease_until = now() + {_RESTING}
-            {_POSTPONE.get(table, "")}, interruptions = least(interruptions + $4, 1000)
+        UPDATE {table} SET attempts = greatest(attempts - 1, 0), {_REST_UNTIL[table]},
+            interruptions = least(interruptions + $4, 1000)
         WHERE id = ANY($1) AND lease_until = $2 AND state IN {OPEN_STATES[table]}
         """,
         [lease.id for lease in leased.leases],
@@ -136,5 +136,9 @@ async def release(conn: Conn, leased: LeasedRows, *, is_interrupted: bool) -> No
     )
 
 
-#: A change becomes due by `next_attempt_at`, not by its lease.
-_POSTPONE = {"webhook_changes": f", next_attempt_at = now() + {_RESTING}"}
+#: A lease of a follow-up holds back all others of its subject, its rest does not.
+_REST_UNTIL = {
+    "webhook_log": f"lease_until = now() + {_RESTING}",
+    "webhook_changes": f"lease_until = now() + {_RESTING}, next_attempt_at = now() + {_RESTING}",
+    "follow_ups": f"lease_until = '-infinity', due_at = now() + {_RESTING}",
+}

@@ -71,10 +71,13 @@ def _run(conn: Connection, revision: str) -> None:
         command.upgrade(config, revision)
 
 
+_LOCK_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+
 def until_lock_is_free() -> AsyncRetrying:
     """Return the policy for migrations: wait 1 s for a lock, then leave others 2 s to go on."""
     return AsyncRetrying(
-        retry=retry_if_exception(lambda e: isinstance(_cause(e), asyncpg.LockNotAvailableError)),
+        retry=retry_if_exception(lambda e: isinstance(_cause(e), _LOCK_ERRORS)),
         wait=wait_fixed(2),
         stop=stop_after_delay(600),
         reraise=True,

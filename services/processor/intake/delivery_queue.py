@@ -42,7 +42,7 @@ class Delivery:
     """One message from the broker, decoded and still unacked. `taken_at` is the loop's time.
 
     `newer` is what only newer code can read. `interruptions`: how often an error interrupted its
-    group.
+    group. `refusals`: how often PostgreSQL refused it.
     """
 
     message: AbstractIncomingMessage
@@ -51,6 +51,7 @@ class Delivery:
     newer: bytes | None
     taken_at: float
     interruptions: int = 0
+    refusals: int = 0
 
     @property
     def is_suspect(self) -> bool:
@@ -119,7 +120,7 @@ class DeliveryQueue:
             await self._changed.wait()
         return []
 
-    def put_back(self, delivery: Delivery) -> None:
+    def put_back(self, delivery: Delivery, *, is_refused: bool) -> None:
         """Hand out this delivery again, alone, after a rest that doubles each time.
 
         If it has been unacked for MAX_UNACKED_SECONDS, return all to the broker instead.
@@ -129,7 +130,11 @@ class DeliveryQueue:
             self.return_all()
             return
         rest = min(REST_SECONDS * 2**delivery.interruptions, MAX_REST_SECONDS)
-        again = replace(delivery, interruptions=delivery.interruptions + 1)
+        again = replace(
+            delivery,
+            interruptions=delivery.interruptions + 1,
+            refusals=delivery.refusals + is_refused,
+        )
         self._isolated.append((loop.time() + rest, again))
         loop.call_later(rest, self._changed.set)
         self._changed.set()

@@ -17,6 +17,7 @@ from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
 from services.processor.polling_loop import PollingLoop
+from shared.errors import StartupRefused
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store.errors import NotConnected, is_infrastructure
@@ -86,6 +87,8 @@ class GroupWorker:
             if newer:
                 await until_connected()(self._newer_messages.keep, newer)
             nudges: list[Nudge] = await until_connected()(store, webhooks)
+        except StartupRefused:
+            raise
         except NotConnected:
             self._delivery_queue.return_all()
             return
@@ -102,8 +105,11 @@ class GroupWorker:
             crash_point("delivery.acked")
 
     async def _isolate(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        # Class 42: the schema or our rights are wrong, which no delivery brings about.
+        is_schema = str(getattr(error, "sqlstate", "")).startswith("42")
+        is_refused = not is_infrastructure(error) and not is_schema
         for delivery in deliveries:
-            if delivery.interruptions >= MAX_REFUSALS and not is_infrastructure(error):
+            if is_refused and delivery.refusals >= MAX_REFUSALS:
                 await delivery.refuse()
             else:
-                self._delivery_queue.put_back(delivery)
+                self._delivery_queue.put_back(delivery, is_refused=is_refused)

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from shared.actions import letter_replays
-from shared.crypto import KeyRing
+from shared.crypto import KeyRing, Undecryptable
 from shared.messages import BrokenBundle, decode_bundle
 from shared.store.intake import dead_letters
 from shared.store.intake.replays import LetterSelection
@@ -37,9 +37,9 @@ class NewerMessages:
             log.error("messages.newer", count=sum(added))
 
     async def work_once(self) -> bool:
-        """Replay those that this version can read. Return whether there may be more.
+        """Look at the next letters and replay those that this version can read.
 
-        Each is looked at once: what this process cannot read, it never will.
+        Return whether there are more; after the last it begins again.
         """
         async with transaction(self._pool) as conn:
             letters = await dead_letters.listed(
@@ -61,13 +61,13 @@ class NewerMessages:
                 )
         if replay_id is not None:
             await letter_replays.run(self._pool, self._ring, replay_id, lambda _: None)
-        if letters:
-            self._looked_at = letters[-1].id
-        return len(letters) == MAX_LETTERS
+        are_more = len(letters) == MAX_LETTERS
+        self._looked_at = letters[-1].id if are_more else None
+        return are_more
 
     async def _is_readable(self, conn: Conn, letter_id: UUID) -> bool:
-        body = await dead_letters.message_body(conn, self._ring, letter_id)
         try:
+            body = await dead_letters.message_body(conn, self._ring, letter_id)
             return decode_bundle(body or b"").newer is None
-        except BrokenBundle:
+        except (BrokenBundle, Undecryptable):
             return False

@@ -4,8 +4,16 @@ A webhook whose content fails does not stop the others: it fails alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -17,6 +25,7 @@ from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
 from shared.crypto import KeyRing
 from shared.domain.splitting import Change, split
+from shared.errors import StartupRefused
 from shared.messages import Nudge, Webhook
 from shared.process.crash_points import crash_point
 from shared.store import events
@@ -38,6 +47,8 @@ MAX_INTERRUPTIONS = 3
 MAX_GROUP_BYTES = 8_000_000
 
 
+#: Changes that are stored together. One webhook more may be added.
+MAX_PART_CHANGES = 2_000
 #: A larger body is split in a thread: 3 MB of it take up to 0.3 s.
 MAX_INLINE_BYTES = 100_000
 
@@ -84,6 +95,27 @@ def _split(webhook: Webhook, lane: Lane, attempt: int) -> SplitWebhook:
         return SplitWebhook(webhook, lane, error=error, attempt=attempt)
 
 
+async def _split_in_parts(
+    webhooks: Iterable[tuple[Webhook, Lane, int]],
+) -> AsyncIterator[list[SplitWebhook]]:
+    """Split webhooks, and yield them in parts of some MAX_PART_CHANGES changes.
+
+    Others are served between two webhooks.
+    """
+    part: list[SplitWebhook] = []
+    count = 0
+    for webhook, lane, attempt in webhooks:
+        part.append(await split_webhook(webhook, lane, attempt))
+        count += len(part[-1].changes)
+        if count >= MAX_PART_CHANGES:
+            yield part
+            part, count = [], 0
+        elif len(part[-1].changes) > MAX_PART_CHANGES // 10:
+            await asyncio.sleep(0)
+    if part:
+        yield part
+
+
 def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list[Lease]]:
     """Yield the leases in their order, in groups.
 
@@ -117,9 +149,9 @@ async def _run_in_turn(
         except Exception as error:
             interruptions.append(error)
             if isinstance(error, NotConnected) or len(interruptions) == MAX_INTERRUPTIONS:
-                raise
+                break
     if interruptions:
-        raise interruptions[-1]
+        raise interruptions[0]  # a row may have brought the server down that is away now
     return nudges
 
 
@@ -145,15 +177,20 @@ class WebhookGroups:
         self._metrics = metrics
 
     async def store(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
-        """Store webhooks of first deliveries: their rows, bodies and changes in one transaction."""
-        splits = [await split_webhook(webhook, lane) for webhook, lane in received]
-        try:
-            return await self._store(splits)
-        except Exception as error:
-            if is_infrastructure(error):
-                raise
-            log.warning("group.failed", count=len(splits), exc_info=error)
-            return [nudge for s in splits for nudge in await self._store_alone(s)]
+        """Store webhooks of first deliveries: their rows, bodies and changes in one transaction.
+
+        If they have many changes, in several.
+        """
+        nudges: list[Nudge] = []
+        async for splits in _split_in_parts((w, lane, 1) for w, lane in received):
+            try:
+                nudges += await self._store(splits)
+            except Exception as error:
+                if is_infrastructure(error) or isinstance(error, StartupRefused):
+                    raise
+                log.warning("group.failed", count=len(splits), exc_info=error)
+                nudges += [nudge for s in splits for nudge in await self._store_alone(s)]
+        return nudges
 
     async def store_unsplit(self, received: Sequence[LanedWebhook]) -> list[Nudge]:
         """Store webhooks unsplit: they are split later, from their rows. Return no nudges.
@@ -186,7 +223,12 @@ class WebhookGroups:
             if isinstance(error, NotConnected) or (is_infrastructure(error) and len(leases) == 1):
                 raise
             log.warning("group.failed", count=len(leases), exc_info=error)
-            return await _run_in_turn(self._split_alone, leases)
+            try:
+                return await _run_in_turn(self._split_alone, leases)
+            except NotConnected:
+                if is_infrastructure(error):
+                    raise error from None  # likewise
+                raise
 
     async def _store(self, splits: Sequence[SplitWebhook]) -> list[Nudge]:
         rows = [
@@ -213,11 +255,21 @@ class WebhookGroups:
         async with transaction(self._pool) as conn:
             await be_brief(conn)
             loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
-            splits = [await split_webhook(w, lane, attempts[w.id]) for w, lane in loaded]
-            await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
-            stored = await self._insert_changes(conn, splits)
+            done: list[SplitWebhook] = []
+            parts: list[StoredChanges] = []
+            async for splits in _split_in_parts((w, lane, attempts[w.id]) for w, lane in loaded):
+                await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
+                parts.append(await self._insert_changes(conn, splits))
+                done += [replace(s, changes=()) for s in splits]
             crash_point("group.splitting")
-        return self._report(splits, stored)
+        return self._report(
+            done,
+            StoredChanges(
+                [failure for part in parts for failure in part.failures],
+                new=sum(part.new for part in parts),
+                already_stored=sum(part.already_stored for part in parts),
+            ),
+        )
 
     async def _split_alone(self, lease: Lease) -> list[Nudge]:
         try:

@@ -167,7 +167,8 @@ async def end(conn: Conn, follow_up: FollowUp) -> None:
         UPDATE follow_ups SET
             state = CASE WHEN asked_at = $2 THEN 'done' ELSE 'pending' END::follow_up_state,
             ended_at = CASE WHEN asked_at = $2 THEN now() END,
-            attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
+            attempts = 0, interruptions = 0, due_at = now(), lease_until = '-infinity',
+            reason = NULL
         WHERE id = $1
         """,
         follow_up.id,
@@ -182,7 +183,7 @@ async def block(conn: Conn, follow_up: FollowUp, reason: Reason) -> None:
         """
         UPDATE follow_ups SET
             state = CASE WHEN asked_at = $2 THEN 'blocked' ELSE 'pending' END::follow_up_state,
-            attempts = 0, due_at = now(), lease_until = '-infinity', reason = $3
+            attempts = 0, interruptions = 0, due_at = now(), lease_until = '-infinity', reason = $3
         WHERE id = $1
         """,
         follow_up.id,
@@ -195,7 +196,9 @@ async def advance(conn: Conn, follow_up: FollowUp) -> None:
     """Make a fenced follow-up due again at once, with no attempts counted: a step is done."""
     await conn.execute(
         """
-        UPDATE follow_ups SET attempts = 0, due_at = now(), lease_until = '-infinity', reason = NULL
+        UPDATE follow_ups
+        SET attempts = 0, interruptions = 0, due_at = now(), lease_until = '-infinity',
+            reason = NULL
         WHERE id = $1
         """,
         follow_up.id,
@@ -230,7 +233,8 @@ async def start_over(conn: Conn, follow_up: FollowUp, after: timedelta, reason: 
     await conn.execute(
         """
         UPDATE follow_ups
-        SET due_at = now() + $2, attempts = 0, lease_until = '-infinity', reason = $3
+        SET due_at = now() + $2, attempts = 0, interruptions = 0, lease_until = '-infinity',
+            reason = $3
         WHERE id = $1
         """,
         follow_up.id,

@@ -189,7 +189,7 @@ async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_i
     await conn.execute(
         """
         UPDATE webhook_changes
-        SET state = $2::change_state, attempts = 0, first_failed_at = NULL,
+        SET state = $2::change_state, attempts = 0, interruptions = 0, first_failed_at = NULL,
             lease_until = '-infinity',
             next_attempt_at = CASE WHEN $2::change_state = 'pending' THEN now() END
         WHERE id = ANY($1) AND state = 'dead'
@@ -200,7 +200,7 @@ async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_i
     await conn.execute(
         """
         UPDATE webhook_log
-        SET state = $2::webhook_state, attempts = 0, first_failed_at = NULL,
+        SET state = $2::webhook_state, attempts = 0, interruptions = 0, first_failed_at = NULL,
             lease_until = '-infinity', processed = $2::webhook_state = 'discarded'
         WHERE id = ANY($1) AND state = 'dead'
         """,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
+import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 from pytest import MonkeyPatch
@@ -21,7 +22,10 @@ from shared.crypto import KeyRing
 from shared.process.health import Health
 from shared.store.connections import connections
 from shared.store.due import IntakeKind, Lease
-from shared.store.intake import webhooks
+from shared.store.errors import NotConnected
+from shared.store.intake import changes, webhooks
+from shared.store.intake.changes import NewChange, SplitChange
+from shared.store.intake.webhooks import LanedWebhook
 from shared.store.pool import Conn, Pool, open_pool
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.samples import make_webhook, make_webhook_row
@@ -120,6 +124,45 @@ async def test_large_bodies_are_split_in_groups_of_limited_size(
     assert await due_rows.work_once()
     assert counts == [2, 1, 1, 1]
     assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 5
+
+
+async def test_a_row_that_brings_postgresql_down_is_isolated(
+    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    """The server that a group brought down refuses whoever connects next."""
+    await webhooks.insert(conn, ring, [make_webhook_row() for _ in range(3)])
+    due_rows, groups = _due_rows(pool, ring)
+
+    async def crash(leases: Sequence[Lease]) -> None:
+        if len(leases) > 1:
+            raise asyncpg.ConnectionDoesNotExistError("the server ended")
+        raise NotConnected("CannotConnectNowError")
+
+    monkeypatch.setattr(groups, "_split_stored", crash)
+    assert await due_rows.work_once()
+    rows = await conn.fetch("SELECT attempts, interruptions FROM webhook_log")
+    assert [tuple(row) for row in rows] == [(0, 1)] * 3
+
+
+async def test_many_changes_are_stored_in_parts(
+    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
+) -> None:
+    """Each body is small, and together they would be hundreds of thousands of changes."""
+    parts: list[int] = []
+    insert = changes.insert
+
+    async def counting_insert(
+        conn: Conn, ring: KeyRing, rows: Sequence[SplitChange]
+    ) -> list[NewChange]:
+        parts.append(len(rows))
+        return await insert(conn, ring, rows)
+
+    monkeypatch.setattr(changes, "insert", counting_insert)
+    _, groups = _due_rows(pool, ring)
+    bodies = [write({"entry": [{"id": str(10_000 * n + m)} for m in range(900)]}) for n in range(7)]
+    await groups.store([LanedWebhook(make_webhook(body), "fast") for body in bodies])
+    assert parts == [2700, 2700, 900]
+    assert await conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed") == 7
 
 
 def _due_rows(

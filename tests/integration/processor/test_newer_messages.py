@@ -4,12 +4,12 @@ import orjson
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
-from services.processor.intake.newer_messages import NEWER
+from services.processor.intake.newer_messages import NEWER, NewerMessages
 from shared import messages
 from shared.broker.topology import DEAD, RAW
 from shared.crypto import KeyRing
 from shared.store.intake import dead_letters
-from shared.store.pool import Conn
+from shared.store.pool import Conn, Pool
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
@@ -67,3 +67,17 @@ async def test_many_messages_of_a_newer_version_do_not_stop_today_s(
 
         await eventually(is_empty)
     assert await broker.count(DEAD) == 0
+
+
+async def test_a_kept_message_that_cannot_be_opened_or_comes_late_holds_back_no_other(
+    pool: Pool, conn: Conn, ring: KeyRing
+) -> None:
+    other = KeyRing([b"z" * 32])
+    await dead_letters.add_message(conn, other, bundle(write(message(1))), NEWER, "ours")
+    newer = NewerMessages(pool, ring)
+    for count in (1, 2):  # the second is kept after the first look
+        body = bundle(write(message(1 + count)))
+        await dead_letters.add_message(conn, ring, body, NEWER, "ours")
+        await newer.work_once()
+        assert await conn.fetchval("SELECT count(*) FROM webhook_log") == count
+    assert await conn.fetchval(OPEN, NEWER) == 1

@@ -1,6 +1,7 @@
 """A lease counts the attempt before it begins. No row is leased twice at the same time."""
 
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -201,3 +202,34 @@ async def test_a_void_lease_fails_no_row(conn: Conn, waiting: set[UUID]) -> None
     assert not await webhooks.fail(conn, Lease(id_, 1), "late", timedelta(seconds=30))
     assert await webhooks.fail(conn, Lease(id_, 2), "in time", timedelta(seconds=30))
     assert id_ not in await leased_ids(conn)
+
+
+async def test_a_follow_up_that_rests_holds_back_no_other_of_its_subject(conn: Conn) -> None:
+    await follow_ups.add(conn, "read", ["71"])
+    leased = await due.lease_follow_up(conn, ["read", "disconnect"])
+    await follow_ups.add(conn, "disconnect", ["71"])
+    assert not (await due.lease_follow_up(conn, ["read", "disconnect"])).leases
+    await due.release(conn, leased, is_interrupted=True)
+    [other] = (await due.lease_follow_up(conn, ["read", "disconnect"])).leases
+    kind = "SELECT kind::text FROM follow_ups WHERE id = $1"
+    assert await conn.fetchval(kind, other.id) == "disconnect"
+
+
+async def test_each_interruption_doubles_the_rest_of_a_row_up_to_ten_minutes(
+    conn: Conn, waiting: set[UUID]
+) -> None:
+    rests = []
+    for kind in ("fresh", *["tried"] * 12):
+        async with conn.transaction():
+            leased = await lease(conn, cast("LeaseKind", kind))
+            await due.release(conn, leased, is_interrupted=True)
+            id_ = leased.leases[0].id
+            left = "SELECT lease_until - now() FROM webhook_log WHERE id = $1"
+            rests.append(await conn.fetchval(left, id_))
+        await conn.execute(
+            "UPDATE webhook_log SET lease_until = now() + CASE WHEN id = $1"
+            " THEN interval '-1 s' ELSE interval '1 hour' END",
+            id_,
+        )
+    seconds = [round(rest.total_seconds()) for rest in rests]
+    assert seconds == [3, 6, 12, 24, 48, 96, 192, 384, *[600] * 5]
