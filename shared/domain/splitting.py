@@ -67,13 +67,16 @@ def split(body: bytes, *, is_test: bool = False) -> list[Change]:
         # from_json is exact where orjson is not: an integer of more than 64 bits stays an integer.
         # _canonical then refuses it.
         parsed = from_json(body, allow_inf_nan=False, cache_strings="keys")
-        if _HUGE_NUMBER.search(body) and _contains_infinity(parsed):
-            raise ValueError("number out of range")  # orjson would write it as null
         pieces = list(islice(_pieces(parsed), MAX_CHANGES + 1))
         if len(pieces) > MAX_CHANGES:
             raise Unparsable(f"more than {MAX_CHANGES:,} changes")
         extra = _tracking_code(parsed) if is_test else {}
-        return [_change(entry | extra, *rest) for entry, *rest in pieces]
+        changes = [_change(entry | extra, *rest) for entry, *rest in pieces]
+        # orjson writes a number that is too large as null. Cheap checks come first.
+        may_be_lost = any(b"null" in change.content for change in changes)
+        if may_be_lost and _HUGE_NUMBER.search(body) and _contains_infinity(parsed):
+            raise ValueError("number out of range")
+        return changes
     except (ValueError, TypeError, RecursionError) as error:
         raise Unparsable(_reason(error)) from None
 

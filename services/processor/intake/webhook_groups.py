@@ -77,17 +77,8 @@ class SplitWebhook:
         return Lease(self.webhook.id, self.attempt)
 
 
-async def split_webhook(webhook: Webhook, lane: Lane, attempt: int = 1) -> SplitWebhook:
-    """Split a webhook; a large one in a thread, so that others are served meanwhile.
-
-    Never raise: an error becomes part of the result.
-    """
-    if len(webhook.body) > MAX_INLINE_BYTES:
-        return await asyncio.to_thread(_split, webhook, lane, attempt)
-    return _split(webhook, lane, attempt)
-
-
-def _split(webhook: Webhook, lane: Lane, attempt: int) -> SplitWebhook:
+def split_webhook(webhook: Webhook, lane: Lane, attempt: int) -> SplitWebhook:
+    """Split a webhook. Never raise: an error becomes part of the result."""
     try:
         parts = split(webhook.body, is_test=webhook.kind == "test")
         return SplitWebhook(webhook, lane, parts, attempt=attempt)
@@ -100,12 +91,15 @@ async def _split_in_parts(
 ) -> AsyncIterator[list[SplitWebhook]]:
     """Split webhooks, and yield them in parts of some MAX_PART_CHANGES changes.
 
-    Others are served between two webhooks.
+    Others are served meanwhile: a large body is split in a thread.
     """
     part: list[SplitWebhook] = []
     count = 0
     for webhook, lane, attempt in webhooks:
-        part.append(await split_webhook(webhook, lane, attempt))
+        if len(webhook.body) > MAX_INLINE_BYTES:
+            part.append(await asyncio.to_thread(split_webhook, webhook, lane, attempt))
+        else:
+            part.append(split_webhook(webhook, lane, attempt))
         count += len(part[-1].changes)
         if count >= MAX_PART_CHANGES:
             yield part
