@@ -1,10 +1,10 @@
 """Start private servers for a benchmark."""
 
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.stack import servers
+from deploy.local.stack.settings import service_settings
 from deploy.local.stack.supervisor import Supervisor
 from shared.broker import topology
 from shared.broker.connect import connect
@@ -23,17 +23,4 @@ async def prepare(
     await migrate(database.url)
     async with await connect(broker[-1].url, "bench") as amqp:
         await topology.declare(amqp, (30, 300, 1800))
-    return {
-        "ENVIRONMENT": "local",
-        "HOST": servers.LOOPBACK,
-        "DATABASE_URL": database.url,
-        "REDIS_URL": redis.url,
-        "RABBITMQ_URL": broker[-1].url,
-        "META_APP_SECRET": secrets.token_hex(16),
-        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
-        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
-        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
-        "META_APP_ID": "750000000000001",
-        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
-        "META_GRAPH_URL": f"http://{servers.LOOPBACK}:{servers.free_port()}",  # nothing calls it
-    }
+    return service_settings(database.url, broker[-1].url, redis.url)

@@ -53,7 +53,7 @@ async def read_connection(
     was received. Raise GraphError; then nothing is decided.
     """
     async with transaction(pool) as conn:
-        token = await _token(conn, ring, waba_id)
+        token = await _token(conn, ring, await eras.open_era(conn, waba_id))
         asked_at = await now(conn)
     report = None if token is None else await graph.debug_token(token.text)
     reach: Reach = "no_token"
@@ -62,20 +62,20 @@ async def read_connection(
         reach = await _reach(graph, waba_id, token.text) if is_alive else "token_dead"
     async with transaction(pool) as conn:
         [row] = await connections.lock(conn, [waba_id])
-        current = await _token(conn, ring, waba_id)
-        if not _is_same(token, current):  # the answer is about a token of the past
+        era = await eras.open_era(conn, waba_id)
+        if not _is_same(
+            token, await _token(conn, ring, era)
+        ):  # the answer is about a token of the past
             return reach
         if token is not None and report is not None:
             await tokens.set_state(conn, waba_id, _token_state(report), token)
-        era = await eras.open_era(conn, waba_id)
         await _record(conn, row, era, _Answer(reach, asked_at, is_settled, is_contested))
     return reach
 
 
-async def _token(conn: Conn, ring: KeyRing, waba_id: str) -> tokens.StoredToken | None:
+async def _token(conn: Conn, ring: KeyRing, era: Era | None) -> tokens.StoredToken | None:
     """Return the open era's token: one that a disconnect still uses is of an era that ended."""
-    era = await eras.open_era(conn, waba_id)
-    return None if era is None else await tokens.read(conn, ring, waba_id)
+    return None if era is None else await tokens.read(conn, ring, era.waba_id)
 
 
 def _is_same(asked: tokens.StoredToken | None, current: tokens.StoredToken | None) -> bool:

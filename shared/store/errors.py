@@ -26,12 +26,6 @@ class NotConnected(ConnectionError):
     """
 
 
-def is_lock_timeout(error: BaseException) -> bool:
-    """Return whether another transaction's lock was in the way. It blocked only some rows: work on
-    other rows can go on. `is_infrastructure` is true of it too."""
-    return isinstance(error, asyncpg.LockNotAvailableError)
-
-
 def is_infrastructure(error: BaseException) -> bool:
     """Return whether the same transaction, unchanged, may succeed later."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):

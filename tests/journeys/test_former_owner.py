@@ -3,14 +3,14 @@
 import asyncio
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
 from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.store import api_keys
 from shared.store.connections import connections, organizations
-from shared.store.pool import Conn
+from shared.store.pool import Conn, transaction
+from tests.support.eras import is_lock_awaited
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.ownership import store_message
 from tests.support.simulated import NUMBER, WABA, number
@@ -90,13 +90,5 @@ async def test_a_request_of_the_previous_owner_during_a_claim_finds_no_connectio
 
 
 async def _is_lock_awaited(installation: Installation) -> bool:
-    conn = await asyncpg.connect(installation.environment["DATABASE_URL"])
-    try:
-        return bool(
-            await conn.fetchval(
-                "SELECT true FROM pg_stat_activity WHERE datname = current_database()"
-                " AND wait_event_type = 'Lock' LIMIT 1"
-            )
-        )
-    finally:
-        await conn.close()
+    async with transaction(installation.pool) as watcher:
+        return await is_lock_awaited(watcher)

@@ -7,7 +7,7 @@ import os
 import signal
 
 from services.processor.__main__ import main
-from services.processor.intake import webhook_groups
+from services.processor.intake import split_webhooks
 from shared.domain.splitting import Change, split
 from shared.process.lifecycle import run
 
@@ -21,5 +21,5 @@ def split_or_kill(body: bytes, *, is_test: bool) -> list[Change]:
 
 
 if __name__ == "__main__":
-    vars(webhook_groups)["split"] = split_or_kill
+    vars(split_webhooks)["split"] = split_or_kill
     run("processor", main)

@@ -62,12 +62,6 @@ def run(stack: dict[str, Any], disruption: Disruption, *, seed: int) -> bool:
         f"sending {WEBHOOKS_PER_SECOND} webhooks/s for {disruption.seconds} s, seed {seed}"
     )
     sent, ledger = asyncio.run(_run(stack, disruption, seed))
-    return _judge(console, sent, ledger, disruption, seed)
-
-
-def _judge(
-    console: Console, sent: Sequence[Sent], ledger: Ledger, disruption: Disruption, seed: int
-) -> bool:
     failures = disruption.failures(sent) + ledger.remarks
     if ledger.pending:
         failures.append(f"pending: {ledger.pending} {CALM_SECONDS} s after the storm")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from deploy.local.chaos import storm
 from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack import servers
 from deploy.local.stack.servers import LOOPBACK, Program, free_port, reply
+from deploy.local.stack.settings import service_settings
 from deploy.local.stack.supervisor import Supervisor
 
 #: How long each phase lasts: this version alone, both, the old one alone.
@@ -37,16 +37,16 @@ class Version:
 def checked_out(ref: str) -> Iterator[Version]:
     """Check the version out into a folder of its own, and make its environment from its locks."""
     folder = Path(tempfile.mkdtemp(prefix=f"porteiro-{ref}-"))
-    git = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
-    git(["git", "worktree", "add", "--detach", "--force", str(folder), ref])
+    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    run(["git", "worktree", "add", "--detach", "--force", str(folder), ref])
     try:
         python = folder / ".venv" / "bin" / "python"
-        git([sys.executable, "-m", "venv", str(folder / ".venv")])
+        run([sys.executable, "-m", "venv", str(folder / ".venv")])
         pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        git([*pip, "--require-hashes", "--no-deps", "-r", str(folder / "requirements/run.txt")])
+        run([*pip, "--require-hashes", "--no-deps", "-r", str(folder / "requirements/run.txt")])
         yield Version(ref, folder, str(python))
     finally:
-        git(["git", "worktree", "remove", "--force", str(folder)])
+        run(["git", "worktree", "remove", "--force", str(folder)])
 
 
 class Env:
@@ -55,10 +55,6 @@ class Env:
     def __init__(self, settings: Mapping[str, str], versions: Sequence[Version]) -> None:
         self._settings = settings
         self._ports = {version.name: free_port() for version in versions}
-
-    @property
-    def app_secret(self) -> str:
-        return self._settings["META_APP_SECRET"]
 
     @property
     def doors(self) -> list[str]:
@@ -98,16 +94,13 @@ class Upgrade:
         for act, version in (
             (self._upgrade, self._new),
             (self._stop, self._old),
-            (self._start, self._old),
+            (self.start, self._old),
             (self._stop, self._new),
         ):
             await asyncio.sleep(PHASE_SECONDS)
             await asyncio.to_thread(act, version)
         await asyncio.sleep(PHASE_SECONDS)
-        await asyncio.to_thread(self._start, self._new)  # what the old one could not read is left
-
-    def start_old(self) -> None:
-        self._start(self._old)
+        await asyncio.to_thread(self.start, self._new)  # what the old one could not read is left
 
     def summary(self, sent: Sequence[Sent]) -> str:
         again = sum(webhook.attempts > 1 for webhook in sent)
@@ -122,9 +115,9 @@ class Upgrade:
 
     def _upgrade(self, version: Version) -> None:
         self._env.job(version, "migrate")
-        self._start(version)
+        self.start(version)
 
-    def _start(self, version: Version) -> None:
+    def start(self, version: Version) -> None:
         for service in ("processor", "ingress"):
             self._supervisor.start(self._env.program(version, service))
 
@@ -146,15 +139,16 @@ def run_upgrade(ref: str) -> bool:
             redis = servers.redis(folder)
             for program in (*brokers, broker, redis, database):
                 supervisor.start(program)
-            env = Env(_settings(database.url, broker.url, redis.url), [old, new])
+            settings = service_settings(database.url, broker.url, redis.url)
+            env = Env(settings, [old, new])
             for job in ("migrate", "topology"):
                 env.job(old, job)
             upgrade = Upgrade(supervisor, old, new, env)
-            upgrade.start_old()
+            upgrade.start(old)
             stack = {
                 "ingress": env.doors[0],
                 "more_ingresses": env.doors[1:],
-                "app_secret": env.app_secret,
+                "app_secret": settings["META_APP_SECRET"],
                 "database": database.url,
                 "rabbitmq": broker.url,
                 "rabbitmq_management": f"http://{LOOPBACK}:{management}",
@@ -163,20 +157,3 @@ def run_upgrade(ref: str) -> bool:
     finally:
         supervisor.stop()
         rmtree(folder, ignore_errors=True)
-
-
-def _settings(database: str, broker: str, redis: str) -> dict[str, str]:
-    return {
-        "ENVIRONMENT": "local",
-        "HOST": LOOPBACK,
-        "DATABASE_URL": database,
-        "REDIS_URL": redis,
-        "RABBITMQ_URL": broker,
-        "META_APP_SECRET": secrets.token_hex(16),
-        "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
-        "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
-        "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
-        "META_APP_ID": "750000000000001",
-        "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
-        "META_GRAPH_URL": f"http://{LOOPBACK}:{free_port()}",  # nothing calls it
-    }

@@ -3,9 +3,7 @@
 A webhook whose content fails does not stop the others: it fails alone.
 """
 
-import asyncio
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -23,10 +21,10 @@ import structlog
 from services.processor.intake.change_effects import apply_new_changes, lock_for_effects
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.split_webhooks import SplitWebhook, split_in_parts
 from shared.crypto import KeyRing
-from shared.domain.splitting import Change, split
 from shared.errors import StartupRefused
-from shared.messages import Nudge, Webhook
+from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store import events
 from shared.store.connections import follow_ups
@@ -34,7 +32,7 @@ from shared.store.due import Lease
 from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import SplitChange
-from shared.store.intake.webhooks import Lane, LanedWebhook, WebhookRow
+from shared.store.intake.webhooks import LanedWebhook, WebhookRow
 from shared.store.pool import Conn, Pool, be_brief, transaction
 
 log = structlog.get_logger()
@@ -47,12 +45,6 @@ MAX_INTERRUPTIONS = 3
 MAX_GROUP_BYTES = 8_000_000
 
 
-#: Changes that are stored together. One webhook more may be added.
-MAX_PART_CHANGES = 2_000
-#: A larger body is split in a thread: 3 MB of it take up to 0.3 s.
-MAX_INLINE_BYTES = 100_000
-
-
 @dataclass(frozen=True, slots=True)
 class StoredChanges:
     """How many changes of a group were new and how many were stored before, and what failed."""
@@ -60,54 +52,6 @@ class StoredChanges:
     failures: Sequence[Failure]
     new: int = 0
     already_stored: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SplitWebhook:
-    """A webhook and its changes. `error` is why attempt number `attempt` could not split it."""
-
-    webhook: Webhook
-    lane: Lane
-    changes: Sequence[Change] = ()
-    error: Exception | None = None
-    attempt: int = 1
-
-    @property
-    def lease(self) -> Lease:
-        return Lease(self.webhook.id, self.attempt)
-
-
-def split_webhook(webhook: Webhook, lane: Lane, attempt: int) -> SplitWebhook:
-    """Split a webhook. Never raise: an error becomes part of the result."""
-    try:
-        parts = split(webhook.body, is_test=webhook.kind == "test")
-        return SplitWebhook(webhook, lane, parts, attempt=attempt)
-    except Exception as error:
-        return SplitWebhook(webhook, lane, error=error, attempt=attempt)
-
-
-async def _split_in_parts(
-    webhooks: Iterable[tuple[Webhook, Lane, int]],
-) -> AsyncIterator[list[SplitWebhook]]:
-    """Split webhooks, and yield them in parts of some MAX_PART_CHANGES changes.
-
-    Others are served meanwhile: a large body is split in a thread.
-    """
-    part: list[SplitWebhook] = []
-    count = 0
-    for webhook, lane, attempt in webhooks:
-        if len(webhook.body) > MAX_INLINE_BYTES:
-            part.append(await asyncio.to_thread(split_webhook, webhook, lane, attempt))
-        else:
-            part.append(split_webhook(webhook, lane, attempt))
-        count += len(part[-1].changes)
-        if count >= MAX_PART_CHANGES:
-            yield part
-            part, count = [], 0
-        elif len(part[-1].changes) > MAX_PART_CHANGES // 10:
-            await asyncio.sleep(0)
-    if part:
-        yield part
 
 
 def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list[Lease]]:
@@ -176,7 +120,7 @@ class WebhookGroups:
         If they have many changes, in several.
         """
         nudges: list[Nudge] = []
-        async for splits in _split_in_parts((w, lane, 1) for w, lane in received):
+        async for splits in split_in_parts((w, lane, 1) for w, lane in received):
             try:
                 nudges += await self._store(splits)
             except Exception as error:
@@ -251,7 +195,7 @@ class WebhookGroups:
             loaded = await webhooks.load_unsplit(conn, self._ring, list(attempts))
             done: list[SplitWebhook] = []
             parts: list[StoredChanges] = []
-            async for splits in _split_in_parts((w, lane, attempts[w.id]) for w, lane in loaded):
+            async for splits in split_in_parts((w, lane, attempts[w.id]) for w, lane in loaded):
                 await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
                 parts.append(await self._insert_changes(conn, splits))
                 done += [replace(s, changes=()) for s in splits]

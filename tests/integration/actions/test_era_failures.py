@@ -32,14 +32,7 @@ from shared.store.due import Lease
 from shared.store.intake import changes
 from shared.store.intake.webhooks import LanedWebhook
 from shared.store.pool import Conn, Pool, now, transaction
-from tests.integration.actions.test_era_races import (
-    ValidTokens,
-    find_era,
-    intake,
-    is_lock_awaited,
-    own,
-    take_down,
-)
+from tests.support.eras import A, B, ValidTokens, find_era, intake, is_lock_awaited, own, take_down
 from tests.support.ownership import prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, message
@@ -50,7 +43,6 @@ class RolledBack(Exception):
     pass
 
 
-A, B = "agency-a", "agency-b"
 OWNER = "SELECT organization_id FROM webhook_changes"
 
 

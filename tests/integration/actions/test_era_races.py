@@ -12,15 +12,11 @@ from services.processor.follow_ups.context import FollowUpHandler, StepOutcome
 from services.processor.follow_ups.metrics import FollowUpMetrics
 from services.processor.follow_ups.read import is_awaited
 from services.processor.follow_ups.worker import FollowUpWorker
-from services.processor.intake.failures import FailureRecorder
-from services.processor.intake.metrics import IntakeMetrics
-from services.processor.intake.webhook_groups import WebhookGroups
 from shared.actions import connection_reads, disconnection, ownership
 from shared.actions.connection_state import record_facts
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
-from shared.domain.proof import TokenReport
 from shared.domain.provisioning import Blocked
 from shared.domain.remedies import BY_US
 from shared.graph.client import Graph
@@ -36,44 +32,21 @@ from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake.webhooks import LanedWebhook
 from shared.store.pool import Conn, Pool, now, transaction
+from tests.support.eras import (
+    CODE,
+    A,
+    B,
+    ValidTokens,
+    find_era,
+    intake,
+    is_lock_awaited,
+    own,
+    take_down,
+)
 from tests.support.ownership import prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, account_update, message
 from tests.support.waiting import eventually
-
-A, B = "agency-a", "agency-b"
-CODE = "code-1"
-
-
-async def own(conn: Conn) -> eras.Era:
-    """Prove the WABA for A an hour ago. Return A's era."""
-    await organizations.add(conn, A)
-    at = await now(conn)
-    await onboardings.start(conn, NewOnboarding(A, CODE, at + timedelta(hours=1)))
-    async with conn.transaction():
-        await prove(conn, CODE, WABA, None, at - timedelta(hours=1))
-    return await find_era(conn)
-
-
-def intake(pool: Pool, ring: KeyRing) -> WebhookGroups:
-    metrics = IntakeMetrics(CollectorRegistry())
-    return WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
-
-
-async def find_era(conn: Conn) -> eras.Era:
-    era = await eras.open_era(conn, WABA)
-    assert era is not None
-    return era
-
-
-async def take_down(conn: Conn) -> eras.Era:
-    """Let Meta's takedown suspend the open era. Return the era."""
-    async with conn.transaction():
-        at = await now(conn)
-        await report(conn, ChangeEffects(WABA, (Fact("shared", "unshared", at),)))
-    era = await find_era(conn)
-    assert era.is_suspended
-    return era
 
 
 async def test_a_read_of_meta_keeps_no_change_from_its_owner(
@@ -242,23 +215,3 @@ async def test_the_answer_about_an_old_token_ends_no_renewed_era(
     graph = cast("Graph", ValidTokens())
     await connection_reads.read_connection(pool, ring, graph, WABA, is_contested=True)
     assert (await find_era(conn)).organization_id == A
-
-
-class ValidTokens:
-    """A Graph to which every token is valid."""
-
-    app_id = "1"
-
-    async def debug_token(self, _: str) -> TokenReport:
-        return TokenReport(
-            is_valid=True, app_id=self.app_id, wabas=None, user_id=None, expires_at=None
-        )
-
-
-async def is_lock_awaited(conn: Conn) -> bool:
-    return bool(
-        await conn.fetchval(
-            "SELECT true FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1"
-        )
-    )
