@@ -6,6 +6,14 @@ from hashlib import sha256
 from typing import Any, Literal
 
 import structlog
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_before_delay,
+    wait_fixed,
+)
 
 from services.console.follow_up_nudges import FollowUpNudges
 from shared.actions.connection_state import decide_again
@@ -195,59 +203,68 @@ class Onboardings:
                 await codes.fail_exchange(conn, onboarding, digest, reason)
             return
         crash_point("code.exchanged")
-        await self._save_token(onboarding, digest, token)
+        await until_saved()(self._save_token, onboarding, digest, token)
 
     async def _save_token(self, onboarding: Onboarding, digest: bytes, token: Token) -> None:
-        """Store the token and request its proof. Retry infrastructure errors for MAX_SAVE_SECONDS.
-
-        The code is spent: without a retry, a short database failure would cost the customer a new
-        login.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + MAX_SAVE_SECONDS
-        while True:
-            try:
-                async with transaction(self._pool) as conn:
-                    is_saved = await codes.save_token(
-                        conn,
-                        self._ring,
-                        onboarding,
-                        token.text,
-                        code_hash=digest,
-                        expires_at=token.expires_at,
-                    )
-                    if is_saved:
-                        await follow_ups.add(conn, "prove", [onboarding.tracking_code])
-                crash_point("token.stored")
-                return
-            except Exception as error:
-                if not is_infrastructure(error) or loop.time() > deadline:
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
+        """Store the token and request its proof."""
+        async with transaction(self._pool) as conn:
+            is_saved = await codes.save_token(
+                conn,
+                self._ring,
+                onboarding,
+                token.text,
+                code_hash=digest,
+                expires_at=token.expires_at,
+            )
+            if is_saved:
+                await follow_ups.add(conn, "prove", [onboarding.tracking_code])
+        crash_point("token.stored")
 
     async def _exchange_while_valid(self, code: str, redirect_uri: str | None) -> Token:
         """Exchange the code while it is valid. Raises GraphError.
 
         Retry when Meta does not answer: the code may still be unspent.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + EXCHANGE_SECONDS
         is_perhaps_spent = False
-        while True:
+
+        async def exchange() -> Token:
+            nonlocal is_perhaps_spent
             try:
-                async with asyncio.timeout_at(deadline):
-                    return await self._graph.exchange_code(code, redirect_uri)
-            except TimeoutError:
-                raise MetaUnavailable("meta_unavailable") from None
-            except MetaRefused:
-                if is_perhaps_spent:  # by an earlier attempt whose answer was lost
-                    raise MetaUnavailable("meta_unavailable") from None
-                raise
+                return await self._graph.exchange_code(code, redirect_uri)
             except MetaUnavailable:
                 is_perhaps_spent = True
-                if loop.time() + PAUSE_SECONDS >= deadline:
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
+                raise
+
+        try:
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                return await until_meta_answers()(exchange)
+        except MetaRefused:
+            if is_perhaps_spent:  # by an earlier attempt whose answer was lost
+                raise MetaUnavailable("meta_unavailable") from None
+            raise
+        except TimeoutError:
+            raise MetaUnavailable("meta_unavailable") from None
+
+
+def until_saved() -> AsyncRetrying:
+    """Return the policy for storing a token. Its code is spent: without a retry, a short failure of
+    the database would cost the customer a new login."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_infrastructure),
+        wait=wait_fixed(PAUSE_SECONDS),
+        stop=stop_after_delay(MAX_SAVE_SECONDS),
+        reraise=True,
+    )
+
+
+def until_meta_answers() -> AsyncRetrying:
+    """Return the policy for a code that Meta did not answer for, while the customer waits."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(MetaUnavailable),
+        wait=wait_fixed(PAUSE_SECONDS),
+        stop=stop_before_delay(EXCHANGE_SECONDS),
+        reraise=True,
+    )
 
 
 def _refuse_ended(onboarding: Onboarding) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from services.processor.metrics import ProcessorMetrics
+from services.processor.quarantine import Quarantine
 from shared.broker.publisher import NotPublished, Publisher, Unrouted
 from shared.broker.topology import EVENTS
 from shared.cache import Cache
@@ -16,6 +17,7 @@ from shared.crypto import KeyRing, Undecryptable
 from shared.messages import encode_event
 from shared.process.crash_points import crash_point
 from shared.store import events
+from shared.store.errors import NotConnected
 from shared.store.events import LeasedEvent
 from shared.store.pool import Pool, transaction
 
@@ -24,8 +26,13 @@ log = structlog.get_logger()
 #: A third of the lease of an event.
 PUBLISH_SECONDS = 10.0
 #: How long an event is put off, so that it does not delay others. `failed`: the broker did not
-#: accept it. `undecryptable`: it cannot be read until an operator repairs the keys.
-PUT_OFF_BY = {"failed": timedelta(seconds=3), "undecryptable": timedelta(minutes=10)}
+#: accept it. `undecryptable`: it cannot be read until an operator repairs the keys. `faulty`: a
+#: fault of ours.
+PUT_OFF_BY = {
+    "failed": timedelta(seconds=3),
+    "undecryptable": timedelta(minutes=10),
+    "faulty": timedelta(minutes=10),
+}
 
 
 class EventRelay:
@@ -42,14 +49,14 @@ class EventRelay:
         self._publisher = publisher
         self._cache = cache
         self._metrics = metrics
+        self._quarantine = Quarantine("event", events.lease, events.first_due)
 
     async def work_once(self) -> bool:
         """Publish one batch. Return whether there may be more and the broker accepts events."""
         return self._publisher.is_up and await self._relay_once()
 
     async def _relay_once(self) -> bool:
-        async with transaction(self._pool) as conn:
-            leased = await events.lease(conn)
+        leased = await self._quarantine.lease(self._pool)
         if not leased:
             return False
         crash_point("events.leased")
@@ -76,15 +83,33 @@ class EventRelay:
                 timeout=PUBLISH_SECONDS,
             )
         except Undecryptable:
-            log.error("event.undecryptable", event_id=leased.id)
+            log.error("event.undecryptable", event_id=str(leased.id))
             return "undecryptable"
         except Unrouted:
             return "unrouted"
         except NotPublished:
             return "failed"
+        except Exception as error:
+            log.error("event.faulty", event_id=str(leased.id), exc_info=error)
+            return "faulty"
         return "routed"
 
     async def _mark(self, leased: Sequence[LeasedEvent], outcomes: Sequence[str]) -> None:
+        """Mark events together or, if that fails, each alone, so that one delays no other."""
+        try:
+            await self._mark_together(leased, outcomes)
+        except NotConnected:
+            raise
+        except Exception:
+            for event, outcome in zip(leased, outcomes, strict=True):
+                try:
+                    await self._mark_together([event], [outcome])
+                except NotConnected:
+                    raise
+                except Exception as error:
+                    self._quarantine.leave_out(event.id, error)
+
+    async def _mark_together(self, leased: Sequence[LeasedEvent], outcomes: Sequence[str]) -> None:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for event, outcome in zip(leased, outcomes, strict=True):
             ids[outcome].append(event.id)

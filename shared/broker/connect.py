@@ -8,6 +8,7 @@ import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
+from tenacity import AsyncRetrying, retry_if_result, wait_random
 from yarl import URL
 
 from shared.broker import topology
@@ -17,7 +18,7 @@ from shared.process.health import Dependency
 log = structlog.get_logger()
 
 CONNECT_SECONDS = 5
-RECONNECT_SECONDS = 1
+RECONNECT_SECONDS = (1.0, 1.5)
 #: The client gives up a silent RabbitMQ connection after about three of these.
 HEARTBEAT_SECONDS = 5
 
@@ -60,6 +61,16 @@ async def connect(url: str, name: str) -> AbstractConnection:
         )
 
 
+def until_stopped() -> AsyncRetrying:
+    """Return the policy for a connection that was refused or lost: connect again, for ever.
+
+    The pause is random, so that not all processes come back to a restarted broker at once.
+    """
+    return AsyncRetrying(
+        retry=retry_if_result(lambda _: True), wait=wait_random(*RECONNECT_SECONDS)
+    )
+
+
 async def keep_connected(
     url: str,
     serve: Callable[[AbstractConnection], Awaitable[None]],
@@ -76,7 +87,9 @@ async def keep_connected(
     """
     was_right = False
     faults: Sequence[str] = ()
-    while True:
+
+    async def connect_once() -> None:
+        nonlocal was_right, faults
         try:
             amqp = await connect(url, name)
             try:
@@ -97,4 +110,5 @@ async def keep_connected(
             faults = refusal.faults
         except Exception as error:  # refused, reset, unresolvable, too late: the broker is down
             dependency.mark(up=False, error=error)
-        await asyncio.sleep(RECONNECT_SECONDS)
+
+    await until_stopped()(connect_once)

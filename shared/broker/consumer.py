@@ -6,6 +6,13 @@ from functools import partial
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from tenacity import (
+    AsyncRetrying,
+    RetryError,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from shared.broker.connect import ignoring_broker_loss
 from shared.process.health import Dependency
@@ -18,6 +25,18 @@ PAUSE_SECONDS = 2.0
 #: How long a message stays unacked while its handler fails; then all unacked messages return to the
 #: broker. RabbitMQ's own limit is 30 minutes (rabbitmq.com/docs/consumers#acknowledgement-timeout).
 MAX_UNACKED_SECONDS = 20 * 60
+
+
+def until_handled(queue: str) -> AsyncRetrying:
+    """Return the policy for a message whose handler fails: again, until it must be returned."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(Exception),
+        wait=wait_fixed(PAUSE_SECONDS),
+        stop=stop_after_delay(MAX_UNACKED_SECONDS),
+        before_sleep=lambda state: log.warning(
+            "message.not_handled", queue=queue, exc_info=state.outcome and state.outcome.exception()
+        ),
+    )
 
 
 MessageHandler = Callable[[AbstractIncomingMessage], Awaitable[None]]
@@ -62,16 +81,10 @@ class Consumer:
         self._ended.set()
 
     async def _deliver(self, queue: str, message: AbstractIncomingMessage) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + MAX_UNACKED_SECONDS
-        while loop.time() < deadline:
-            try:
-                await self._handlers[queue](message)
-            except Exception as error:
-                log.warning("message.not_handled", queue=queue, exc_info=error)
-                await asyncio.sleep(PAUSE_SECONDS)
-            else:
-                with ignoring_broker_loss():
-                    await message.ack()
-                return
-        self._ended.set()
+        try:
+            await until_handled(queue)(self._handlers[queue], message)
+        except RetryError:
+            self._ended.set()
+        else:
+            with ignoring_broker_loss():
+                await message.ack()

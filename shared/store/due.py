@@ -56,55 +56,96 @@ _TABLES: dict[LeaseKind, str] = {
     "follow_up": "follow_ups",
 }
 _DUE: dict[LeaseKind, str] = {
-    "fresh": f"""
+    "fresh": """
         state = 'unsplit' AND attempts = 0 AND interruptions = 0 AND lease_until < now()
-        ORDER BY lease_until, id LIMIT {MAX_TOGETHER}
+            AND id <> ALL($1)
+        ORDER BY lease_until, id
     """,
     "tried": """
         state = 'unsplit' AND (attempts > 0 OR interruptions > 0) AND lease_until < now()
-        ORDER BY lease_until, id LIMIT 1
+            AND id <> ALL($1)
+        ORDER BY lease_until, id
     """,
     "change": """
         state IN ('pending', 'failed') AND lease_until < now()
-            AND next_attempt_at <= now()
-        ORDER BY next_attempt_at, id LIMIT 1
+            AND next_attempt_at <= now() AND id <> ALL($1)
+        ORDER BY next_attempt_at, id
     """,
     "follow_up": """
         state = 'pending' AND kind = ANY($2::follow_up_kind[]) AND lease_until < now()
-            AND due_at <= now()
+            AND due_at <= now() AND id <> ALL($1)
             AND (  -- of these kinds, one follow-up of a subject at a time
                 SELECT max(other.lease_until) FROM follow_ups AS other
                 WHERE other.subject = follow_ups.subject AND other.kind = ANY($2::follow_up_kind[])
             ) < now()
-        ORDER BY due_at, id LIMIT 1
+        ORDER BY due_at, id
     """,
 }
 
 
-async def lease(conn: Conn, kind: IntakeKind) -> LeasedRows:
+async def lease(
+    conn: Conn,
+    kind: IntakeKind,
+    *,
+    left_out: Collection[UUID] = (),
+    limit: int | None = None,
+) -> LeasedRows:
     """Lease due rows of the webhook intake, and add 1 to their attempts. Commit at once.
 
     A row whose last attempt never finished is leased once more, so that the caller gives it up.
+    Rows in `left_out` are not leased, nor more than `limit` rows.
     """
-    return await _lease(conn, kind)
+    return await _lease(conn, kind, limit or _MOST[kind], left_out)
 
 
-async def lease_follow_up(conn: Conn, kinds: Collection[str]) -> LeasedRows:
+async def lease_follow_up(
+    conn: Conn, kinds: Collection[str], *, left_out: Collection[UUID] = (), limit: int | None = None
+) -> LeasedRows:
     """Lease at most one due follow-up of these kinds, likewise."""
     # One process at a time, so that each sees the others' leases.
     await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
-    return await _lease(conn, "follow_up", list(kinds))
+    return await _lease(conn, "follow_up", limit or _MOST["follow_up"], left_out, list(kinds))
 
 
-async def _lease(conn: Conn, kind: LeaseKind, *arguments: object) -> LeasedRows:
+async def first_due(conn: Conn, left_out: Collection[UUID], *, kind: IntakeKind) -> UUID | None:
+    """Lock and return the row that `lease` with limit 1 would lease."""
+    return await _first_due(conn, kind, left_out)
+
+
+async def first_due_follow_up(
+    conn: Conn, left_out: Collection[UUID], *, kinds: Collection[str]
+) -> UUID | None:
+    return await _first_due(conn, "follow_up", left_out, list(kinds))
+
+
+#: How many rows are leased together.
+_MOST: dict[LeaseKind, int] = {"fresh": MAX_TOGETHER, "tried": 1, "change": 1, "follow_up": 1}
+
+
+async def _first_due(
+    conn: Conn, kind: LeaseKind, left_out: Collection[UUID], *arguments: object
+) -> UUID | None:
+    found: UUID | None = await conn.fetchval(
+        f"SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} LIMIT 1 FOR UPDATE SKIP LOCKED",
+        list(left_out),
+        *arguments,
+    )
+    return found
+
+
+async def _lease(
+    conn: Conn, kind: LeaseKind, limit: int, left_out: Collection[UUID], *arguments: object
+) -> LeasedRows:
     records = await conn.fetch(
         f"""
-        UPDATE {_TABLES[kind]} SET attempts = attempts + 1, lease_until = now() + $1
+        UPDATE {_TABLES[kind]} SET attempts = attempts + 1,
+            lease_until = now() + {LEASE_TIME.total_seconds():.0f} * interval '1 s'
         WHERE id = ANY (ARRAY(  -- evaluated once; with IN, the planner may loop without the limit
-            SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} FOR UPDATE SKIP LOCKED))
+            SELECT id FROM {_TABLES[kind]} WHERE {_DUE[kind]} LIMIT {limit}
+            FOR UPDATE SKIP LOCKED))
         RETURNING id, attempts, lease_until
         """,
-        LEASE_TIME,
+        list(left_out),
         *arguments,
     )
     leases = [Lease(record["id"], record["attempts"]) for record in records]

@@ -109,12 +109,18 @@ class LeasedEvent:
     content: bytes | None
 
 
-async def lease(conn: Conn) -> list[LeasedEvent]:
-    """Lease unpublished events that are due, the longest due first. Commit at once."""
+async def lease(
+    conn: Conn, *, left_out: Collection[UUID] = (), limit: int | None = None
+) -> list[LeasedEvent]:
+    """Lease unpublished events that are due, the longest due first. Commit at once.
+
+    Events in `left_out` are not leased, nor more than `limit` events.
+    """
     records = await conn.fetch(
         """
         WITH locked AS (
             SELECT id, due_at FROM events WHERE published_at IS NULL AND due_at <= now()
+                AND id <> ALL($4)
             ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
         ), sized AS (
             SELECT id, sum(coalesce(octet_length(content), 0)) OVER (
@@ -135,10 +141,23 @@ async def lease(conn: Conn) -> list[LeasedEvent]:
         ORDER BY leased.created_at, leased.id
         """,
         LEASE,
-        MAX_LEASED,
+        limit or MAX_LEASED,
         MAX_BYTES,
+        list(left_out),
     )
     return [LeasedEvent(**record) for record in records]
+
+
+async def first_due(conn: Conn, left_out: Collection[UUID]) -> UUID | None:
+    """Lock and return the event that `lease` with limit 1 would lease."""
+    found: UUID | None = await conn.fetchval(
+        """
+        SELECT id FROM events WHERE published_at IS NULL AND due_at <= now() AND id <> ALL($1)
+        ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        """,
+        list(left_out),
+    )
+    return found
 
 
 def unseal(event: LeasedEvent, ring: KeyRing) -> Event:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from shared.store.pool import Conn
 
@@ -14,8 +15,9 @@ async def refusing(
     table: str = "connection_facts",
     column: str = "name",
     sqlstate: str = "P0001",
+    on: Literal["INSERT", "UPDATE"] = "INSERT",
 ) -> AsyncIterator[None]:
-    """Refuse new rows of `table` with `value` in `column`, by this error, during the block."""
+    """Refuse rows of `table` with `value` in `column`, by this error, during the block."""
     await conn.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -25,7 +27,7 @@ async def refusing(
             END IF;
             RETURN NEW;
         END $$;
-        CREATE TRIGGER refuse BEFORE INSERT ON {table}
+        CREATE TRIGGER refuse BEFORE {on} ON {table}
             FOR EACH ROW EXECUTE FUNCTION refuse();
         """
     )

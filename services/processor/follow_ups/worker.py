@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
 from services.processor.follow_ups.context import FollowUpHandler, PutOff, StepDone, StepOutcome
 from services.processor.follow_ups.metrics import FollowUpMetrics
+from services.processor.quarantine import Quarantine
 from shared.crypto import Undecryptable
 from shared.domain.graph_errors import GraphError
 from shared.domain.provisioning import AWAITING_WEBHOOK, Blocked, RetryLater, after_failure
@@ -28,7 +30,7 @@ log = structlog.get_logger()
 AWAITED = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FollowUpWorker:
     """Work on due follow-ups of the kinds that have a handler; other kinds stay as they are.
 
@@ -39,6 +41,15 @@ class FollowUpWorker:
     handlers: Mapping[FollowUpKind, FollowUpHandler]
     retry_seconds: Sequence[int]
     metrics: FollowUpMetrics
+    _quarantine: Quarantine[LeasedRows] = field(init=False)
+
+    def __post_init__(self) -> None:
+        kinds = list(self.handlers)
+        self._quarantine = Quarantine(
+            "follow_up",
+            partial(due.lease_follow_up, kinds=kinds),
+            partial(due.first_due_follow_up, kinds=kinds),
+        )
 
     async def work_once(self) -> bool:
         """Lease one due follow-up and attempt its next step. Return False if nothing is due.
@@ -47,8 +58,7 @@ class FollowUpWorker:
         shutdown does not count as an attempt; it rests longer each time. If the process ends before
         that, the lease lapses and the attempt counts.
         """
-        async with transaction(self.pool) as conn:
-            leased = await due.lease_follow_up(conn, list(self.handlers))
+        leased = await self._quarantine.lease(self.pool)
         if not leased.leases:
             return False
         crash_point("follow_up.leased")

@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import orjson
@@ -10,6 +12,7 @@ import structlog
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
+from services.processor.quarantine import Quarantine
 from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
@@ -60,6 +63,9 @@ class DueRows:
         self._groups = groups
         self._recorder = recorder
         self._unreleased: Interrupted | None = None
+        self._quarantine = Quarantine(
+            kind, partial(due.lease, kind=kind), partial(due.first_due, kind=kind)
+        )
 
     async def work_once(self) -> bool:
         """Lease due rows, attempt them, and send nudges for what failed.
@@ -71,8 +77,7 @@ class DueRows:
         lapses and the attempt counts. Raise what keeps rows from being leased or released.
         """
         await self._release()
-        async with transaction(self._pool) as conn:
-            leased = await due.lease(conn, self._kind)
+        leased = await self._quarantine.lease(self._pool)
         if not leased.leases:
             return False
         crash_point("due.leased")
@@ -143,8 +148,26 @@ class DueRows:
         return self._recorder.report(failures)
 
     async def _release(self) -> None:
-        if self._unreleased is not None:
-            leased, is_counted = self._unreleased
-            async with transaction(self._pool) as conn:
-                await due.release(conn, leased, is_interrupted=is_counted)
-            self._unreleased = None
+        """Release rows together or, if that fails, each alone, so that one delays no other."""
+        if self._unreleased is None:
+            return
+        leased, is_counted = self._unreleased
+        try:
+            await self._release_together(leased, is_counted=is_counted)
+        except NotConnected:
+            raise
+        except Exception:
+            for lease in leased.leases:
+                try:
+                    await self._release_together(
+                        replace(leased, leases=[lease]), is_counted=is_counted
+                    )
+                except NotConnected:
+                    raise
+                except Exception as error:
+                    self._quarantine.leave_out(lease.id, error)
+        self._unreleased = None
+
+    async def _release_together(self, leased: LeasedRows, *, is_counted: bool) -> None:
+        async with transaction(self._pool) as conn:
+            await due.release(conn, leased, is_interrupted=is_counted)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from shared.crypto import KeyRing
 from shared.errors import StartupRefused
@@ -71,7 +72,9 @@ async def _rotate_column(
     """Return how many rows are sealed under each key, by key id, after the rotation."""
     after, counts = None, Counter[str]()
     while True:
-        batch = await _reseal_with_retries(pool, ring, column, after, dry_run=dry_run)
+        batch: RotationBatch = await until_resealed(column)(
+            _reseal, pool, ring, column, after, dry_run=dry_run
+        )
         if batch.reached is None:
             return counts
         after = batch.reached
@@ -84,19 +87,20 @@ async def _rotate_column(
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _reseal_with_retries(
-    pool: Pool, ring: KeyRing, column: SealedColumn, after: Sequence[Any] | None, *, dry_run: bool
-) -> RotationBatch:
-    """Reseal one batch. Retry on an infrastructure error, such as a deadlock with a service."""
-    for attempt in range(1, MAX_ATTEMPTS):
-        try:
-            return await _reseal(pool, ring, column, after, dry_run=dry_run)
-        except Exception as error:
-            if not is_infrastructure(error):
-                raise
-            log.warning("keys.interrupted", kind=column.name, attempt=attempt, exc_info=error)
-            await asyncio.sleep(attempt)
-    return await _reseal(pool, ring, column, after, dry_run=dry_run)
+def until_resealed(column: SealedColumn) -> AsyncRetrying:
+    """Return the policy for a batch that was interrupted, such as by a deadlock with a service."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_infrastructure),
+        wait=wait_incrementing(start=1, increment=1),
+        stop=stop_after_attempt(MAX_ATTEMPTS),
+        before_sleep=lambda state: log.warning(
+            "keys.interrupted",
+            kind=column.name,
+            attempt=state.attempt_number,
+            exc_info=state.outcome and state.outcome.exception(),
+        ),
+        reraise=True,
+    )
 
 
 async def _reseal(
