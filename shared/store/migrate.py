@@ -21,6 +21,8 @@ from tenacity import (
     wait_fixed,
 )
 
+from shared.store import pool
+
 #: A migration waits at most this long for a lock of a running service: others queue behind it.
 _TIMEOUTS = {"lock_timeout": "1s", "statement_timeout": "10min"}
 
@@ -42,13 +44,14 @@ async def migrate(database_url: str, revision: str = "head") -> None:
     """Migrate to `revision`. Idempotent. Only one process migrates at a time, others wait.
 
     A lower revision migrates down; `base` removes everything. A migration that waits too long for a
-    lock is run again, so that what queues behind it may go on. Raise what asyncpg raises.
+    lock is run again, so that what queues behind it may go on. Raise what asyncpg raises, or what
+    `pool.connect` does.
     """
     engine = create_async_engine(
         "postgresql+asyncpg://",
         poolclass=NullPool,
         # asyncpg reads the URL itself: it knows more options than SQLAlchemy, such as `sslmode`.
-        async_creator=partial(asyncpg.connect, database_url, server_settings=_TIMEOUTS),
+        async_creator=partial(pool.connect, database_url, server_settings=_TIMEOUTS),
     )
     try:
         async with engine.connect() as conn:

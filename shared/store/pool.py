@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -45,7 +45,8 @@ async def open_pool(
 
     A server that does not answer a statement within `command_seconds` is given up.
 
-    Each new handle raises StartupRefused if the schema is older than REQUIRED_REVISION.
+    Each new handle raises StartupRefused if the schema is older than REQUIRED_REVISION, or if a
+    pooler between us and PostgreSQL does not keep SERVER_SETTINGS for the session.
     """
     pool = await asyncpg.create_pool(
         url,
@@ -55,6 +56,7 @@ async def open_pool(
         command_timeout=command_seconds,
         server_settings=SERVER_SETTINGS | {"application_name": name},
         target_session_attrs=SessionAttribute.read_write,  # the URL may name several servers
+        connect=connect,
         init=_refuse_old_schema,
         reset=_keep_session,
     )
@@ -150,6 +152,31 @@ async def _keep_session(_: Conn) -> None:
 
     By default asyncpg then sends four statements, as many as a transaction of ours needs.
     """
+
+
+async def connect(*args: Any, **options: Any) -> Any:
+    """Connect with asyncpg. Raise StartupRefused if a pooler does not keep its `server_settings`.
+
+    In PgBouncer's transaction mode every transaction may run in another session: the settings are
+    lost, and with them the limits of every wait. https://www.pgbouncer.org/features.html
+    """
+    try:
+        conn = await asyncpg.connect(*args, **options)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" in str(error):  # PgBouncer's words
+            raise StartupRefused([_POOLER]) from None
+        raise
+    lock_timeout = await conn.fetchval("SELECT current_setting('lock_timeout')")
+    if lock_timeout != options["server_settings"]["lock_timeout"]:
+        conn.terminate()
+        raise StartupRefused([_POOLER])
+    return conn
+
+
+_POOLER = (
+    "DATABASE_URL leads to a pooler that does not keep the settings of a session: connect to"
+    " PostgreSQL itself"
+)
 
 
 async def _refuse_old_schema(conn: Conn) -> None:

@@ -30,7 +30,7 @@ class TestServers:
     """The servers of a test run. The controller starts them and sets their URLs for its workers."""
 
     def __init__(self) -> None:
-        install.ensure({**install.SERVERS, **install.BROWSER})
+        install.ensure({**install.SERVERS, **install.FOR_TESTS})
         self._folder = Path(tempfile.mkdtemp(prefix="porteiro-test-"))
         self._folder.chmod(0o711)
         self._supervisor = Supervisor(str(self._folder), self._folder, lambda _: None)

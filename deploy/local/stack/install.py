@@ -14,7 +14,8 @@ SERVERS = {
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
 }
-BROWSER = {"chromium": "chromium"}
+#: What only the tests need.
+FOR_TESTS = {"chromium": "chromium", "pgbouncer": "pgbouncer"}
 #: Folders with programs that may not be in PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin", "/opt/homebrew/sbin")
 _POLICY = Path("/usr/sbin/policy-rc.d")

@@ -1,5 +1,7 @@
 """The daily partitions of webhook_bodies."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
@@ -13,6 +15,8 @@ from tenacity import (
 from shared.store.pool import Conn
 
 DAYS_AHEAD = 14
+#: How long moving the rows of a day may take.
+MOVE_SECONDS = 600
 
 
 def until_lock_is_free() -> AsyncRetrying:
@@ -33,43 +37,127 @@ async def add_ahead(conn: Conn, today: date) -> int:
 
     Idempotent. `conn` is in no transaction. A lock lets one process run at a time: two would both
     find the same day missing. Rows of a day without a partition are stored in the default
-    partition, so a late run loses nothing. Such a day is skipped: PostgreSQL cannot attach its
-    partition while they are there. Raise LockNotAvailableError if a reader holds a partition for
-    two minutes.
+    partition, so a late run loses nothing: the rows of past days are moved from there. A day ahead
+    with such rows is skipped: they still come. Raise LockNotAvailableError if a reader holds a
+    partition for two minutes.
     """
     days = [today + timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
     await conn.execute("SELECT pg_advisory_lock(hashtext('porteiro partitions'))")
     try:
+        for day in await _past_days_in_default(conn, today):
+            await _move_from_default(conn, day)
         return sum([await _add(conn, day) for day in days])
     finally:
         await conn.execute("SELECT pg_advisory_unlock(hashtext('porteiro partitions'))")
 
 
+async def _past_days_in_default(conn: Conn, today: date) -> list[date]:
+    records = await conn.fetch(
+        """
+        SELECT DISTINCT (received_at AT TIME ZONE 'UTC')::date AS day FROM webhook_bodies_default
+        WHERE received_at < $1 ORDER BY day
+        """,
+        datetime.combine(today, time(), UTC),
+        timeout=MOVE_SECONDS,
+    )
+    return [record["day"] for record in records]
+
+
+async def _move_from_default(conn: Conn, day: date) -> None:
+    """Move the day's rows to a partition of their own, in one transaction: readers find them
+    always."""
+    async with conn.transaction():
+        await conn.execute(f"SET LOCAL statement_timeout = '{MOVE_SECONDS}s'")
+        if await _is_partition(conn, _name(day)):
+            moved_to = "webhook_bodies"  # its partition was made when the default was still empty
+        else:
+            moved_to = _name(day)
+            await _create(conn, day)
+        await conn.execute(
+            f"""
+            WITH moved AS (
+                DELETE FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2
+                RETURNING *
+            )
+            INSERT INTO {moved_to} SELECT * FROM moved
+            """,
+            *_bounds(day),
+            timeout=MOVE_SECONDS,
+        )
+        if moved_to == _name(day):
+            await until_lock_is_free()(_attach, conn, day)
+
+
 async def _add(conn: Conn, day: date) -> bool:
-    start = datetime.combine(day, time(), UTC)
-    end = start + timedelta(days=1)
-    name = f"webhook_bodies_{day:%Y%m%d}"
-    if await conn.fetchval("SELECT relispartition FROM pg_class WHERE oid = to_regclass($1)", name):
+    if await _is_partition(conn, _name(day)):
         return False
     in_default = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
-    if await conn.fetchval(f"SELECT EXISTS ({in_default})", start, end):
+    if await conn.fetchval(f"SELECT EXISTS ({in_default})", *_bounds(day)):
         return False
-    # DDL takes no parameters. All texts are made here, from a date.
-    bounds = f"'{start.isoformat()}'", f"'{end.isoformat()}'"
-    # Made beside the table and attached with a matching CHECK: the parent's lock stops no write.
-    await conn.execute(
-        f"CREATE TABLE IF NOT EXISTS {name} (LIKE webhook_bodies INCLUDING ALL,"
-        f" CONSTRAINT {name}_day"
-        f" CHECK (received_at >= {bounds[0]} AND received_at < {bounds[1]}))"
-    )
-    await until_lock_is_free()(_attach, conn, name, bounds)
+    await _create(conn, day)
+    async with _known_not_in_default(conn, day):
+        await until_lock_is_free()(_attach, conn, day)
     return True
 
 
-async def _attach(conn: Conn, name: str, bounds: tuple[str, str]) -> None:
+@asynccontextmanager
+async def _known_not_in_default(conn: Conn, day: date) -> AsyncIterator[None]:
+    """Prove by a CHECK that the default partition has no row of the day. Otherwise PostgreSQL reads
+    all of it during ATTACH, while nobody can write to it."""
+    start, end = _bounds(day)
+    drop = "ALTER TABLE webhook_bodies_default DROP CONSTRAINT IF EXISTS not_another_day"
+    add = (
+        "ALTER TABLE webhook_bodies_default ADD CONSTRAINT not_another_day CHECK"
+        f" (received_at < '{start.isoformat()}' OR received_at >= '{end.isoformat()}') NOT VALID"
+    )
+    await until_lock_is_free()(_alter, conn, drop)
+    await until_lock_is_free()(_alter, conn, add)
+    await conn.execute(
+        "ALTER TABLE webhook_bodies_default VALIDATE CONSTRAINT not_another_day",
+        timeout=MOVE_SECONDS,
+    )
+    try:
+        yield
+    finally:
+        await until_lock_is_free()(_alter, conn, drop)
+
+
+def _name(day: date) -> str:
+    return f"webhook_bodies_{day:%Y%m%d}"
+
+
+def _bounds(day: date) -> tuple[datetime, datetime]:
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)
+
+
+async def _is_partition(conn: Conn, name: str) -> bool:
+    query = "SELECT relispartition FROM pg_class WHERE oid = to_regclass($1)"
+    return bool(await conn.fetchval(query, name))
+
+
+async def _create(conn: Conn, day: date) -> None:
+    """Create the day's table beside the partitions, with a CHECK that matches the partition's: when
+    it is attached, no row of it is read."""
+    start, end = _bounds(day)
+    # DDL takes no parameters. All texts are made here, from a date.
+    await conn.execute(
+        f"CREATE TABLE IF NOT EXISTS {_name(day)} (LIKE webhook_bodies INCLUDING ALL,"
+        f" CONSTRAINT {_name(day)}_day"
+        f" CHECK (received_at >= '{start.isoformat()}' AND received_at < '{end.isoformat()}'))"
+    )
+
+
+async def _attach(conn: Conn, day: date) -> None:
+    start, end = _bounds(day)
+    await _alter(
+        conn,
+        f"ALTER TABLE webhook_bodies ATTACH PARTITION {_name(day)}"
+        f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')",
+    )
+
+
+async def _alter(conn: Conn, statement: str) -> None:
     async with conn.transaction():
         await conn.execute("SET LOCAL lock_timeout = '500ms'")
-        await conn.execute(
-            f"ALTER TABLE webhook_bodies ATTACH PARTITION {name}"
-            f" FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})"
-        )
+        await conn.execute(statement)

@@ -199,6 +199,37 @@ async def test_a_day_with_bodies_in_the_default_partition_is_skipped(
     assert await partitions.add_ahead(migrated, now.date()) == 13
 
 
+async def test_bodies_of_past_days_leave_the_default_partition(
+    migrated: Conn, ring: KeyRing
+) -> None:
+    now = datetime.now(UTC)
+    stored = [make_webhook(at=now - timedelta(days=ago)) for ago in (3, 3, 1, 0)]
+    await webhooks.insert(migrated, ring, [make_webhook_row(webhook) for webhook in stored])
+    await partitions.add_ahead(migrated, now.date())
+    late = make_webhook(at=stored[0].received_at)
+    await webhooks.insert(migrated, ring, [make_webhook_row(late)])
+    await partitions.add_ahead(migrated, now.date())
+
+    tables = await migrated.fetch("SELECT id, tableoid::regclass::text AS name FROM webhook_bodies")
+    assert {table["id"]: table["name"] for table in tables} == {
+        webhook.id: f"webhook_bodies_{webhook.received_at:%Y%m%d}"
+        for webhook in (*stored[:3], late)
+    } | {stored[3].id: "webhook_bodies_default"}
+    loaded = await webhooks.load_unsplit(migrated, ring, [webhook.id for webhook in stored])
+    assert len(loaded) == len(stored)
+
+
+async def test_what_a_stopped_run_left_on_the_default_partition_is_removed(
+    migrated: Conn, ring: KeyRing
+) -> None:
+    await migrated.execute(
+        "ALTER TABLE webhook_bodies_default ADD CONSTRAINT not_another_day CHECK (id IS NULL)"
+    )
+    now = datetime.now(UTC)
+    await partitions.add_ahead(migrated, now.date())
+    await webhooks.insert(migrated, ring, [make_webhook_row(make_webhook(at=now))])
+
+
 async def test_0005_makes_withdrawn_owners_provisional_and_its_downgrade_restores_the_old_values(
     empty_database_url: str,
 ) -> None:

@@ -10,7 +10,8 @@ import pytest
 from shared.errors import StartupRefused
 from shared.store.errors import NotConnected
 from shared.store.migrate import migrate
-from shared.store.pool import REQUIRED_REVISION, Pool, open_pool, ping, transaction
+from shared.store.pool import REQUIRED_REVISION, SERVER_SETTINGS, Pool, open_pool, ping, transaction
+from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, open_proxy
 
 #: Much longer than a prompt return needs, much shorter than asyncpg's own timeout of 30 s.
@@ -152,3 +153,25 @@ async def test_a_pool_closes_although_its_server_is_stalled(proxy: Proxy) -> Non
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await ping(pool)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pool_mode": "session"},
+        {"pool_mode": "transaction"},
+        {
+            "pool_mode": "transaction",
+            "ignore_startup_parameters": ",".join([*SERVER_SETTINGS, "extra_float_digits"]),
+        },
+    ],
+)
+async def test_a_pooler_that_keeps_no_settings_is_refused(
+    settings: dict[str, str], database_url: str
+) -> None:
+    with pooler(database_url, settings) as url:
+        async with open_pool(url, name="test", size=1) as pool:
+            with pytest.raises(StartupRefused, match="connect to PostgreSQL itself"):
+                await ping(pool)
+        with pytest.raises(StartupRefused, match="connect to PostgreSQL itself"):
+            await migrate(url)
