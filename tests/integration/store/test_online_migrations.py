@@ -81,6 +81,17 @@ async def test_an_index_that_a_stopped_run_has_left_invalid_is_made_again(
         assert await conn.fetchval(is_valid, "webhook_log_isolated_idx")
 
 
+async def test_eras_are_made_although_a_run_was_stopped_after_their_table(
+    empty_database_url: str,
+) -> None:
+    await migrate(empty_database_url, "0008")
+    async with connected(empty_database_url) as conn:
+        await conn.execute("DROP VIEW business_owners")  # as before the second part of 0008
+        await conn.execute("UPDATE alembic_version SET version_num = '0007'")
+        await migrate(empty_database_url)
+        assert await conn.fetchval("SELECT count(*) FROM business_owners") == 0
+
+
 @pytest.mark.parametrize(
     "option", ["sslmode=disable", "sslmode=prefer", "target_session_attrs=any"]
 )

@@ -1,15 +1,13 @@
 """Eras: who owned each WABA from when until when, instead of proofs that are withdrawn."""
 
-from shared.store.migrations.statements import execute
+from shared.store.migrations.statements import create_index_concurrently, execute
 
 revision = "0008"
 down_revision = "0007"
 
-# Nobody's ownership changes. An organization's proofs of a WABA that were withdrawn at one moment
-# are one era; those of the owner that stand are its open era. `withdrawn_at` and `is_stamping` stay
-# for the way down, unused.
-UP = """
-CREATE TABLE connection_eras (
+# Committed before the rest: until then nobody can write to whatsapp_connections.
+TABLE = """
+CREATE TABLE IF NOT EXISTS connection_eras (
     id uuid PRIMARY KEY,
     waba_id text NOT NULL REFERENCES whatsapp_connections (waba_id) ON DELETE CASCADE,
     organization_id text NOT NULL REFERENCES organizations (id),
@@ -22,12 +20,17 @@ CREATE TABLE connection_eras (
     end_reason text,
     CONSTRAINT an_end_has_a_reason CHECK ((ended_at IS NULL) = (end_reason IS NULL))
 );
-CREATE UNIQUE INDEX connection_eras_open_idx ON connection_eras (waba_id) WHERE ended_at IS NULL;
-CREATE INDEX connection_eras_ended_idx ON connection_eras (waba_id, ended_at);
-CREATE INDEX connection_eras_organization_id_idx ON connection_eras (organization_id)
+CREATE UNIQUE INDEX IF NOT EXISTS connection_eras_open_idx ON connection_eras (waba_id)
     WHERE ended_at IS NULL;
-CREATE INDEX whatsapp_connections_owner_business_id_idx
-    ON whatsapp_connections (owner_business_id);
+CREATE INDEX IF NOT EXISTS connection_eras_ended_idx ON connection_eras (waba_id, ended_at);
+CREATE INDEX IF NOT EXISTS connection_eras_organization_id_idx ON connection_eras (organization_id)
+    WHERE ended_at IS NULL;
+"""
+
+# Nobody's ownership changes. An organization's proofs of a WABA that were withdrawn at one moment
+# are one era; those of the owner that stand are its open era. `withdrawn_at` and `is_stamping` stay
+# for the way down, unused.
+UP = """
 -- A business that an operator entered counts until it is removed, one that a proof brought while
 -- that proof stands.
 CREATE VIEW business_owners AS
@@ -37,8 +40,6 @@ CREATE VIEW business_owners AS
     FROM whatsapp_connections JOIN connection_eras AS era USING (waba_id)
     WHERE owner_business_id IS NOT NULL AND basis = 'tracking_code' AND ended_at IS NULL
         AND suspended_at IS NULL;
-CREATE INDEX whatsapp_onboarding_session_waba_id_idx ON whatsapp_onboarding (session_waba_id)
-    WHERE state = 'open';
 
 INSERT INTO connection_eras
     (id, waba_id, organization_id, basis, began_at, proven_at, ended_at, end_reason)
@@ -130,6 +131,14 @@ DROP TABLE connection_eras;
 
 
 def upgrade() -> None:
+    execute(TABLE)
+    create_index_concurrently(
+        "whatsapp_connections_owner_business_id_idx", "whatsapp_connections (owner_business_id)"
+    )
+    create_index_concurrently(
+        "whatsapp_onboarding_session_waba_id_idx",
+        "whatsapp_onboarding (session_waba_id) WHERE state = 'open'",
+    )
     execute(UP)
 
 
