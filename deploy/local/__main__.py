@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -15,8 +16,8 @@ from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.chaos.outage import Outage
 from deploy.local.chaos.upgrade import run_upgrade
 from deploy.local.demo.play import play_demo
-from deploy.local.stack import install
-from deploy.local.stack.stack import LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
+from deploy.local.stack import clocks, install
+from deploy.local.stack.stack import FAKE_CLOCKS, LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
 from deploy.local.stack.supervisor import MARK, stop_all
 
 UP_SECONDS = 120
@@ -52,14 +53,16 @@ def demo() -> None:
 @app.command()
 def chaos(seconds: int = 60, seed: int | None = None) -> None:
     """Start the stack, run a random chaos storm on it, stop it. Exit 0 only if the run is sound."""
+    install.ensure(clocks.PACKAGE)
+    os.environ[FAKE_CLOCKS] = "1"
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    _run_storm(Nemesis(seconds, seed), seed)
+    _run_storm(lambda stack: Nemesis(stack, seconds, seed), seed)
 
 
 @app.command()
 def outage() -> None:
     """Like chaos, with fixed faults: 60 s without RabbitMQ, then 15 s without PostgreSQL too."""
-    _run_storm(Outage(), seed=0)
+    _run_storm(lambda _: Outage(), seed=0)
 
 
 @app.command()
@@ -72,10 +75,11 @@ def upgrade(ref: str = "0.2.0") -> None:
     sys.exit(0 if run_upgrade(ref) else 1)
 
 
-def _run_storm(disruption: storm.Disruption, seed: int) -> None:
+def _run_storm(disrupt: Callable[[dict[str, Any]], storm.Disruption], seed: int) -> None:
     _up()
     try:
-        is_sound = storm.run(_read_stack(), disruption, seed=seed)
+        stack = _read_stack()
+        is_sound = storm.run(stack, disrupt(stack), seed=seed)
     finally:
         _down()
     sys.exit(0 if is_sound else 1)

@@ -5,20 +5,22 @@ Nemesis is Jepsen's word for the process that injects faults.
 
 import asyncio
 import json
-import operator
 import random
 import signal
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import psutil
-from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
+from deploy.local.chaos.broker_faults import BrokerFaults
+from deploy.local.chaos.database_faults import DatabaseFaults
 from deploy.local.simulated_meta.sender import Sent
-from deploy.local.stack.stack import STACK_FILE
+from deploy.local.stack.clocks import Clocks
+from deploy.local.stack.stack import CLOCKS, STACK_FILE
 
 VICTIMS = ("ingress", "processor", "rabbitmq", "postgresql", "redis")
 #: The pause between two faults.
@@ -27,40 +29,64 @@ PAUSE_SECONDS = (1.0, 5.0)
 #: longest two: PostgreSQL's for an idle transaction, the broker's for an acknowledgement.
 FROZEN_SECONDS = (0.5, 12.0)
 LOCKED_SECONDS = (0.5, 3.0)
-
-
-_READ_ONLY = "ALTER DATABASE porteiro SET default_transaction_read_only = on"
-_WRITABLE = (
-    "SET default_transaction_read_only = off",
-    "ALTER DATABASE porteiro RESET default_transaction_read_only",
-)
-_END_SESSIONS = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
+#: How long another fault lasts.
+LASTING_SECONDS = (1.0, 8.0)
+#: Whose clocks may be wrong.
+SERVICES = ("ingress", "processor")
+_COUNT_NEWER = "SELECT count(*) FROM dead_letters WHERE error LIKE 'newer:%'"
+#: How far a clock is off: more than a lease lasts.
+CLOCK_SECONDS = 90
+#: How long the processor may take to keep the last message of a newer version.
+KEPT_SECONDS = 60
 
 
 class Nemesis:
     """Inject random faults for some seconds."""
 
-    def __init__(self, seconds: int, seed: int) -> None:
+    def __init__(self, stack: dict[str, Any], seconds: int, seed: int) -> None:
         self.seconds = seconds
         self._pick = random.Random(seed)
         self._injected: Counter[str] = Counter()
+        self._url = stack["database"]
+        self._database = DatabaseFaults(self._url, self._pick)
+        self._broker = BrokerFaults(stack["rabbitmq"], self._pick)
+        self._clocks = Clocks(CLOCKS)
+        self._kept = 0
 
     async def run(self) -> None:
-        """Inject faults until the time is over. Return when no process is frozen any more."""
+        """Inject faults until the time is over. Return when every server and clock works again."""
+        await self._database.install()
+        choices = (
+            self._kill,
+            self._freeze,
+            self._hold_locks,
+            self._set_clock,
+            self._lasting("read-only", self._database.fail_over),
+            self._lasting("slow row", self._database.slow_row),
+            self._lasting("refused connection", self._database.refused_connection),
+            self._lasting("deleted queue", self._broker.delete_queue),
+            self._lasting("newer message", self._broker.newer_message),
+        )
         faults: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
-                    inject = self._pick.choice(
-                        (self._kill, self._freeze, self._hold_locks, self._fail_over)
-                    )
+                    inject = self._pick.choice(choices)
                     faults.append(asyncio.create_task(inject(self._pick.choice(VICTIMS))))
         except TimeoutError:
             await asyncio.gather(*faults)
+        await self._count_kept()
+
+    def _lasting(
+        self, name: str, inject: Callable[[float], Awaitable[bool]]
+    ) -> Callable[[str], Coroutine[Any, Any, None]]:
+        """Return a fault that lasts some seconds and needs no victim."""
+
+        async def run(_: str) -> None:
+            self._injected[name] += await inject(self._pick.uniform(*LASTING_SECONDS))
+
+        return run
 
     async def _kill(self, victim: str) -> None:
         self._send_signal(victim, signal.SIGKILL)
@@ -90,22 +116,38 @@ class Nemesis:
             finally:
                 conn.terminate()
 
-    async def _fail_over(self, _: str) -> None:
-        """Let PostgreSQL be read-only for whoever connects in the next seconds, as after a failover
-        to a standby. End the sessions there are."""
-        seconds = self._pick.uniform(*LOCKED_SECONDS)
-        self._injected["read-only"] += 1
-        await _try_to_run(_READ_ONLY, _END_SESSIONS)
-        await asyncio.sleep(seconds)
-        until_done = AsyncRetrying(retry=retry_if_result(operator.not_), wait=wait_fixed(0.5))
-        await until_done(_try_to_run, *_WRITABLE, _END_SESSIONS)
+    async def _set_clock(self, _: str) -> None:
+        """Let the clock of a service be wrong for some seconds, ahead or behind."""
+        service = self._pick.choice(SERVICES)
+        seconds = self._pick.choice((CLOCK_SECONDS, -CLOCK_SECONDS))
+        self._injected[f"clock {seconds:+d} s"] += 1
+        self._clocks.set(service, seconds)
+        await asyncio.sleep(self._pick.uniform(*LASTING_SECONDS))
+        self._clocks.set(service, 0)
+
+    async def _count_kept(self) -> None:
+        """Wait until each message of a newer version is kept as a dead letter."""
+        deadline = time.monotonic() + KEPT_SECONDS
+        while self._kept < self._broker.newer and time.monotonic() < deadline:
+            await asyncio.sleep(1)
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                conn = await asyncpg.connect(self._url, timeout=2)
+                try:
+                    self._kept = await conn.fetchval(_COUNT_NEWER, timeout=2)
+                finally:
+                    conn.terminate()
 
     def summary(self, _: Sequence[Sent]) -> str:
-        return ", ".join(f"{count} x {fault}" for fault, count in sorted(self._injected.items()))
+        return ", ".join(
+            f"{count} x {fault}" for fault, count in sorted(self._injected.items()) if count
+        )
 
     def failures(self, _: Sequence[Sent]) -> list[str]:
-        """Return nothing: a random storm is judged by the ledger alone."""
-        return []
+        """Return what became of the messages that only newer code can read. All else is in the
+        ledger."""
+        if self._kept >= self._broker.newer:
+            return []
+        return [f"lost: of {self._broker.newer} messages of a newer version {self._kept} are kept"]
 
     def _send_signal(self, victim: str, number: signal.Signals) -> list[psutil.Process]:
         """Send a signal to a process. SIGSTOP also goes to its children.
@@ -123,20 +165,6 @@ class Nemesis:
         for process in processes:
             _signal(process, number)
         return processes
-
-
-async def _try_to_run(*statements: str) -> bool:
-    """Run the statements. Return False if PostgreSQL is away."""
-    try:
-        conn = await asyncpg.connect(_read_stack()["database"], timeout=2)
-        try:
-            for statement in statements:
-                await conn.execute(statement, timeout=2)
-        finally:
-            conn.terminate()
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
-    return True
 
 
 def _read_stack() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import Any
 import asyncpg
 
 from deploy.local.stack import servers
+from deploy.local.stack.clocks import Clocks
 from deploy.local.stack.servers import LOOPBACK, Program, free_port
 from deploy.local.stack.supervisor import Supervisor
 from services.ingress.app import PATH
@@ -33,6 +34,9 @@ STACK_FILE = LOCAL / "stack.json"
 #: The services' settings, for the `porteiro` command. It has keys, so only its owner may read it.
 ENV_FILE = LOCAL / "porteiro.env"
 LOGS = LOCAL / "logs"
+#: The clocks of the services, if FAKE_CLOCKS is set.
+CLOCKS = LOCAL / "clocks"
+FAKE_CLOCKS = "PORTEIRO_FAKE_CLOCKS"
 #: The servers' files are outside the repository: for root, PostgreSQL runs as another user, which
 #: may have no access to the repository's folder.
 DATA = Path(tempfile.gettempdir()) / (
@@ -147,6 +151,8 @@ class Stack:
         own = {"PORT": str(port), "HEALTH_PORT": str(health_port)}
         if name == "console":
             own["CONSOLE_URL"] = f"http://{LOOPBACK}:{port}"
+        if FAKE_CLOCKS in os.environ:
+            own |= Clocks(CLOCKS).environment(name)
         self._supervisor.start(
             Program(
                 name,
