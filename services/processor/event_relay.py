@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,7 @@ from shared.process.crash_points import crash_point
 from shared.store import events
 from shared.store.errors import NotConnected
 from shared.store.events import LeasedEvent
-from shared.store.pool import Pool, transaction
+from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
 
@@ -96,26 +97,24 @@ class EventRelay:
 
     async def _mark(self, leased: Sequence[LeasedEvent], outcomes: Sequence[str]) -> None:
         """Mark events together or, if that fails, each alone, so that one delays no other."""
+        outcome_of = {event.id: outcome for event, outcome in zip(leased, outcomes, strict=True)}
         try:
-            await self._mark_together(leased, outcomes)
+            async with transaction(self._pool) as conn:
+                await self._mark_on(conn, outcome_of)
         except NotConnected:
             raise
         except Exception:
-            for event, outcome in zip(leased, outcomes, strict=True):
-                try:
-                    await self._mark_together([event], [outcome])
-                except NotConnected:
-                    raise
-                except Exception as error:
-                    self._quarantine.leave_out(event.id, error)
+            alone = {
+                event_id: partial(self._mark_on, outcome_of={event_id: outcome})
+                for event_id, outcome in outcome_of.items()
+            }
+            await self._quarantine.run_alone(self._pool, alone)
 
-    async def _mark_together(self, leased: Sequence[LeasedEvent], outcomes: Sequence[str]) -> None:
+    async def _mark_on(self, conn: Conn, outcome_of: Mapping[UUID, str]) -> None:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
-        for event, outcome in zip(leased, outcomes, strict=True):
-            ids[outcome].append(event.id)
-        async with transaction(self._pool) as conn:
-            await events.mark_published(
-                conn, ids["routed"] + ids["unrouted"], unrouted=ids["unrouted"]
-            )
-            for outcome, delay in PUT_OFF_BY.items():
-                await events.put_off(conn, ids[outcome], delay)
+        for event_id, outcome in outcome_of.items():
+            ids[outcome].append(event_id)
+        published = ids["routed"] + ids["unrouted"]
+        await events.mark_published(conn, published, unrouted=ids["unrouted"])
+        for outcome, delay in PUT_OFF_BY.items():
+            await events.put_off(conn, ids[outcome], delay)

@@ -20,7 +20,7 @@ ALLOWED_KEYS = frozenset(
     state reason dependency queue attempt attempts count changes seconds port environment
     revision pid
     replay_id event_id fingerprint outcome done skipped total key_id newest
-    onboarding_id follow_up_id
+    onboarding_id follow_up_id row_id
     """.split()
 )
 MAX_VALUE_CHARS = 300

@@ -124,3 +124,17 @@ def _last_name(value: ast.expr) -> str:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
     return ""
+
+
+def logged_keys(tree: ast.Module) -> set[str]:
+    """Return the keys of all calls such as `log.info("event", key=value)`."""
+    return {
+        keyword.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "log"
+        for keyword in node.keywords
+        if keyword.arg is not None
+    }

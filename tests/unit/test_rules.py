@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.process.telemetry import ALLOWED_KEYS
 from tests.support.source import (
     ROOT,
     class_names,
     defined_twice,
     files,
+    logged_keys,
     print_calls,
     relative_path,
     secret_comparisons,
@@ -138,3 +140,13 @@ def test_no_file_is_too_long() -> None:
     assert [
         relative_path(file) for file in all_files if len(file.read_text().splitlines()) > MAX_LINES
     ] == []
+
+
+def test_each_key_that_we_log_is_shown() -> None:
+    """A key that is not allowed is shown as [redacted], which helps nobody."""
+    hidden = {
+        relative_path(file): keys
+        for file in files(*SHIPPED)
+        if (keys := logged_keys(syntax_tree(file)) - ALLOWED_KEYS - {"exc_info"})
+    }
+    assert not hidden

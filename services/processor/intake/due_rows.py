@@ -152,22 +152,16 @@ class DueRows:
         if self._unreleased is None:
             return
         leased, is_counted = self._unreleased
+        release = partial(due.release, is_interrupted=is_counted)
         try:
-            await self._release_together(leased, is_counted=is_counted)
+            async with transaction(self._pool) as conn:
+                await release(conn, leased)
         except NotConnected:
             raise
         except Exception:
-            for lease in leased.leases:
-                try:
-                    await self._release_together(
-                        replace(leased, leases=[lease]), is_counted=is_counted
-                    )
-                except NotConnected:
-                    raise
-                except Exception as error:
-                    self._quarantine.leave_out(lease.id, error)
+            alone = {
+                lease.id: partial(release, leased=replace(leased, leases=[lease]))
+                for lease in leased.leases
+            }
+            await self._quarantine.run_alone(self._pool, alone)
         self._unreleased = None
-
-    async def _release_together(self, leased: LeasedRows, *, is_counted: bool) -> None:
-        async with transaction(self._pool) as conn:
-            await due.release(conn, leased, is_interrupted=is_counted)

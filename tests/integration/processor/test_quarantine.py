@@ -1,19 +1,23 @@
 """A row that cannot be leased, released or marked costs only itself."""
 
+from functools import partial
 from uuid import UUID
 
+import asyncpg
 import pytest
 from pytest import MonkeyPatch
 from structlog.testing import capture_logs
 
 from services.processor.intake.webhook_groups import WebhookGroups
+from services.processor.quarantine import Quarantine
 from shared.broker.topology import EVENTS
 from shared.crypto import KeyRing
 from shared.messages import Event
-from shared.store import events
+from shared.store import due, events
 from shared.store.connections import connections, follow_ups, organizations
+from shared.store.due import LeasedRows
 from shared.store.intake import changes, webhooks
-from shared.store.pool import Conn
+from shared.store.pool import Conn, Pool, open_pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.refusing import refusing
@@ -183,3 +187,57 @@ async def test_a_webhook_that_cannot_be_released_stops_no_other(
             await until(conn, COUNT - 1, "webhook_log", "state = 'split'")
     finally:
         await conn.execute("DROP FUNCTION refuse CASCADE")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "UPDATE webhook_log SET attempts = 0",
+    ],
+)
+async def test_a_row_is_not_blamed_for_a_server_that_ended_or_became_read_only(
+    database_url: str, conn: Conn, ring: KeyRing, statement: str
+) -> None:
+    row_id = (await add_webhooks(conn, ring))[0]
+    quarantine = Quarantine(
+        "fresh", partial(due.lease, kind="fresh"), partial(due.first_due, kind="fresh")
+    )
+
+    async def work(conn: Conn) -> None:
+        await conn.execute("SET LOCAL transaction_read_only = on")
+        await conn.execute(statement)
+
+    async with open_pool(database_url, name="test", size=1) as pool:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await quarantine.run_alone(pool, {row_id: work})
+        assert len((await quarantine.lease(pool)).leases) == COUNT
+
+
+async def test_a_row_rests_longer_each_time(pool: Pool, conn: Conn, ring: KeyRing) -> None:
+    row_id = (await add_webhooks(conn, ring))[0]
+    now = 0.0
+    quarantine = Quarantine(
+        "fresh",
+        partial(due.lease, kind="fresh"),
+        partial(due.first_due, kind="fresh"),
+        clock=lambda: now,
+    )
+
+    async def fail(_: Conn) -> None:
+        raise ValueError
+
+    for seconds in (5, 10, 20, 40, 80, 160, 320, 600, 600):
+        await quarantine.run_alone(pool, {row_id: fail})
+        now += seconds - 1
+        assert await leasable(quarantine, pool) == COUNT - 1
+        now += 2
+        assert await leasable(quarantine, pool) == COUNT
+
+
+async def leasable(quarantine: Quarantine[LeasedRows], pool: Pool) -> int:
+    """Return how many rows can be leased, and make them due again."""
+    count = len((await quarantine.lease(pool)).leases)
+    async with transaction(pool) as conn:
+        await conn.execute("UPDATE webhook_log SET attempts = 0, lease_until = '-infinity'")
+    return count
