@@ -2,7 +2,7 @@
 case."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -50,6 +50,13 @@ class Settings(BaseSettings):
 
     environment: Environment = Field(
         Environment.PRODUCTION, description="production, staging or local"
+    )
+    insecure_servers: Annotated[
+        tuple[Literal["database", "redis", "rabbitmq"], ...], *COMMA_SEPARATED
+    ] = Field(
+        (),
+        description="comma-separated database, redis, rabbitmq: what production may reach without"
+        " TLS or a password, because the network between is trusted",
     )
     crash_at: Annotated[str, AfterValidator(valid_crash_at)] | None = Field(
         None, description="name[:n[:KILL|STOP]], to test a crash; never in production"

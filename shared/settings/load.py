@@ -7,6 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from shared.errors import StartupRefused
 from shared.settings.groups import Environment, Settings
+from shared.settings.transport import insecure_urls
 
 PLACEHOLDER = re.compile(
     r"change.?me|example|placeholder|your[-_ ]|x{6}|^test|dummy", re.IGNORECASE
@@ -19,8 +20,9 @@ S = TypeVar("S", bound=Settings)
 def load(settings: type[S]) -> S:
     """Read `settings` from the environment.
 
-    Raise StartupRefused with one fault for each variable that is missing, malformed or a
-    placeholder (production only). A fault says the name and what is expected, never the value.
+    Raise StartupRefused with one fault for each variable that is missing or malformed or, in
+    production, a placeholder or insecure. A fault says the name and what is expected, never the
+    value.
     """
     try:
         loaded = settings()
@@ -49,5 +51,6 @@ def _refuse_in_production(settings: Settings) -> None:
         texts = [s.get_secret_value() for s in secrets if isinstance(s, SecretStr)]
         if any(PLACEHOLDER.search(text) for text in texts):
             faults.append(f"{field.upper()} is a placeholder: production needs the real value")
+    faults += insecure_urls(settings)
     if faults:
         raise StartupRefused(faults)

@@ -19,6 +19,7 @@ def service_environment(database: str, rabbitmq: str, redis: str) -> dict[str, s
     meta = f"http://{LOOPBACK}:{free_port()}"
     return {
         "ENVIRONMENT": "local",
+        "INSECURE_SERVERS": "database,redis,rabbitmq",  # for tests of production on loopback
         "HOST": LOOPBACK,
         "PORT": str(free_port()),
         "HEALTH_PORT": str(free_port()),

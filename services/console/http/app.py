@@ -111,7 +111,8 @@ class EndpointServer:
             response = self._error_response(error)
         self._metrics.requests.labels(f"{response.status // 100}xx").inc()
         response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["Server"] = "porteiro"
+        # Browsers obey it over HTTPS alone (RFC 6797, 8.1).
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response

@@ -51,6 +51,7 @@ WRONG_VALUES = {
     "ENVIRONMENT": ["prod", "Production "],
     "PORT": ["0", "65536", "http"],
     "HEALTH_PORT": ["0", "65536", "http"],
+    "INSECURE_SERVERS": ["everything", "redis,"],
     "CRASH_AT": ["Group.Stored", "group.stored:0", "group.stored:1:TERM", "group.stored 1"],
 }
 CLASSES: list[type[Settings]] = [
