@@ -28,7 +28,7 @@ from shared.store.migrate import migrate
 from shared.store.pool import Conn
 
 FROM_REVISION = "0006"
-TO_REVISIONS = ("0007", "0008", "0009")
+TO_REVISIONS = ("0007", "0008", "0009", "0010")
 WRITES_PER_SECOND = 500
 TOGETHER = 10
 WRITERS = 2

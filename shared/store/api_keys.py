@@ -1,14 +1,15 @@
-"""API keys: stored as hashes, shown once, revocable."""
+"""API keys: stored as hashes, shown once; they expire and can be revoked."""
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from shared.store import audit
 from shared.store.pool import Conn
 
 #: Makes a leaked key easy to recognise, for example by a secret scanner.
@@ -26,42 +27,79 @@ class ApiKey:
     name: str
     organization_id: str | None
     created_at: datetime
+    expires_at: datetime | None
+    last_used_on: date | None
     revoked_at: datetime | None
 
 
-async def create(conn: Conn, name: str, organization_id: str | None) -> str:
-    """Create a key and return its text, which is never stored. A key has 256 random bits, so its
-    plain SHA-256 hash is safe to store."""
-    key = PREFIX + secrets.token_urlsafe(32)
+async def create(
+    conn: Conn,
+    name: str,
+    organization_id: str | None,
+    *,
+    expires_at: datetime | None,
+    actor: str,
+    reason: str,
+) -> str:
+    """Create a key and return its text, which is never stored. Write an audit record.
+
+    A key has 256 random bits, so its plain SHA-256 hash is safe to store. With `expires_at` None it
+    works until it is revoked.
+    """
+    key, key_id = PREFIX + secrets.token_urlsafe(32), uuid7()
     await conn.execute(
-        "INSERT INTO api_keys (id, name, organization_id, hash) VALUES ($1, $2, $3, $4)",
-        uuid7(),
+        """
+        INSERT INTO api_keys (id, name, organization_id, hash, expires_at)
+        VALUES ($1, $2, $3, $4, $5)
+        """,
+        key_id,
         name,
         organization_id,
         _hash(key),
+        expires_at,
     )
+    await audit.add(conn, actor=actor, action="api_key.created", subject=str(key_id), reason=reason)
     return key
 
 
-async def find(conn: Conn, key: str) -> ApiKey | None:
-    """Return the API key with this text; None if there is none or it was revoked."""
-    record = await conn.fetchrow(f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL", _hash(key))
-    return None if record is None else ApiKey(**record)
+async def use(conn: Conn, key: str) -> ApiKey | None:
+    """Return the API key with this text, and note the day. None if no such key works now."""
+    record = await conn.fetchrow(
+        f"{_SELECT} WHERE hash = $1 AND revoked_at IS NULL"
+        " AND (expires_at IS NULL OR expires_at > now())",
+        _hash(key),
+    )
+    if record is None:
+        return None
+    await conn.execute(  # once a day: a row written by each request would be a lock for all
+        """
+        UPDATE api_keys SET last_used_on = current_date
+        WHERE id = $1 AND last_used_on IS DISTINCT FROM current_date
+        """,
+        record["id"],
+    )
+    return ApiKey(**record)
 
 
 async def listed(conn: Conn) -> Sequence[ApiKey]:
     return [ApiKey(**record) for record in await conn.fetch(f"{_SELECT} ORDER BY id")]
 
 
-async def revoke(conn: Conn, key_id: UUID) -> bool:
-    """Revoke a key. Return False if there is no such key or it was revoked before."""
+async def revoke(conn: Conn, key_id: UUID, *, actor: str, reason: str) -> bool:
+    """Revoke a key and write an audit record. Return False if there is no such key or it was
+    revoked before."""
     status = await conn.execute(
         "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
     )
-    return status == "UPDATE 1"
+    if status != "UPDATE 1":
+        return False
+    await audit.add(conn, actor=actor, action="api_key.revoked", subject=str(key_id), reason=reason)
+    return True
 
 
-_SELECT = "SELECT id, name, organization_id, created_at, revoked_at FROM api_keys"
+_SELECT = """
+    SELECT id, name, organization_id, created_at, expires_at, last_used_on, revoked_at FROM api_keys
+"""
 
 
 def _hash(key: str) -> bytes:

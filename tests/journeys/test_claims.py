@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.store import api_keys
 from shared.store.pool import Conn
+from tests.support.keys import make_key
 from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, Installation
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
@@ -364,7 +364,7 @@ async def test_another_organizations_key_sees_nothing(
     code = await installation.connect()
     await installation.until_active(code)
     await conn.execute("INSERT INTO organizations VALUES ('mallory')")
-    key = await api_keys.create(conn, "theirs", "mallory")
+    key = await make_key(conn, "mallory", "theirs")
     onboarding = f"/api/v1/whatsapp/onboarding/{code}"
     for method, path, body in (
         ("GET", onboarding, None),

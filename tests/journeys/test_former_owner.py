@@ -7,10 +7,10 @@ import pytest
 
 from shared.actions import ownership
 from shared.crypto import KeyRing
-from shared.store import api_keys
 from shared.store.connections import connections, organizations
 from shared.store.pool import Conn, transaction
 from tests.support.eras import is_lock_awaited
+from tests.support.keys import make_key
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.ownership import store_message
 from tests.support.simulated import NUMBER, WABA, number
@@ -75,7 +75,7 @@ async def test_a_request_of_the_previous_owner_during_a_claim_finds_no_connectio
     installation: Installation, conn: Conn, path: str, body: dict[str, str] | None
 ) -> None:
     await set_up(installation)
-    key = await api_keys.create(conn, "theirs", "bakery")
+    key = await make_key(conn, "bakery", "theirs")
     async with conn.transaction():
         await connections.lock(conn, [WABA])
         url = f"{CONNECTIONS}/{WABA}/{path}"

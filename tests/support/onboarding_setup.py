@@ -11,8 +11,8 @@ from yarl import URL
 
 from services.console.api.onboarding import BASE
 from services.ingress.app import PATH
-from shared.store import api_keys
 from shared.store.pool import Conn, Pool, transaction
+from tests.support.keys import make_key
 from tests.support.running import console, ingress, processor
 from tests.support.simulated import WABA, SimulatedMeta, simulated_meta
 from tests.support.waiting import eventually
@@ -149,7 +149,7 @@ async def open_installation(
             await stack.enter_async_context(processor(environment))
         http = await stack.enter_async_context(console(environment))
         async with transaction(pool) as conn:
-            key = await api_keys.create(conn, "test", None)
+            key = await make_key(conn)
         yield Installation(environment, pool, meta, http, key)
 
 
@@ -166,5 +166,5 @@ async def open_bare_installation(
         await stack.enter_async_context(ingress(environment))
         http = await stack.enter_async_context(aiohttp.ClientSession(environment["CONSOLE_URL"]))
         async with transaction(pool) as conn:
-            key = await api_keys.create(conn, "test", None)
+            key = await make_key(conn)
         yield Installation(environment, pool, meta, http, key)

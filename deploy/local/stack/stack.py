@@ -224,7 +224,9 @@ async def _create_database(server_url: str) -> str:
 async def _create_api_key(database_url: str) -> str:
     conn = await asyncpg.connect(database_url)
     try:
-        return await api_keys.create(conn, "local stack", None)
+        return await api_keys.create(
+            conn, "local stack", None, expires_at=None, actor="local stack", reason="the demo"
+        )
     finally:
         await conn.close()
 

@@ -125,7 +125,7 @@ class EndpointServer:
         api_key = None
         if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX) and key.isascii():
             async with transaction(self._pool) as conn:
-                api_key = await api_keys.find(conn, key)
+                api_key = await api_keys.use(conn, key)
         if api_key is None:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
         return Caller(api_key.id, api_key.name, api_key.organization_id)

@@ -1,6 +1,7 @@
 """Commands for API keys."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -8,7 +9,7 @@ import structlog
 import typer
 
 from services.scheduler.admin.database import in_transaction
-from services.scheduler.admin.options import ORGANIZATION, require_match
+from services.scheduler.admin.options import ORGANIZATION, ActorOption, require_match
 from services.scheduler.admin.tables import print_table
 from services.scheduler.run_job import UsageError, run_job
 from shared.store import api_keys
@@ -22,10 +23,14 @@ app = typer.Typer(help="Manage the keys of the API.", no_args_is_help=True)
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for; it appears in the audit log.")],
+    actor: ActorOption,
     organization: Annotated[
         str | None,
         typer.Option(help="The only organization the key is for; else the company's key, for all."),
     ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=3650, help="Days until it stops working by itself.")
+    ] = 365,
 ) -> None:
     """Create a key and write it to standard output. It cannot be shown again.
 
@@ -38,34 +43,44 @@ def create(
         if organization is not None:
             require_match(ORGANIZATION, "--organization", organization)
             await organizations.add(conn, organization)
-        sys.stdout.write(await api_keys.create(conn, name, organization) + "\n")
+        expires_at = datetime.now(UTC) + timedelta(days=days)
+        key = await api_keys.create(
+            conn, name, organization, expires_at=expires_at, actor=actor, reason=name
+        )
+        sys.stdout.write(key + "\n")
 
     run_job("api-keys", in_transaction(create_key))
 
 
 @app.command("list")
 def list_keys() -> None:
-    """List all keys, revoked ones too, without their text."""
+    """List all keys, without their text: also those that expired or were revoked."""
 
     async def show(conn: Conn) -> None:
         rows = [
             (str(key.id), key.name, key.organization_id or "(the company)",
-             f"{key.created_at:%Y-%m-%d %H:%M}",
-             f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "")
+             f"{key.created_at:%Y-%m-%d}",
+             f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never",
+             f"{key.last_used_on:%Y-%m-%d}" if key.last_used_on else "never",
+             f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else "")
             for key in await api_keys.listed(conn)
         ]  # fmt: skip
-        columns = ("id", "name", "organization", "made", "revoked")
+        columns = ("id", "name", "organization", "made", "expires", "last used", "revoked")
         print_table("API keys", columns, rows, no_wrap=("id",))
 
     run_job("api-keys", in_transaction(show))
 
 
 @app.command("revoke")
-def revoke(key_id: UUID) -> None:
+def revoke(
+    key_id: UUID,
+    actor: ActorOption,
+    reason: Annotated[str, typer.Option(help="The reason, for the audit log.")] = "not given",
+) -> None:
     """Revoke a key. It stops working at once."""
 
     async def revoke_key(conn: Conn) -> None:
-        if not await api_keys.revoke(conn, key_id):
+        if not await api_keys.revoke(conn, key_id, actor=actor, reason=reason):
             raise UsageError([f"there is no key {key_id} that still works"])
         log.info("api_key.revoked", key_id=str(key_id))
 

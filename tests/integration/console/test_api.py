@@ -11,6 +11,7 @@ from services.console.http.app import OPENAPI_PATH
 from shared.store import api_keys
 from shared.store.connections import organizations
 from shared.store.pool import Conn
+from tests.support.keys import make_key
 from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
 from tests.support.simulated import WABA, number
 from tests.support.source import ROOT
@@ -40,7 +41,7 @@ async def test_no_request_breaks_the_api_or_reads_another_organization(
     key = installation.key
     if caller != "company":
         await organizations.add(conn, "mallory")
-        key = await api_keys.create(conn, "theirs", "mallory")
+        key = await make_key(conn, "mallory", "theirs")
     if caller == "unknown key":
         key = "porteiro_guessed"
     report = tmp_path / "seen.har"
@@ -125,7 +126,7 @@ async def test_a_rate_limit_answers_429_with_retry_after(
     installation: Installation, conn: Conn
 ) -> None:
     await organizations.add(conn, "bakery")
-    key = await api_keys.create(conn, "theirs", "bakery")
+    key = await make_key(conn, "bakery", "theirs")
     headers = {"Authorization": f"Bearer {key}"}
     for _ in range(100):
         await installation.request("GET", CONNECTIONS, key=key)
@@ -138,5 +139,27 @@ async def test_a_rate_limit_answers_429_with_retry_after(
 async def test_a_revoked_key_is_refused(installation: Installation, conn: Conn) -> None:
     await installation.request("GET", CONNECTIONS)
     [key] = await api_keys.listed(conn)
-    assert await api_keys.revoke(conn, key.id)
+    assert await api_keys.revoke(conn, key.id, actor="test", reason="a test")
     await installation.request("GET", CONNECTIONS, status=401)
+
+
+async def test_a_key_stops_working_when_it_expires(installation: Installation, conn: Conn) -> None:
+    await installation.request("GET", CONNECTIONS)
+    await conn.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
+    await installation.request("GET", CONNECTIONS)
+    await conn.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
+    await installation.request("GET", CONNECTIONS, status=401)
+
+
+async def test_the_day_of_a_keys_last_use_is_noted_once_a_day(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.request("GET", CONNECTIONS)
+    await conn.execute("UPDATE api_keys SET last_used_on = current_date - 1")
+    await installation.request("GET", CONNECTIONS)
+    noted = "SELECT xmin::text, last_used_on = current_date AS is_today FROM api_keys"
+    first = await conn.fetchrow(noted)
+    assert first is not None
+    assert first["is_today"]
+    await installation.request("GET", CONNECTIONS)
+    assert await conn.fetchrow(noted) == first

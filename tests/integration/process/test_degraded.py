@@ -16,12 +16,12 @@ from deploy.local.stack.servers import LOOPBACK, free_port
 from shared.broker import topology
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.crypto import KeyRing
-from shared.store import api_keys
 from shared.store.intake import webhooks
 from shared.store.pool import Conn, Pool, open_pool, ping, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
+from tests.support.keys import make_key
 from tests.support.processes import process
 from tests.support.proxy import open_proxy
 from tests.support.refusing import refusing
@@ -152,7 +152,7 @@ async def queue_bound_again(broker: Broker) -> None:
 async def test_a_frozen_postgresql_is_given_up_and_the_api_says_try_again(
     environment: dict[str, str], database_url: str, conn: Conn, monkeypatch: MonkeyPatch
 ) -> None:
-    key = await api_keys.create(conn, "test", None)
+    key = await make_key(conn)
     async with open_proxy(database_url) as proxy:
         monkeypatch.setenv("DATABASE_URL", proxy.url)
         async with running.console(environment) as client:

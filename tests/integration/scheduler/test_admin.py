@@ -86,13 +86,22 @@ async def test_a_key_is_created_listed_and_revoked(environment: dict[str, str], 
     code, key = await porteiro("api-keys", "create", "backend", "--organization", "bakery")
     assert code == 0
     assert key.strip().startswith(api_keys.PREFIX)
-    api_key = await api_keys.find(conn, key.strip())
+    api_key = await api_keys.use(conn, key.strip())
     assert api_key is not None
     assert (api_key.name, api_key.organization_id) == ("backend", "bakery")
+    assert api_key.expires_at is not None
+    assert (api_key.expires_at - api_key.created_at).days == 365
     _, log = await porteiro("api-keys", "list", COLUMNS="200")
     assert str(api_key.id) in log
     assert key.strip() not in log
-    assert (await porteiro("api-keys", "revoke", str(api_key.id)))[0] == 0
-    assert await api_keys.find(conn, key.strip()) is None
+    revoked = await porteiro("api-keys", "revoke", str(api_key.id), "--actor", "eva")
+    assert revoked[0] == 0
+    assert await api_keys.use(conn, key.strip()) is None
+    entries = await conn.fetch("SELECT * FROM audit_log ORDER BY at")
+    assert [(entry["action"], entry["subject"], entry["reason"]) for entry in entries] == [
+        ("api_key.created", str(api_key.id), "backend"),
+        ("api_key.revoked", str(api_key.id), "not given"),
+    ]
+    assert entries[1]["actor"] == "eva"
     for wrong in (str(api_key.id), str(uuid4())):
         assert (await porteiro("api-keys", "revoke", wrong))[0] == EXIT_REFUSED

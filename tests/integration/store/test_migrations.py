@@ -49,7 +49,7 @@ async def test_migrators_at_the_same_time_take_turns(empty_database_url: str) ->
         migrators = [
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "services.scheduler", "migrate"),
-                env={**os.environ, "DATABASE_URL": empty_database_url},
+                env={**os.environ, "ENVIRONMENT": "local", "DATABASE_URL": empty_database_url},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )

@@ -239,7 +239,7 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: onboardings.unfinished(conn, limit=50),
         lambda conn, _: codes.start_exchange(conn, "code-1", b"\x00"),
         lambda conn, _: eras.end(conn, ERA, "released"),
-        lambda conn, _: api_keys.find(conn, "porteiro_x"),
+        lambda conn, _: api_keys.use(conn, "porteiro_x"),
         lambda conn, _: facts.record(conn, {"71": live_facts(NOW)}),
         lambda conn, _: facts.current(conn, ["71"]),
         lambda conn, _: facts.add_numbers(conn, [("71", NumberRef("15551", None))]),
