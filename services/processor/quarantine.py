@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -10,19 +9,17 @@ import asyncpg
 import structlog
 
 from shared.errors import StartupRefused
-from shared.store.errors import NotConnected
 from shared.store.pool import Conn, Pool, be_brief, transaction
 
 log = structlog.get_logger()
 
-#: How long a row is left out, twice as long each time. It may have been locked only.
+#: How long a row is left out, twice as long each time.
 REST_SECONDS = 5.0
 MAX_REST_SECONDS = 600.0
 #: How many rows are left out at most; those left out first are then tried again.
-MAX_LEFT_OUT = 1000
-#: How many rows are tried alone in one search.
-MAX_TRIED = 200
-
+MAX_LEFT_OUT = 10_000
+#: How long a search for the rows that fail may take. The next one goes on behind it.
+SEARCH_SECONDS = 10.0
 
 Rows = TypeVar("Rows")
 Work = Callable[[Conn], Awaitable[None]]
@@ -47,7 +44,8 @@ class Rest(NamedTuple):
 class Quarantine(Generic[Rows]):
     """Lease due rows, without the rows on which a statement failed. The log names each of those.
 
-    `first_due` returns the row that `lease` with limit 1 would lease, or None.
+    A row is left out only if the same statement succeeded on another row: else the fault is the
+    server's. `first_due` returns the row that `lease` with limit 1 would lease, or None.
     """
 
     def __init__(
@@ -63,44 +61,66 @@ class Quarantine(Generic[Rows]):
         self._lease = lease
         self._first_due = first_due
         self._rests: dict[UUID, Rest] = {}
+        self._suspects: dict[UUID, Exception] = {}
 
     async def lease(self, pool: Pool) -> Rows:
-        """Lease due rows. Raise what keeps rows from being leased, if no row is to blame."""
+        """Lease due rows; after a failure only one, the first that can be leased. Raise what keeps
+        rows from being leased, if no row is to blame."""
         try:
-            return await self._lease_together(pool)
-        except (NotConnected, StartupRefused):
-            raise
-        except Exception:
-            if not await self._find_failing(pool):
+            async with transaction(pool) as conn:
+                return await self._lease(conn, left_out=self._left_out())
+        except Exception as error:
+            if not _is_perhaps_a_rows(error):
                 raise
-        return await self._lease_together(pool)
+            return await self._lease_alone(pool, error)
+
+    async def _lease_alone(self, pool: Pool, failure: Exception) -> Rows:
+        """Try to lease due rows one at a time, until one is leased. Leave out those before it."""
+        until = self._clock() + SEARCH_SECONDS
+        while self._clock() < until:
+            row_id = None
+            try:
+                async with transaction(pool) as conn:
+                    await be_brief(conn)
+                    left_out = [*self._left_out(), *self._suspects]
+                    if (row_id := await self._first_due(conn, left_out)) is None:
+                        self._suspects.clear()  # every row fails
+                        raise failure
+                    leased = await self._lease(conn, left_out=left_out, limit=1)
+            except Exception as error:
+                if row_id is None or not _is_perhaps_a_rows(error):
+                    raise
+                self._suspects[row_id] = error
+            else:
+                self._blame(self._suspects)
+                return leased
+        raise failure
 
     async def run_alone(self, pool: Pool, work: Mapping[UUID, Work]) -> None:
-        """Run the work of each row, and commit what succeeds. Leave out the rows that fail."""
-        async with transaction(pool) as conn:
-            await be_brief(conn)
-            for row_id, run in work.items():
-                await self._succeeds(conn, row_id, run)
+        """Run the work of each row in a transaction of its own. Leave out the rows that fail, if
+        any succeeds."""
+        failed: dict[UUID, Exception] = {}
+        for row_id, run in work.items():
+            try:
+                async with transaction(pool) as conn:
+                    await be_brief(conn)
+                    await run(conn)
+            except Exception as error:
+                if not _is_perhaps_a_rows(error):
+                    raise
+                failed[row_id] = error
+        if len(failed) < len(work):
+            self._blame(failed)
 
-    async def _succeeds(self, conn: Conn, row_id: UUID, run: Work) -> bool:
-        """Run the work of one row in a savepoint. Raise if the server is to blame."""
-        try:
-            async with conn.transaction():
-                await run(conn)
-        except Exception as error:
-            if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                raise
-            self._leave_out(row_id, error)
-            return False
-        return True
-
-    def _leave_out(self, row_id: UUID, error: Exception) -> None:
-        log.error("row.left_out", kind=self._kind, row_id=str(row_id), exc_info=error)
-        before = self._rests.pop(row_id, None)
-        seconds = REST_SECONDS if before is None else min(2 * before.seconds, MAX_REST_SECONDS)
-        if len(self._rests) == MAX_LEFT_OUT:
-            del self._rests[next(iter(self._rests))]
-        self._rests[row_id] = Rest(seconds, self._clock() + seconds)
+    def _blame(self, failed: dict[UUID, Exception]) -> None:
+        for row_id, error in failed.items():
+            log.error("row.left_out", kind=self._kind, row_id=str(row_id), exc_info=error)
+            before = self._rests.pop(row_id, None)
+            seconds = REST_SECONDS if before is None else min(2 * before.seconds, MAX_REST_SECONDS)
+            if len(self._rests) == MAX_LEFT_OUT:
+                del self._rests[next(iter(self._rests))]
+            self._rests[row_id] = Rest(seconds, self._clock() + seconds)
+        failed.clear()
 
     def _left_out(self) -> list[UUID]:
         """Return the rows that rest now. Forget those that could have failed again, and did not."""
@@ -109,30 +129,20 @@ class Quarantine(Generic[Rows]):
         self._rests = {id_: rest for id_, rest in self._rests.items() if rest.until > forgotten}
         return [row_id for row_id, rest in self._rests.items() if rest.until > now]
 
-    async def _lease_together(self, pool: Pool) -> Rows:
-        async with transaction(pool) as conn:
-            return await self._lease(conn, left_out=self._left_out())
 
-    async def _find_failing(self, pool: Pool) -> bool:
-        """Lease due rows one at a time, and leave out those that fail. Nothing stays leased."""
-
-        async def lease_one(conn: Conn) -> None:
-            await self._lease(conn, left_out=self._left_out(), limit=1)
-
-        is_any_failing = False
-        async with transaction(pool) as conn:
-            await be_brief(conn)
-            with suppress(_RolledBack):
-                async with conn.transaction():
-                    for _ in range(MAX_TRIED):
-                        row_id = await self._first_due(conn, self._left_out())
-                        if row_id is None:
-                            break
-                        if not await self._succeeds(conn, row_id, lease_one):
-                            is_any_failing = True
-                    raise _RolledBack
-        return is_any_failing
-
-
-class _RolledBack(Exception):
-    """Ends a transaction that must leave nothing."""
+def _is_perhaps_a_rows(error: Exception) -> bool:
+    """Return False for what no row can cause: the handle is lost, the server is read-only or full,
+    or somebody else holds a lock (a locked row is skipped)."""
+    if isinstance(error, StartupRefused | OSError | TimeoutError | asyncpg.InternalClientError):
+        return False
+    if isinstance(error, asyncpg.PostgresError):
+        return not isinstance(
+            error,
+            asyncpg.PostgresConnectionError
+            | asyncpg.ReadOnlySQLTransactionError
+            | asyncpg.InsufficientResourcesError
+            | asyncpg.LockNotAvailableError
+            | asyncpg.DeadlockDetectedError,
+        )
+    # asyncpg raises DataError, a ValueError, for a value it cannot encode.
+    return not isinstance(error, asyncpg.InterfaceError) or isinstance(error, ValueError)

@@ -102,8 +102,11 @@ async def lease_follow_up(
     conn: Conn, kinds: Collection[str], *, left_out: Collection[UUID] = (), limit: int | None = None
 ) -> LeasedRows:
     """Lease at most one due follow-up of these kinds, likewise."""
-    # One process at a time, so that each sees the others' leases.
-    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('follow_up claim'))")
+    # One process at a time, so that each sees the others' leases. All others wait meanwhile.
+    await conn.execute(
+        "SELECT set_config('statement_timeout', '5s', true),"
+        " pg_advisory_xact_lock(hashtext('follow_up claim'))"
+    )
     return await _lease(conn, "follow_up", limit or _MOST["follow_up"], left_out, list(kinds))
 
 

@@ -166,10 +166,14 @@ async def connect(*args: Any, **options: Any) -> Any:
         if "startup parameter" in str(error):  # PgBouncer's words
             raise StartupRefused([_POOLER]) from None
         raise
-    lock_timeout = await conn.fetchval("SELECT current_setting('lock_timeout')")
-    if lock_timeout != options["server_settings"]["lock_timeout"]:
-        conn.terminate()
-        raise StartupRefused([_POOLER])
+    try:
+        query = "SELECT current_setting('lock_timeout')"
+        lock_timeout = await conn.fetchval(query, timeout=CONNECT_SECONDS)
+        if lock_timeout != options["server_settings"]["lock_timeout"]:
+            raise StartupRefused([_POOLER])
+    except BaseException:
+        conn.terminate()  # nobody else knows of it
+        raise
     return conn
 
 

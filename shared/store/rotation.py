@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from shared.crypto import KeyRing, Undecryptable, associated_data
 from shared.store.connections.tokens import pin_binding, token_binding
+from shared.store.intake import partitions
 from shared.store.pool import Conn
 
 #: The limits of a batch; its last row may exceed MAX_BATCH_BYTES.
@@ -78,6 +79,8 @@ async def reseal(
     """
     names = [name for name, _ in sealed.key]
     columns = ", ".join(names)
+    if sealed.table == "webhook_bodies":
+        await partitions.keep_rows_in_place(conn)
     after_key = f"AND ({columns}) > ({_placeholders(sealed)})" if after is not None else ""
     records = await conn.fetch(
         f"""

@@ -84,7 +84,8 @@ class Nemesis:
         """Return a fault that lasts some seconds and needs no victim."""
 
         async def run(_: str) -> None:
-            self._injected[name] += await inject(self._pick.uniform(*LASTING_SECONDS))
+            has_begun = await inject(self._pick.uniform(*LASTING_SECONDS))
+            self._injected[name] += has_begun
 
         return run
 

@@ -156,12 +156,13 @@ class DueRows:
         try:
             async with transaction(self._pool) as conn:
                 await release(conn, leased)
+            self._unreleased = None
         except NotConnected:
             raise
         except Exception:
+            self._unreleased = None  # once more, then the leases lapse
             alone = {
                 lease.id: partial(release, leased=replace(leased, leases=[lease]))
                 for lease in leased.leases
             }
             await self._quarantine.run_alone(self._pool, alone)
-        self._unreleased = None

@@ -44,11 +44,21 @@ async def add_ahead(conn: Conn, today: date) -> int:
     days = [today + timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
     await conn.execute("SELECT pg_advisory_lock(hashtext('porteiro partitions'))")
     try:
+        await until_lock_is_free()(_alter, conn, _DROP_CHECK)  # of a run that was killed
         for day in await _past_days_in_default(conn, today):
             await _move_from_default(conn, day)
-        return sum([await _add(conn, day) for day in days])
+        return sum([await _add(conn, day, today) for day in days])
     finally:
         await conn.execute("SELECT pg_advisory_unlock(hashtext('porteiro partitions'))")
+
+
+async def keep_rows_in_place(conn: Conn) -> None:
+    """Until the transaction ends, no row of the bodies moves to another partition. Wait for a run
+    of `add_ahead`, as long as `lock_timeout` allows.
+
+    A statement that waits for a row or partition meanwhile would not find it at its new place.
+    """
+    await conn.execute("SELECT pg_advisory_xact_lock_shared(hashtext('porteiro partitions'))")
 
 
 async def _past_days_in_default(conn: Conn, today: date) -> list[date]:
@@ -88,16 +98,22 @@ async def _move_from_default(conn: Conn, day: date) -> None:
             await until_lock_is_free()(_attach, conn, day)
 
 
-async def _add(conn: Conn, day: date) -> bool:
+async def _add(conn: Conn, day: date, today: date) -> bool:
     if await _is_partition(conn, _name(day)):
         return False
     in_default = "SELECT 1 FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2"
     if await conn.fetchval(f"SELECT EXISTS ({in_default})", *_bounds(day)):
         return False
     await _create(conn, day)
+    if day < today + timedelta(days=2):  # the CHECK of a run that is killed would refuse its rows
+        await until_lock_is_free()(_attach, conn, day)
+        return True
     async with _known_not_in_default(conn, day):
         await until_lock_is_free()(_attach, conn, day)
     return True
+
+
+_DROP_CHECK = "ALTER TABLE webhook_bodies_default DROP CONSTRAINT IF EXISTS not_another_day"
 
 
 @asynccontextmanager
@@ -105,12 +121,10 @@ async def _known_not_in_default(conn: Conn, day: date) -> AsyncIterator[None]:
     """Prove by a CHECK that the default partition has no row of the day. Otherwise PostgreSQL reads
     all of it during ATTACH, while nobody can write to it."""
     start, end = _bounds(day)
-    drop = "ALTER TABLE webhook_bodies_default DROP CONSTRAINT IF EXISTS not_another_day"
     add = (
         "ALTER TABLE webhook_bodies_default ADD CONSTRAINT not_another_day CHECK"
         f" (received_at < '{start.isoformat()}' OR received_at >= '{end.isoformat()}') NOT VALID"
     )
-    await until_lock_is_free()(_alter, conn, drop)
     await until_lock_is_free()(_alter, conn, add)
     await conn.execute(
         "ALTER TABLE webhook_bodies_default VALIDATE CONSTRAINT not_another_day",
@@ -119,7 +133,7 @@ async def _known_not_in_default(conn: Conn, day: date) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await until_lock_is_free()(_alter, conn, drop)
+        await until_lock_is_free()(_alter, conn, _DROP_CHECK)
 
 
 def _name(day: date) -> str:

@@ -1,5 +1,7 @@
 """A row that cannot be leased, released or marked costs only itself."""
 
+from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from pytest import MonkeyPatch
 from structlog.testing import capture_logs
 
 from services.processor.intake.webhook_groups import WebhookGroups
-from services.processor.quarantine import Quarantine
+from services.processor.quarantine import SEARCH_SECONDS, Quarantine
 from shared.broker.topology import EVENTS
 from shared.crypto import KeyRing
 from shared.messages import Event
@@ -189,6 +191,31 @@ async def test_a_webhook_that_cannot_be_released_stops_no_other(
         await conn.execute("DROP FUNCTION refuse CASCADE")
 
 
+@pytest.fixture
+def now() -> list[float]:
+    """The quarantine's clock: a test sets its only item."""
+    return [0.0]
+
+
+@pytest.fixture
+def quarantine(now: list[float]) -> Quarantine[LeasedRows]:
+    """Return a quarantine of unsplit webhooks whose clock the test turns."""
+    return Quarantine(
+        "fresh",
+        partial(due.lease, kind="fresh"),
+        partial(due.first_due, kind="fresh"),
+        clock=lambda: now[0],
+    )
+
+
+async def fail(_: Conn) -> None:
+    raise ValueError
+
+
+async def succeed(_: Conn) -> None:
+    pass
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -197,12 +224,13 @@ async def test_a_webhook_that_cannot_be_released_stops_no_other(
     ],
 )
 async def test_a_row_is_not_blamed_for_a_server_that_ended_or_became_read_only(
-    database_url: str, conn: Conn, ring: KeyRing, statement: str
+    database_url: str,
+    conn: Conn,
+    ring: KeyRing,
+    statement: str,
+    quarantine: Quarantine[LeasedRows],
 ) -> None:
-    row_id = (await add_webhooks(conn, ring))[0]
-    quarantine = Quarantine(
-        "fresh", partial(due.lease, kind="fresh"), partial(due.first_due, kind="fresh")
-    )
+    ids = await add_webhooks(conn, ring)
 
     async def work(conn: Conn) -> None:
         await conn.execute("SET LOCAL transaction_read_only = on")
@@ -210,29 +238,67 @@ async def test_a_row_is_not_blamed_for_a_server_that_ended_or_became_read_only(
 
     async with open_pool(database_url, name="test", size=1) as pool:
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
-            await quarantine.run_alone(pool, {row_id: work})
+            await quarantine.run_alone(pool, {ids[0]: succeed, ids[1]: work})
         assert len((await quarantine.lease(pool)).leases) == COUNT
 
 
-async def test_a_row_rests_longer_each_time(pool: Pool, conn: Conn, ring: KeyRing) -> None:
-    row_id = (await add_webhooks(conn, ring))[0]
-    now = 0.0
-    quarantine = Quarantine(
-        "fresh",
-        partial(due.lease, kind="fresh"),
-        partial(due.first_due, kind="fresh"),
-        clock=lambda: now,
-    )
-
-    async def fail(_: Conn) -> None:
-        raise ValueError
-
+async def test_a_row_rests_longer_each_time(
+    pool: Pool, conn: Conn, ring: KeyRing, quarantine: Quarantine[LeasedRows], now: list[float]
+) -> None:
+    ids = await add_webhooks(conn, ring)
     for seconds in (5, 10, 20, 40, 80, 160, 320, 600, 600):
-        await quarantine.run_alone(pool, {row_id: fail})
-        now += seconds - 1
+        await quarantine.run_alone(pool, {ids[0]: fail, ids[1]: succeed})
+        now[0] += seconds - 1
         assert await leasable(quarantine, pool) == COUNT - 1
-        now += 2
+        now[0] += 2
         assert await leasable(quarantine, pool) == COUNT
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "P0001"])
+async def test_no_row_is_blamed_for_what_befalls_all(
+    pool: Pool,
+    conn: Conn,
+    ring: KeyRing,
+    quarantine: Quarantine[LeasedRows],
+    sqlstate: str,
+) -> None:
+    """The disk is full, or a fault of ours fails each row: when it is mended, nothing rests."""
+    await add_webhooks(conn, ring)
+    with capture_logs() as lines:
+        async with refusing(
+            conn, "fast", table="webhook_log", column="lane", sqlstate=sqlstate, on="UPDATE"
+        ):
+            for _ in range(3):
+                with pytest.raises(asyncpg.PostgresError):
+                    await quarantine.lease(pool)
+    assert not lines
+    assert await leasable(quarantine, pool) == COUNT
+
+
+async def test_more_failing_rows_than_one_search_finds_hold_back_no_other(
+    pool: Pool, conn: Conn, ring: KeyRing, now: list[float]
+) -> None:
+    rows = [make_webhook_row(make_webhook()) for _ in range(2 * COUNT)]
+    await webhooks.insert(conn, ring, rows)
+    slow = [row.webhook.id for row in rows[:COUNT]]
+
+    async def slow_lease(
+        conn: Conn, *, left_out: Collection[UUID], limit: int | None = None
+    ) -> LeasedRows:
+        leased = await due.lease(conn, "fresh", left_out=left_out, limit=limit)
+        if any(lease.id in slow for lease in leased.leases):
+            now[0] += SEARCH_SECONDS / 2
+            raise asyncpg.QueryCanceledError
+        return leased
+
+    quarantine = Quarantine(
+        "fresh", slow_lease, partial(due.first_due, kind="fresh"), clock=lambda: now[0]
+    )
+    found = 0
+    for _ in range(2 * COUNT):
+        with suppress(asyncpg.QueryCanceledError):
+            found += len((await quarantine.lease(pool)).leases)
+    assert found == COUNT
 
 
 async def leasable(quarantine: Quarantine[LeasedRows], pool: Pool) -> int:

@@ -8,7 +8,10 @@ import asyncpg
 from shared.crypto import KeyRing
 from shared.store.intake import partitions, webhooks
 from shared.store.pool import Conn
+from shared.store.rotation import COLUMNS, RotationBatch, reseal
+from tests.support.environment import BODY_KEY
 from tests.support.samples import make_webhook, make_webhook_row
+from tests.support.waiting import eventually
 
 
 async def test_partitions_are_created_two_weeks_ahead_once(migrated: Conn) -> None:
@@ -83,3 +86,37 @@ async def test_what_a_stopped_run_left_on_the_default_partition_is_removed(
     now = datetime.now(UTC)
     await partitions.add_ahead(migrated, now.date())
     await webhooks.insert(migrated, ring, [make_webhook_row(make_webhook(at=now))])
+    await migrated.execute(
+        "ALTER TABLE webhook_bodies_default ADD CONSTRAINT not_another_day CHECK (id IS NULL)"
+        " NOT VALID"
+    )
+    assert await partitions.add_ahead(migrated, now.date()) == 0
+    await webhooks.insert(migrated, ring, [make_webhook_row(make_webhook(at=now))])
+
+
+async def test_a_rotation_waits_for_bodies_that_move_to_their_partition(
+    migrated: Conn, empty_database_url: str, ring: KeyRing
+) -> None:
+    now = datetime.now(UTC)
+    webhook = make_webhook(at=now - timedelta(days=2))
+    await webhooks.insert(migrated, ring, [make_webhook_row(webhook)])
+    newer = KeyRing([b"n" * 32, bytes.fromhex(BODY_KEY)])
+    [bodies] = [column for column in COLUMNS["bodies"] if column.table == "webhook_bodies"]
+    other = await asyncpg.connect(empty_database_url)
+    try:
+        await migrated.execute("SELECT pg_advisory_lock(hashtext('porteiro partitions'))")
+        await partitions._move_from_default(migrated, webhook.received_at.date())
+
+        async def reseal_in_transaction() -> RotationBatch:
+            async with other.transaction():
+                return await reseal(other, newer, bodies, after=None)
+
+        resealing = asyncio.ensure_future(reseal_in_transaction())
+        waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+        await eventually(lambda: migrated.fetchval(waits))
+        await migrated.execute("SELECT pg_advisory_unlock_all()")
+        assert (await asyncio.wait_for(resealing, 10)).resealed == 1
+        envelope = await migrated.fetchval("SELECT body FROM webhook_bodies")
+        assert envelope[1:5] == newer.write_id
+    finally:
+        await other.close()

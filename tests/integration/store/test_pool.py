@@ -10,9 +10,18 @@ import pytest
 from shared.errors import StartupRefused
 from shared.store.errors import NotConnected
 from shared.store.migrate import migrate
-from shared.store.pool import REQUIRED_REVISION, SERVER_SETTINGS, Pool, open_pool, ping, transaction
+from shared.store.pool import (
+    REQUIRED_REVISION,
+    SERVER_SETTINGS,
+    Conn,
+    Pool,
+    open_pool,
+    ping,
+    transaction,
+)
 from tests.support.pooler import pooler
 from tests.support.proxy import Proxy, open_proxy
+from tests.support.waiting import eventually
 
 #: Much longer than a prompt return needs, much shorter than asyncpg's own timeout of 30 s.
 GENEROUS_SECONDS = 10
@@ -175,3 +184,22 @@ async def test_a_pooler_that_keeps_no_settings_is_refused(
                 await ping(pool)
         with pytest.raises(StartupRefused, match="connect to PostgreSQL itself"):
             await migrate(url)
+
+
+async def test_a_session_that_is_given_up_while_it_is_made_is_closed(
+    database_url: str, conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncpg.Connection, "fetchval", never)
+    async with open_pool(database_url, name="given up", size=1) as pool:
+        with pytest.raises(NotConnected):
+            async with transaction(pool, wait=0.5):
+                pass
+    sessions = "SELECT FROM pg_stat_activity WHERE application_name = 'given up'"
+
+    async def are_closed() -> bool:
+        return not await conn.fetch(sessions)
+
+    await eventually(are_closed)

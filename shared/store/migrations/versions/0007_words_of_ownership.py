@@ -20,7 +20,9 @@ ALTER TABLE whatsapp_connections
     );
 """
 
+# The table is of a run of 0008 that was stopped after its first step.
 DOWN = """
+DROP TABLE IF EXISTS connection_eras;
 DROP INDEX whatsapp_connections_undecided_idx;
 ALTER TABLE whatsapp_connections
     DROP CONSTRAINT owned_for_a_reason,
