@@ -21,6 +21,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from shared.errors import StartupRefused
 from shared.store import pool
 
 #: A migration waits at most this long for a lock of a running service: others queue behind it.
@@ -44,8 +45,8 @@ async def migrate(database_url: str, revision: str = "head") -> None:
     """Migrate to `revision`. Idempotent. Only one process migrates at a time, others wait.
 
     A lower revision migrates down; `base` removes everything. A migration that waits too long for a
-    lock is run again, so that what queues behind it may go on. Raise what asyncpg raises, or what
-    `pool.connect` does.
+    lock is run again, so that what queues behind it may go on. Raise what asyncpg raises, or
+    StartupRefused if a pooler does not keep our settings.
     """
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -67,6 +68,9 @@ def _run(conn: Connection, revision: str) -> None:
     config = _config()
     config.attributes["conn"] = conn
     conn.rollback()  # of the attempt before
+    if conn.exec_driver_sql("SHOW lock_timeout").scalar() != _TIMEOUTS["lock_timeout"]:
+        raise StartupRefused([pool.POOLER])
+    conn.rollback()
     _one_at_a_time(partial(_lock, conn))
     if _is_down(conn, revision):
         command.downgrade(config, revision)

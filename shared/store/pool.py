@@ -57,7 +57,7 @@ async def open_pool(
         server_settings=SERVER_SETTINGS | {"application_name": name},
         target_session_attrs=SessionAttribute.read_write,  # the URL may name several servers
         connect=connect,
-        init=_refuse_old_schema,
+        init=_refuse_unsuitable,
         reset=_keep_session,
     )
     try:
@@ -155,39 +155,33 @@ async def _keep_session(_: Conn) -> None:
 
 
 async def connect(*args: Any, **options: Any) -> Any:
-    """Connect with asyncpg. Raise StartupRefused if a pooler does not keep its `server_settings`.
-
-    In PgBouncer's transaction mode every transaction may run in another session: the settings are
-    lost, and with them the limits of every wait. https://www.pgbouncer.org/features.html
-    """
+    """Connect with asyncpg. Raise StartupRefused if a pooler takes no settings for the session."""
     try:
-        conn = await asyncpg.connect(*args, **options)
+        return await asyncpg.connect(*args, **options)
     except asyncpg.ProtocolViolationError as error:
         if "startup parameter" in str(error):  # PgBouncer's words
-            raise StartupRefused([_POOLER]) from None
+            raise StartupRefused([POOLER]) from None
         raise
-    try:
-        query = "SELECT current_setting('lock_timeout')"
-        lock_timeout = await conn.fetchval(query, timeout=CONNECT_SECONDS)
-        if lock_timeout != options["server_settings"]["lock_timeout"]:
-            raise StartupRefused([_POOLER])
-    except BaseException:
-        conn.terminate()  # nobody else knows of it
-        raise
-    return conn
 
 
-_POOLER = (
+#: In PgBouncer's transaction mode every transaction may run in another session: our settings are
+#: lost, and with them the limits of every wait. https://www.pgbouncer.org/features.html
+POOLER = (
     "DATABASE_URL leads to a pooler that does not keep the settings of a session: connect to"
     " PostgreSQL itself"
 )
 
 
-async def _refuse_old_schema(conn: Conn) -> None:
+async def _refuse_unsuitable(conn: Conn) -> None:
+    """Raise StartupRefused unless our settings hold and the schema is new enough."""
+    query = "SELECT version_num, current_setting('lock_timeout') AS lock_timeout"
     try:
-        revision = await conn.fetchval("SELECT version_num FROM alembic_version")
+        found = await conn.fetchrow(f"{query} FROM alembic_version")
     except asyncpg.UndefinedTableError:
-        revision = None
+        found = None
+    if found is not None and found["lock_timeout"] != SERVER_SETTINGS["lock_timeout"]:
+        raise StartupRefused([POOLER])
+    revision = None if found is None else found["version_num"]
     if revision is None or revision < REQUIRED_REVISION:
         raise StartupRefused(
             [

@@ -192,7 +192,7 @@ async def test_a_session_that_is_given_up_while_it_is_made_is_closed(
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(asyncpg.Connection, "fetchval", never)
+    monkeypatch.setattr(asyncpg.Connection, "fetchrow", never)
     async with open_pool(database_url, name="given up", size=1) as pool:
         with pytest.raises(NotConnected):
             async with transaction(pool, wait=0.5):
