@@ -13,6 +13,7 @@ from services.scheduler.admin.options import ORGANIZATION, ActorOption, require_
 from services.scheduler.admin.tables import print_table
 from services.scheduler.run_job import UsageError, run_job
 from shared.store import api_keys
+from shared.store.api_keys import ApiKey
 from shared.store.connections import organizations
 from shared.store.pool import Conn
 
@@ -58,17 +59,20 @@ def list_keys() -> None:
 
     async def show(conn: Conn) -> None:
         rows = [
-            (str(key.id), key.name, key.organization_id or "(the company)",
-             f"{key.created_at:%Y-%m-%d}",
-             f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never",
-             f"{key.last_used_on:%Y-%m-%d}" if key.last_used_on else "never",
-             f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else "")
+            (str(key.id), key.name, key.organization_id or "(company)", _works_until(key),
+             f"{key.last_used_on or 'never'}")
             for key in await api_keys.listed(conn)
         ]  # fmt: skip
-        columns = ("id", "name", "organization", "made", "expires", "last used", "revoked")
-        print_table("API keys", columns, rows, no_wrap=("id",))
+        columns = ("id", "name", "for", "until", "last used")
+        print_table("API keys", columns, rows, no_wrap=("id", "until", "last used"))
 
     run_job("api-keys", in_transaction(show))
+
+
+def _works_until(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "no end"
 
 
 @app.command("revoke")

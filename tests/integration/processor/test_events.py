@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 import pytest
+from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
 from shared.broker.topology import EVENTS, RAW
+from shared.store import events
 from shared.store.connections import onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
@@ -155,3 +157,32 @@ async def test_events_wait_for_the_broker(
             await proxy.heal()
             _, event = await backend.take()
     assert event["type"] == "connection.provisioning"
+
+
+async def test_an_event_that_the_broker_refuses_is_published_later(
+    proven_owner: None, environment: dict[str, str], broker: Broker, conn: Conn
+) -> None:
+    full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    async with broker.amqp.channel() as channel:
+        queue = await channel.declare_queue(exclusive=True, arguments=full)
+        await queue.bind(EVENTS, "#")
+        await channel.default_exchange.publish(Message(b"it is full"), queue.name)
+        async with running.processor(environment):
+            refused = "SELECT count(*) = 1 FROM events WHERE due_at > now() + interval '1 s'"
+            await eventually(lambda: conn.fetchval(refused))
+            unpublished = "SELECT count(*) FROM events WHERE published_at IS NULL"
+            assert await conn.fetchval(unpublished) == 1
+            await queue.purge()
+            _, event = await Backend(queue).take()
+    assert event["type"] == "connection.provisioning"
+
+
+async def test_two_processes_lease_no_event_twice_and_do_not_wait(
+    proven_owner: None, pool: Pool
+) -> None:
+    async with transaction(pool) as first, transaction(pool) as second:
+        assert len(await events.lease(first)) == 1
+        async with asyncio.timeout(5):
+            assert await events.lease(second) == []
+    async with transaction(pool) as third:
+        assert await events.lease(third) == [], "it is leased"

@@ -50,6 +50,12 @@ async def test_a_statement_that_takes_too_long_is_an_infrastructure_error(pool: 
     assert is_infrastructure(caught.value)
 
 
+async def test_a_read_only_server_is_an_infrastructure_error(pool: Pool) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as caught:
+        await run(pool, "SET LOCAL transaction_read_only = on", ADD.replace("$1", "'bakery'"))
+    assert is_infrastructure(caught.value)
+
+
 async def test_a_transaction_left_idle_too_long_is_an_infrastructure_error(
     pool: Pool, conn: Conn
 ) -> None:

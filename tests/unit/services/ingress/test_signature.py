@@ -30,6 +30,14 @@ def test_metas_own_signatures_match(body: bytes) -> None:
     assert matching_secret(digest, body, [SECRET]) == 0
 
 
+@pytest.mark.parametrize("position", range(32))
+def test_a_digest_that_differs_in_one_byte_does_not_match(position: int) -> None:
+    forged = bytearray(signed(EMPTY))
+    forged[position] ^= 1
+
+    assert matching_secret(bytes(forged), EMPTY, [SECRET]) is None
+
+
 def test_the_same_json_in_other_bytes_does_not_match() -> None:
     assert matching_secret(bytes.fromhex(VECTORS[ESCAPED]), PLAIN, [SECRET]) is None
     assert matching_secret(bytes.fromhex(VECTORS[PLAIN]), ESCAPED, [SECRET]) is None

@@ -7,12 +7,13 @@ from shared.settings.ingress import IngressSettings
 from shared.settings.load import load
 from tests.support.environment import service_environment
 
-SECURE = {
-    "DATABASE_URL": "postgresql://porteiro:canary-pg@db/porteiro?sslmode=verify-full",
-    "REDIS_URL": "rediss://cache:6379/0",
-    "RABBITMQ_URL": "amqps://porteiro:canary-mq@broker/%2F",  # pragma: allowlist secret
-}
 _DATABASE = "postgresql://porteiro:canary-pg@db/porteiro"  # pragma: allowlist secret
+_BROKER = "porteiro:canary-mq@broker"
+SECURE = {
+    "DATABASE_URL": f"{_DATABASE}?sslmode=verify-full",
+    "REDIS_URL": "rediss://cache:6379/0",
+    "RABBITMQ_URL": f"amqps://{_BROKER}/%2F",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +44,8 @@ def test_secure_urls_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis://cache:6379/0", "redis"),
         ("REDIS_URL", "redis://default@cache:6379/0", "redis"),
         ("REDIS_URL", "rediss://cache:6379/0?ssl_cert_reqs=none", "redis"),
-        ("RABBITMQ_URL", "amqp://porteiro:canary-mq@broker/", "rabbitmq"),
-        ("RABBITMQ_URL", "amqps://porteiro:canary-mq@broker/?no_verify_ssl=1", "rabbitmq"),
+        ("RABBITMQ_URL", f"amqp://{_BROKER}/", "rabbitmq"),
+        ("RABBITMQ_URL", f"amqps://{_BROKER}/?no_verify_ssl=1", "rabbitmq"),
     ],
 )
 def test_an_insecure_url_is_refused_with_one_clear_line(
