@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from services.console.http.app import OPENAPI_PATH
+from shared.cache import open_redis
 from shared.store import api_keys
-from shared.store.connections import organizations
+from shared.store.connections import onboardings, organizations
 from shared.store.pool import Conn
 from tests.support.keys import make_key
-from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
+from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, ORPHANS, Installation
 from tests.support.simulated import WABA, number
 from tests.support.source import ROOT
 
@@ -163,3 +164,26 @@ async def test_the_day_of_a_keys_last_use_is_noted_once_a_day(
     assert first["is_today"]
     await installation.request("GET", CONNECTIONS)
     assert await conn.fetchrow(noted) == first
+
+
+@pytest.mark.parametrize("cached", [None, "bakery", "mallory"])
+async def test_an_onboarding_is_shown_to_its_organization_alone_whatever_is_cached(
+    installation: Installation, conn: Conn, cached: str | None
+) -> None:
+    code = await installation.start_onboarding("bakery")
+    await organizations.add(conn, "mallory")
+    theirs = await make_key(conn, "mallory", "theirs")
+    async with open_redis(installation.environment["REDIS_URL"]) as redis:
+        await redis.flushdb()
+        if cached is not None:
+            await redis.set(f"cache:onboarding:{code}", cached)
+    await installation.request("GET", f"{ONBOARDING}/{code}", key=theirs, status=404)
+
+
+async def test_an_onboarding_is_found_by_its_organization_alone(
+    installation: Installation, conn: Conn
+) -> None:
+    code = await installation.start_onboarding("bakery")
+    assert await onboardings.find(conn, code, organization_id="mallory") is None
+    assert await onboardings.find(conn, code, organization_id="bakery") is not None
+    assert await onboardings.find(conn, code, organization_id=None) is not None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from shared.crypto import KeyRing, Undecryptable
 from shared.domain.provisioning import PhoneNumber
 from shared.process.lifecycle import EXIT_REFUSED
+from shared.store import rotation
 from shared.store.connections import connections, numbers, onboardings, organizations, tokens
 from shared.store.connections import login_codes as codes
 from shared.store.connections.onboardings import NewOnboarding
@@ -171,3 +173,26 @@ async def test_a_dry_run_counts_and_changes_nothing(
     assert (code, '"count":2' in log, '"newest":false' in log) == (0, True, True)
     assert await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id") == before
     assert os.environ["TOKEN_ENCRYPTION_KEY"] == TOKEN_KEY
+
+
+async def test_a_token_that_is_saved_while_its_row_is_resealed_stays(
+    pool: Pool, conn: Conn, token_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save_tokens(conn, token_ring, "71")
+    newer = KeyRing([bytes.fromhex(NEW_KEY), bytes.fromhex(TOKEN_KEY)])
+    [column] = [c for c in rotation.COLUMNS["tokens"] if c.table == "whatsapp_connections"]
+    swap = rotation._swap
+
+    async def swap_later(
+        tx: Conn, sealed: rotation.SealedColumn, swaps: Sequence[tuple[object, ...]]
+    ) -> None:
+        async with transaction(pool) as other:
+            await tokens.save(other, newer, "71", "EAAfresh", expires_at=None)
+        await swap(tx, sealed, swaps)
+
+    monkeypatch.setattr(rotation, "_swap", swap_later)
+    async with transaction(pool) as tx:
+        await rotation.reseal(tx, newer, column, after=None)
+    stored = await tokens.read(conn, newer, "71")
+    assert stored is not None
+    assert stored.text == "EAAfresh"
