@@ -92,7 +92,7 @@ async def test_a_follow_up_that_cannot_be_leased_is_left_out(
 ) -> None:
     waba_ids = [f"7{number}" for number in range(COUNT)]
     await connections.ensure(conn, waba_ids)
-    await follow_ups.add(conn, "attribute", waba_ids)
+    await follow_ups.add(conn, "read", waba_ids)
     row_id = await conn.fetchval("SELECT id FROM follow_ups ORDER BY due_at, id LIMIT 1")
     async with (
         refusing(conn, str(row_id), table="follow_ups", column="id", on="UPDATE"),
@@ -157,11 +157,21 @@ async def test_an_event_that_cannot_be_written_is_put_off(
 async def test_a_webhook_that_cannot_be_released_stops_no_other(
     environment: dict[str, str],
     broker: Broker,
+    pool: Pool,
     conn: Conn,
     ring: KeyRing,
     monkeypatch: MonkeyPatch,
 ) -> None:
     row_id = (await add_webhooks(conn, ring))[1]
+    refuse = f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.id = '{row_id}' THEN RAISE EXCEPTION 'refused'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_log
+            FOR EACH ROW EXECUTE FUNCTION refuse();
+    """
     split = WebhookGroups.split_stored
     was_interrupted = False
 
@@ -169,17 +179,8 @@ async def test_a_webhook_that_cannot_be_released_stops_no_other(
         nonlocal was_interrupted
         if not was_interrupted:
             was_interrupted = True
-            await conn.execute(
-                f"""
-                CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-                BEGIN
-                    IF NEW.id = '{row_id}' THEN RAISE EXCEPTION 'refused'; END IF;
-                    RETURN NEW;
-                END $$;
-                CREATE TRIGGER refuse BEFORE UPDATE ON webhook_log
-                    FOR EACH ROW EXECUTE FUNCTION refuse();
-                """
-            )
+            async with transaction(pool) as tx:
+                await tx.execute(refuse)
             raise OSError("interrupted")
         return await split(groups, leases)  # type: ignore[arg-type]
 
