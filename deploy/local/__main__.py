@@ -66,10 +66,10 @@ def outage() -> None:
 
 
 @app.command()
-def upgrade(ref: str = "0.2.0") -> None:
+def upgrade(ref: str = "e0b8b53") -> None:
     """Run version REF and this one together on the same servers, in both directions, with traffic.
 
-    Exit 0 only if nothing was lost or doubled.
+    REF is a commit or a tag; e0b8b53 is 0.2.0. Exit 0 only if nothing was lost or doubled.
     """
     install.ensure()
     sys.exit(0 if run_upgrade(ref) else 1)

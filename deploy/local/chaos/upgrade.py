@@ -76,7 +76,13 @@ class Env:
             f"{service}-{version.name}",
             [version.python, "-m", f"services.{service}"],
             lambda: b" 200 " in reply(health, b"GET /readyz HTTP/1.0\r\n\r\n"),
-            env={**self._settings, **ports, "PYTHONPATH": str(version.folder)},
+            # Without PYTHONSAFEPATH, `-m` would find the code of the folder we are in first.
+            env={
+                **self._settings,
+                **ports,
+                "PYTHONPATH": str(version.folder),
+                "PYTHONSAFEPATH": "1",
+            },
         )
 
 
