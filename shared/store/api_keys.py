@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from uuid import UUID
 
@@ -71,13 +71,14 @@ async def use(conn: Conn, key: str) -> ApiKey | None:
     )
     if record is None:
         return None
-    await conn.execute(  # once a day: a row written by each request would be a lock for all
-        """
-        UPDATE api_keys SET last_used_on = current_date
-        WHERE id = $1 AND last_used_on IS DISTINCT FROM current_date
-        """,
-        record["id"],
-    )
+    if record["last_used_on"] != datetime.now(UTC).date():  # a write once a day, not a request
+        await conn.execute(
+            """
+            UPDATE api_keys SET last_used_on = current_date
+            WHERE id = $1 AND last_used_on IS DISTINCT FROM current_date
+            """,
+            record["id"],
+        )
     return ApiKey(**record)
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local.stack.install import find
-from deploy.local.stack.servers import LOOPBACK, Program, free_port, reply
+from deploy.local.stack.servers import ASK_SSL, LOOPBACK, Program, free_port, reply
 from deploy.local.stack.supervisor import Supervisor
-
-_ASK_SSL = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 
 @contextmanager
@@ -43,7 +41,7 @@ def pooler(database_url: str, settings: Mapping[str, str]) -> Iterator[str]:
     program = [str(find("pgbouncer")), str(config)]
     try:
         supervisor.start(
-            Program("pgbouncer", program, lambda: reply(port, _ASK_SSL) == b"N", user=user)
+            Program("pgbouncer", program, lambda: reply(port, ASK_SSL) == b"N", user=user)
         )
         yield url._replace(netloc=f"{url.username}:{url.password}@{LOOPBACK}:{port}").geturl()
     finally:

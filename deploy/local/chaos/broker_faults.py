@@ -11,8 +11,8 @@ from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
 from shared.broker import topology
 from shared.broker.topology import CHANGES, PROVISION, RAW
+from shared.domain.retries import RETRY_SECONDS
 
-RETRY_SECONDS = (30, 300, 1800)
 #: Their messages may be lost: they only say that rows are due.
 _DELETABLE = (CHANGES, PROVISION)
 

@@ -22,6 +22,9 @@ _PORTS = range(20_000, 32_000)
 _SHARES = 16
 _RECENT_PORTS: deque[int] = deque(maxlen=200)
 
+#: An SSLRequest. PostgreSQL and PgBouncer answer it with one byte, before any authentication.
+ASK_SSL = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -91,12 +94,10 @@ def postgresql(folder: Path, *, fsync: bool, options: Mapping[str, str] | None =
         "max_wal_size": "2GB",
     } | dict(options or {})
     flags = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    # PostgreSQL answers an SSLRequest with one byte, before any authentication.
-    ask_ssl = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
     return Program(
         "postgresql",
         [_program_path("postgres"), "-D", str(data), *flags],
-        lambda: reply(port, ask_ssl) in (b"N", b"S") and not _is_starting(data),
+        lambda: reply(port, ASK_SSL) in (b"N", b"S") and not _is_starting(data),
         user=user,
         url=f"postgresql://porteiro:{password}@{LOOPBACK}:{port}/postgres",
     )

@@ -78,10 +78,8 @@ async def _move_from_default(conn: Conn, day: date) -> None:
     always."""
     async with conn.transaction():
         await conn.execute(f"SET LOCAL statement_timeout = '{MOVE_SECONDS}s'")
-        if await _is_partition(conn, _name(day)):
-            moved_to = "webhook_bodies"  # its partition was made when the default was still empty
-        else:
-            moved_to = _name(day)
+        is_attached = await _is_partition(conn, _name(day))
+        if not is_attached:
             await _create(conn, day)
         await conn.execute(
             f"""
@@ -89,12 +87,12 @@ async def _move_from_default(conn: Conn, day: date) -> None:
                 DELETE FROM webhook_bodies_default WHERE received_at >= $1 AND received_at < $2
                 RETURNING *
             )
-            INSERT INTO {moved_to} SELECT * FROM moved
+            INSERT INTO {_name(day)} SELECT * FROM moved
             """,
             *_bounds(day),
             timeout=MOVE_SECONDS,
         )
-        if moved_to == _name(day):
+        if not is_attached:
             await until_lock_is_free()(_attach, conn, day)
 
 

@@ -1,7 +1,7 @@
 """A row that cannot be leased, released or marked costs only itself."""
 
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from uuid import UUID
 
@@ -14,10 +14,10 @@ from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.quarantine import SEARCH_SECONDS, Quarantine
 from shared.broker.topology import EVENTS
 from shared.crypto import KeyRing
-from shared.messages import Event
+from shared.messages import Event, Nudge
 from shared.store import due, events
 from shared.store.connections import connections, follow_ups, organizations
-from shared.store.due import LeasedRows
+from shared.store.due import Lease, LeasedRows
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, open_pool, transaction
 from tests.support import running
@@ -163,33 +163,18 @@ async def test_a_webhook_that_cannot_be_released_stops_no_other(
     monkeypatch: MonkeyPatch,
 ) -> None:
     row_id = (await add_webhooks(conn, ring))[1]
-    refuse = f"""
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF NEW.id = '{row_id}' THEN RAISE EXCEPTION 'refused'; END IF;
-            RETURN NEW;
-        END $$;
-        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_log
-            FOR EACH ROW EXECUTE FUNCTION refuse();
-    """
     split = WebhookGroups.split_stored
-    was_interrupted = False
+    async with pool.acquire() as other, AsyncExitStack() as faults:
 
-    async def interrupted(groups: WebhookGroups, leases: list[object]) -> object:
-        nonlocal was_interrupted
-        if not was_interrupted:
-            was_interrupted = True
-            async with transaction(pool) as tx:
-                await tx.execute(refuse)
+        async def interrupted(groups: WebhookGroups, leases: Sequence[Lease]) -> list[Nudge]:
+            monkeypatch.setattr(WebhookGroups, "split_stored", split)
+            fault = refusing(other, str(row_id), table="webhook_log", column="id", on="UPDATE")
+            await faults.enter_async_context(fault)
             raise OSError("interrupted")
-        return await split(groups, leases)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(WebhookGroups, "split_stored", interrupted)
-    try:
+        monkeypatch.setattr(WebhookGroups, "split_stored", interrupted)
         async with running.processor(environment):
             await until(conn, COUNT - 1, "webhook_log", "state = 'split'")
-    finally:
-        await conn.execute("DROP FUNCTION refuse CASCADE")
 
 
 @pytest.fixture
