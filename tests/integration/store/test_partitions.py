@@ -10,6 +10,7 @@ from shared.store.intake import partitions, webhooks
 from shared.store.pool import Conn
 from shared.store.rotation import COLUMNS, RotationBatch, reseal
 from tests.support.environment import BODY_KEY
+from tests.support.eras import is_lock_awaited
 from tests.support.samples import make_webhook, make_webhook_row
 from tests.support.waiting import eventually
 
@@ -112,8 +113,7 @@ async def test_a_rotation_waits_for_bodies_that_move_to_their_partition(
                 return await reseal(other, newer, bodies, after=None)
 
         resealing = asyncio.ensure_future(reseal_in_transaction())
-        waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
-        await eventually(lambda: migrated.fetchval(waits))
+        await eventually(lambda: is_lock_awaited(migrated))
         await migrated.execute("SELECT pg_advisory_unlock_all()")
         assert (await asyncio.wait_for(resealing, 10)).resealed == 1
         envelope = await migrated.fetchval("SELECT body FROM webhook_bodies")
