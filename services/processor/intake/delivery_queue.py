@@ -75,8 +75,9 @@ class DeliveryQueue:
     def __init__(self, dependency: Dependency) -> None:
         self._dependency = dependency
         self._lanes: dict[Lane, deque[Delivery]] = {"fast": deque(), "slow": deque()}
-        #: Deliveries that rest after an interruption, by when they are due again.
-        self._isolated: list[tuple[float, Delivery]] = []
+        #: Deliveries that rest after an interruption, and those whose rest has ended.
+        self._resting: dict[object, Delivery] = {}
+        self._isolated: deque[Delivery] = deque()
         self._is_isolated_taken = False
         self._changed = asyncio.Event()
         self._return_requested = asyncio.Event()
@@ -99,6 +100,7 @@ class DeliveryQueue:
                 end.cancel()
             for waiting in self._lanes.values():
                 waiting.clear()
+            self._resting.clear()
             self._isolated.clear()
             self._is_isolated_taken = False
 
@@ -135,20 +137,25 @@ class DeliveryQueue:
             interruptions=delivery.interruptions + 1,
             refusals=delivery.refusals + is_refused,
         )
-        self._isolated.append((loop.time() + rest, again))
-        loop.call_later(rest, self._changed.set)
-        self._changed.set()
+        key = object()
+        self._resting[key] = again
+        loop.call_later(rest, self._end_rest, key)
+
+    def _end_rest(self, key: object) -> None:
+        """Hand the delivery out again, unless it has returned to the broker meanwhile.
+
+        No clock is read: uvloop's is rounded, and a rest that seems to last a moment longer than
+        its timer would never end.
+        """
+        if (delivery := self._resting.pop(key, None)) is not None:
+            self._isolated.append(delivery)
+            self._changed.set()
 
     def _take_isolated(self) -> Delivery | None:
-        if self._is_isolated_taken:
+        if self._is_isolated_taken or not self._isolated:
             return None
-        now = asyncio.get_running_loop().time()
-        for item in self._isolated:
-            if item[0] <= now:
-                self._isolated.remove(item)
-                self._is_isolated_taken = True
-                return item[1]
-        return None
+        self._is_isolated_taken = True
+        return self._isolated.popleft()
 
     def end_isolated(self) -> None:
         """Allow the next one: the isolated delivery that was taken is done."""
