@@ -63,18 +63,23 @@ class IngressLoad:
 class ProcessorLoad:
     """Give the processor the same bundles each time.
 
-    All are in the queue before it begins, so that its groups are the same in every round.
+    All are in the queue before it begins, so that its groups are the same in every round. The
+    tables are emptied before each round, unless they are to be `kept`.
     """
 
-    def __init__(self, env: Mapping[str, str], conn: Conn) -> None:
+    def __init__(self, env: Mapping[str, str], conn: Conn, *, kept: bool = False) -> None:
         self._env = env
         self._conn = conn
+        self._kept = kept
         self._seed = 1_000
 
-    async def round(self, meter: Meter) -> Figures:
+    async def round(self, meter: Meter, *, after_checkpoint: bool = True) -> Figures:
         self._seed += 1
-        await self._conn.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
-        await self._conn.execute("CHECKPOINT")
+        if not self._kept:
+            await self._conn.execute("TRUNCATE webhook_log, webhook_bodies, events CASCADE")
+        since = datetime.now(UTC)
+        if after_checkpoint:
+            await self._conn.execute("CHECKPOINT")
         async with await connect(self._env["RABBITMQ_URL"], "bench") as amqp:
             channel = await amqp.channel()
             listener = await channel.declare_queue(
@@ -88,7 +93,7 @@ class ProcessorLoad:
             finally:
                 meter.resume("processor")
             async with pace.sampled():
-                await self._until_done()
+                await self._until_done(since)
             after = await meter.read()
             events = (await listener.purge()).message_count or 0
         count = PROCESSOR_WEBHOOKS
@@ -120,15 +125,17 @@ class ProcessorLoad:
             )
         )
 
-    async def _until_done(self) -> None:
+    async def _until_done(self, since: datetime) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not await self._is_done():
+        while not await self._is_done(since):
             if time.monotonic() > deadline:
                 raise TimeoutError("the processor did not finish its round in time")
             await asyncio.sleep(0.2)
 
-    async def _is_done(self) -> bool:
-        count = await self._conn.fetchval("SELECT count(*) FROM webhook_log WHERE processed")
+    async def _is_done(self, since: datetime) -> bool:
+        count = await self._conn.fetchval(
+            "SELECT count(*) FROM webhook_log WHERE processed AND received_at >= $1", since
+        )
         return count == PROCESSOR_WEBHOOKS and not await self._conn.fetchval(
             "SELECT EXISTS (SELECT FROM events WHERE published_at IS NULL)"
         )

@@ -8,13 +8,14 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import asyncpg
 from rich.console import Console
@@ -28,7 +29,7 @@ from shared.store.migrate import migrate
 from shared.store.pool import Conn
 
 FROM_REVISION = "0006"
-TO_REVISIONS = ("0007", "0008", "0009", "0010")
+TO_REVISIONS = ("0007", "0008", "0009", "0010", "0011", "0012")
 WRITES_PER_SECOND = 500
 TOGETHER = 10
 WRITERS = 2
@@ -116,7 +117,7 @@ class Measured:
 
 
 @asynccontextmanager
-async def _connected(url: str, name: str) -> AsyncIterator[Conn]:
+async def connected(url: str, name: str) -> AsyncIterator[Conn]:
     conn = await asyncpg.connect(url, server_settings={"application_name": name})
     try:
         yield conn
@@ -155,18 +156,18 @@ async def _sit(conn: Conn) -> None:
         await asyncio.sleep(READER_SECONDS)
 
 
-async def _measure(
+async def measure(
     url: str, name: str, step: Callable[[], Awaitable[object]], *, has_reader: bool
 ) -> Measured:
     """Run a step beside the writers, and a reader if asked for, and one second of calm after it."""
     measured = Measured(name)
     async with AsyncExitStack() as stack:
-        conns = [await stack.enter_async_context(_connected(url, "writer")) for _ in range(WRITERS)]
+        conns = [await stack.enter_async_context(connected(url, "writer")) for _ in range(WRITERS)]
         tasks = [asyncio.ensure_future(_write(conn, measured)) for conn in conns]
-        watcher = await stack.enter_async_context(_connected(url, "watcher"))
+        watcher = await stack.enter_async_context(connected(url, "watcher"))
         tasks.append(asyncio.ensure_future(_sample(watcher, measured)))
         if has_reader:
-            reader = await stack.enter_async_context(_connected(url, "reader"))
+            reader = await stack.enter_async_context(connected(url, "reader"))
             tasks.append(asyncio.ensure_future(_sit(reader)))
             await asyncio.sleep(0.5)
         began = time.monotonic()
@@ -183,25 +184,25 @@ async def _measure(
 
 async def _run(url: str, *, has_reader: bool) -> list[Measured]:
     steps = [
-        await _measure(url, revision, partial(migrate, url, revision), has_reader=has_reader)
+        await measure(url, revision, partial(migrate, url, revision), has_reader=has_reader)
         for revision in TO_REVISIONS
     ]
 
     async def add_partitions() -> None:
-        async with _connected(url, "partitions") as conn:
+        async with connected(url, "partitions") as conn:
             await partitions.add_ahead(conn, datetime.now(UTC).date())
 
-    return [*steps, await _measure(url, "partitions", add_partitions, has_reader=has_reader)]
+    return [*steps, await measure(url, "partitions", add_partitions, has_reader=has_reader)]
 
 
 async def _bench(console: Console, url: str) -> bool:
     await migrate(url, FROM_REVISION)
-    async with _connected(url, "fill") as conn:
+    async with connected(url, "fill") as conn:
         for statement in _FILL.split(";\n"):
             await conn.execute(statement)
     admin = url.rpartition("/")[0] + "/template1"
     with_reader = url.rpartition("/")[0] + "/with_reader"
-    async with _connected(admin, "copy") as conn:
+    async with connected(admin, "copy") as conn:
         await conn.execute("CREATE DATABASE with_reader TEMPLATE postgres")
     is_sound = True
     for title, database, has_reader in (
@@ -223,7 +224,8 @@ async def _bench(console: Console, url: str) -> bool:
     return is_sound
 
 
-def main() -> None:
+def run_on_postgresql(bench: Callable[[Console, str], Coroutine[Any, Any, bool]]) -> None:
+    """Run a bench on a PostgreSQL of its own. Exit with 1 unless it returns that all was sound."""
     console = Console(width=90)
     install.ensure()
     folder = Path(tempfile.mkdtemp(prefix="porteiro-bench-"))
@@ -232,7 +234,7 @@ def main() -> None:
     try:
         database = servers.postgresql(folder, fsync=True, options={"max_wal_size": "8GB"})
         supervisor.start(database)
-        is_sound = asyncio.run(_bench(console, database.url))
+        is_sound = asyncio.run(bench(console, database.url))
     finally:
         supervisor.stop()
         rmtree(folder, ignore_errors=True)
@@ -242,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_on_postgresql(_bench)

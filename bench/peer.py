@@ -20,13 +20,15 @@ from faststream.rabbit.annotations import RabbitMessage
 from uuid_utils.compat import uuid7
 
 from services.ingress.app import PATH
-from shared.crypto import KeyRing
+from shared.crypto import KeyRing, SubjectHasher
 from shared.domain.splitting import split
 from shared.messages import Webhook
+from shared.store import people
 from shared.store.intake import changes, webhooks
 
 SECRET = os.environ["META_APP_SECRET"].encode()
 RING = KeyRing([bytes.fromhex(os.environ["BODY_ENCRYPTION_KEY"])])
+HASHER = SubjectHasher([bytes.fromhex(os.environ["SUBJECT_HASH_KEY"])])
 PREFETCH = 100
 
 broker = RabbitBroker(
@@ -79,7 +81,7 @@ async def store(message: RabbitMessage) -> None:
             changes.SplitChange(webhook.id, webhook.received_at, change)
             for change in webhook_changes
         ]
-        await changes.insert(conn, RING, rows)
+        await people.add(conn, HASHER, await changes.insert(conn, RING, rows))
 
 
 _pool: list["asyncpg.Pool[asyncpg.Record]"] = []

@@ -1,6 +1,7 @@
 """Prepare signed requests: small, all different, for many WABAs."""
 
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ WABAS = 2_000
 #: What a busy number sends: three statuses per message, and sometimes an account update.
 _STATUS_SHARE = 0.74
 _ACCOUNT_SHARE = 0.01
+#: What happened is as old as if it came at this pace and were sent at once.
+_PER_SECOND = 500
 
 
 def waba_id(number: int) -> str:
@@ -29,15 +32,18 @@ class Traffic:
 
     def bodies(self, count: int) -> list[bytes]:
         """Return the bodies of `requests`."""
-        pick = random.Random(self.seed)
-        return [write(self._body(pick, number)) for number in range(count)]
+        pick, first = random.Random(self.seed), time.time() - count / _PER_SECOND
+        return [
+            write(self._body(pick, number, int(first + number / _PER_SECOND)))
+            for number in range(count)
+        ]
 
     def _request(self, body: bytes) -> bytes:
         lines = [f"POST {PATH} HTTP/1.1", "Host: bench", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers(body, self.secret).items()]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
-    def _body(self, pick: random.Random, number: int) -> dict[str, Any]:
+    def _body(self, pick: random.Random, number: int, at: int) -> dict[str, Any]:
         waba = waba_id(pick.randrange(WABAS))
         kind = pick.random()
         if kind < _ACCOUNT_SHARE:
@@ -50,19 +56,18 @@ class Traffic:
             "messaging_product": "whatsapp",
             "metadata": {"display_phone_number": "15551230000", "phone_number_id": f"2{waba}"},
         }
-        timestamp = str(1_790_000_000 + number)
         if kind < _ACCOUNT_SHARE + _STATUS_SHARE:
             pricing = {"billable": True, "pricing_model": "PMP", "category": "utility"}
             state = pick.choice(("sent", "delivered", "read"))
             value["statuses"] = [
-                {"id": wamid, "status": state, "timestamp": timestamp, "recipient_id": person,
+                {"id": wamid, "status": state, "timestamp": str(at), "recipient_id": person,
                  "pricing": pricing}
             ]  # fmt: skip
         else:
             words = "Olá, o pedido já saiu? " * pick.randrange(1, 6)
             value["contacts"] = [{"profile": {"name": "Ana"}, "wa_id": person}]
             value["messages"] = [
-                {"from": person, "id": wamid, "timestamp": timestamp, "type": "text",
+                {"from": person, "id": wamid, "timestamp": str(at), "type": "text",
                  "text": {"body": words}}
             ]  # fmt: skip
         return _webhook({"id": waba}, {"field": "messages", "value": value})

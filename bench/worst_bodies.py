@@ -26,7 +26,7 @@ from deploy.local.stack.supervisor import Supervisor
 from services.processor.intake.failures import FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
 from services.processor.intake.webhook_groups import WebhookGroups
-from shared.crypto import KeyRing
+from shared.crypto import KeyRing, SubjectHasher
 from shared.messages import Webhook
 from shared.store.intake.webhooks import LanedWebhook
 from shared.store.migrate import migrate
@@ -54,6 +54,27 @@ def _message(number: int) -> bytes:
     )
 
 
+def _echoes(count: int) -> bytes:
+    echo = b'{"id":"%06d","to":"1555%07d","timestamp":"1","text":{"body":"%b"}}'
+    echoes = b",".join(echo % (number, number, b"z" * 2900) for number in range(count))
+    return _field(b"smb_message_echoes", b'"message_echoes":[%b]' % echoes)
+
+
+def _history(count: int) -> bytes:
+    """Return a chunk of as many messages, each in a thread with a person of its own."""
+    thread = (
+        b'{"id":"1555%07d","messages":[{"from":"15550001","to":"1555%07d","id":"%06d","type":"text",'
+        b'"timestamp":"1","text":{"body":"%b"},"history_context":{"status":"READ"}}]}'
+    )
+    threads = b",".join(thread % (number, number, number, b"z" * 120) for number in range(count))
+    return _field(b"history", b'"history":[{"metadata":{"phase":0},"threads":[%b]}]' % threads)
+
+
+def _field(name: bytes, lists: bytes) -> bytes:
+    value = b'{"metadata":{"phone_number_id":"2"},%b}' % lists
+    return _entries([b'{"id":"1","changes":[{"field":"%b","value":%b}]}' % (name, value)])
+
+
 def bodies() -> Mapping[str, Sequence[bytes]]:
     """Return, by name, what is received together."""
     items = b",".join(map(_message, range(5000)))
@@ -62,6 +83,8 @@ def bodies() -> Mapping[str, Sequence[bytes]]:
         "200,000 entries": [_entries([b'{"id":"1"}'] * 200_000)],
         "1,000,000 empty entries": [_entries([b"{}"] * 1_000_000)],
         "5,000 messages": [_entries([b'{"id":"1","changes":[%b]}' % (messages % items)])],
+        "1,000 echoes": [_echoes(1000)],
+        "a history of 10,000 messages": [_history(10_000)],
         "deep": [b"[" * (BYTES // 2) + b"]" * (BYTES // 2)],
         "one string": [_value(b'"%b"' % (b"a" * BYTES))],
         "escapes": [_value(b'"%b"' % (b"\\u0001" * (BYTES // 6)))],
@@ -107,7 +130,9 @@ async def _watched() -> AsyncIterator[Load]:
 async def _measure(pool: Pool) -> bool:
     metrics = IntakeMetrics(CollectorRegistry())
     ring = KeyRing([secrets.token_bytes(32)])
-    groups = WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
+    recorder = FailureRecorder((30,), metrics)
+    hasher = SubjectHasher([secrets.token_bytes(32)])
+    groups = WebhookGroups(pool, ring, hasher, recorder, metrics, lambda _: None, app_id="1")
     await groups.store([_received(_value(b"1"))])  # connects
     idle = psutil.Process().memory_info().rss
     table = Table(title="Worst bodies in the processor")

@@ -65,15 +65,9 @@ class KeyRing:
         except (KeyError, InvalidTag):
             raise Undecryptable from None
 
-    def subject_hash(self, subject: str) -> bytes:
-        """Return the hash under which a person's id is stored.
-
-        The same id gives the same hash. Only a holder of the key can compute it.
-        """
-        return hmac.digest(self._hash_keys[0], subject.encode(), "sha256")
-
     def subject_hashes(self, subject: str) -> list[bytes]:
-        """Return the hashes to search for: one for each key of the ring, the sealing key first."""
+        """Return the hashes under which versions before 0014 stored a person's id: one for each key
+        of the ring."""
         return [hmac.digest(key, subject.encode(), "sha256") for key in self._hash_keys]
 
     def _new_salt(self) -> None:
@@ -90,6 +84,32 @@ class KeyRing:
             if len(self._subkeys) > MAX_CACHED_SUBKEYS:
                 self._subkeys.popitem(last=False)
         return subkey
+
+
+class SubjectHasher:
+    """Hash people's ids under the first key; find them under every key. Each has 32 bytes.
+
+    A hash is the key's id (4 bytes) and 16 bytes of HMAC-SHA256. The same id gives the same hash;
+    only a holder of the key can compute it.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = [(id_of_key(key), _derive(key, b"", b"subject hash")) for key in keys]
+
+    @property
+    def write_id(self) -> bytes:
+        """Return the id of the key that new hashes rest on."""
+        return self._keys[0][0]
+
+    def hash(self, subject: str) -> bytes:
+        key_id, key = self._keys[0]
+        return key_id + hmac.digest(key, subject.encode(), "sha256")[:16]
+
+    def hashes(self, subject: str) -> list[bytes]:
+        """Return the hashes to search for: one for each key."""
+        return [
+            key_id + hmac.digest(key, subject.encode(), "sha256")[:16] for key_id, key in self._keys
+        ]
 
 
 def id_of_key(key: bytes) -> bytes:

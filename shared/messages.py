@@ -16,6 +16,8 @@ EVENT_VERSION = 1
 MAX_BUNDLE_WEBHOOKS = 100
 MAX_BUNDLE_BYTES = 1_000_000
 
+_KIND = re.compile("[a-z_]{1,40}")
+_WABA_ID = re.compile(r"[0-9]{1,20}")
 _SIGNATURE = re.compile(r"(sha256=[0-9a-fA-F]{64})?")
 #: Porteiro never writes a received_at outside these years, and PostgreSQL cannot store some of
 #: those times.
@@ -98,6 +100,18 @@ def decode_bundle(message: bytes) -> Bundle:
     return Bundle(webhooks, join_bundle(newer) if newer else None)
 
 
+def describe_newer(message: bytes) -> str:
+    """Return what of a bundle's `newer` this code does not know: its version, or kinds of webhooks.
+
+    Nothing else of it is told: it comes from outside.
+    """
+    bundle = orjson.loads(message)
+    if bundle["version"] != BUNDLE_VERSION:
+        return f"version {bundle['version']}"
+    kinds = {item["kind"] for item in bundle["webhooks"]}
+    return ", ".join(sorted(f"kind {k if _KIND.fullmatch(k) else 'unreadable'}" for k in kinds))
+
+
 def _decode_webhook(item: dict[str, Any]) -> Webhook:
     if isinstance(item["kind"], str) and item["kind"] not in WEBHOOK_KINDS:
         raise UnknownVersion
@@ -130,6 +144,20 @@ class Nudge:
 
 def encode_nudge(nudge: Nudge) -> bytes:
     return orjson.dumps({"version": 1, "id": str(nudge.id), "attempt": nudge.attempt})
+
+
+def encode_check_nudge(waba_id: str) -> bytes:
+    """Encode a nudge that this connection is to be checked now."""
+    return orjson.dumps({"version": 1, "waba_id": waba_id})
+
+
+def decode_check_nudge(message: bytes) -> str | None:
+    """Return the WABA's id; None if the message names none that we can read."""
+    try:
+        waba_id = orjson.loads(message)["waba_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return waba_id if isinstance(waba_id, str) and _WABA_ID.fullmatch(waba_id) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import structlog
 from pytest import Config, MonkeyPatch
 
 from shared.broker.topology import DEAD, WORK_QUEUES, retry_name
+from shared.cache import open_redis
 from shared.crypto import KeyRing
 from shared.store.pool import Conn, Pool, open_pool
 from tests.support import servers
@@ -25,7 +26,8 @@ def pytest_configure(config: Config) -> None:
     # longer than a webhook's deadline.
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, plain])
-    if not hasattr(config, "workerinput") and not config.option.collectonly:
+    # Whoever runs these tests may have started the servers: a controller, or tests/mutants.py.
+    if servers.POSTGRESQL not in os.environ and not config.option.collectonly:
         config.stash[_SERVERS] = servers.TestServers()
 
 
@@ -56,8 +58,9 @@ async def database_url(_database: str) -> str:
     try:
         await conn.execute(
             "TRUNCATE organizations, whatsapp_connections, connection_facts, phone_numbers,"
+            " failed_calls,"
             " webhook_log, webhook_bodies, dead_letters, replays, audit_log, follow_ups,"
-            " api_keys CASCADE"
+            " api_keys, job_runs, old_keys CASCADE"
         )
     finally:
         await conn.close()
@@ -85,9 +88,13 @@ async def broker(_vhost: str) -> AsyncIterator[Broker]:
 
 
 @pytest.fixture
-def redis_url(worker: str) -> str:
+async def redis_url(worker: str) -> str:
+    """Return the URL of the worker's Redis database, emptied."""
     number = int(worker.removeprefix("gw"))
-    return os.environ[servers.REDIS].rpartition("/")[0] + f"/{number}"
+    url = os.environ[servers.REDIS].rpartition("/")[0] + f"/{number}"
+    async with open_redis(url) as redis:
+        await redis.flushdb()
+    return url
 
 
 @pytest.fixture

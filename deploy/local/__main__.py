@@ -8,17 +8,29 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 
 from deploy.local.chaos import storm
 from deploy.local.chaos.nemesis import Nemesis
 from deploy.local.chaos.outage import Outage
+from deploy.local.chaos.planted import run_planted
 from deploy.local.chaos.upgrade import run_upgrade
 from deploy.local.demo.play import play_demo
+from deploy.local.rehearse import rehearse as run_rehearsal
 from deploy.local.stack import clocks, install
-from deploy.local.stack.stack import FAKE_CLOCKS, LOCAL, LOGS, SERVER_URLS, STACK_FILE, Stack
-from deploy.local.stack.supervisor import MARK, stop_all
+from deploy.local.stack.stack import (
+    ENV_MARK,
+    FAKE_CLOCKS,
+    LOCAL,
+    LOGS,
+    SERVER_URLS,
+    STACK_FILE,
+    Stack,
+)
+from deploy.local.stack.supervisor import MARK, is_any_running, stop_all
+from services.ingress.app import PATH
 
 UP_SECONDS = 120
 
@@ -27,8 +39,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def up() -> None:
-    """Start the stack in the background."""
-    _up()
+    """Start the stack in the background. If it runs already, say so and change nothing."""
+    if _is_running():
+        print("The stack is running already: nothing was changed. `make down` stops it.")
+    else:
+        _up()
     _show()
 
 
@@ -51,12 +66,16 @@ def demo() -> None:
 
 
 @app.command()
-def chaos(seconds: int = 60, seed: int | None = None) -> None:
-    """Start the stack, run a random chaos storm on it, stop it. Exit 0 only if the run is sound."""
-    install.ensure(clocks.PACKAGE)
-    os.environ[FAKE_CLOCKS] = "1"
+def chaos(seconds: int = 60, seed: int | None = None, fault: list[str] | None = None) -> None:
+    """Start the stack, run a random chaos storm on it, stop it. Exit 0 only if the run is sound.
+
+    With --fault, which can be repeated, only these faults are injected.
+    """
+    if not fault or "clock" in fault:
+        install.ensure(clocks.PACKAGE)
+        os.environ[FAKE_CLOCKS] = "1"
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    _run_storm(lambda stack: Nemesis(stack, seconds, seed), seed)
+    _run_storm(lambda stack: Nemesis(stack, seconds, seed, fault or ()), seed)
 
 
 @app.command()
@@ -73,6 +92,28 @@ def upgrade(ref: str = "e0b8b53") -> None:
     """
     install.ensure()
     sys.exit(0 if run_upgrade(ref) else 1)
+
+
+@app.command()
+def planted(only: str = "") -> None:
+    """Run a short storm on a copy of the last commit, as it is and with each of some planted bugs.
+
+    ONLY is a part of a bug's name. Exit 0 only if each bug was found, and nothing without one.
+    """
+    install.ensure()
+    sys.exit(0 if run_planted(only) else 1)
+
+
+@app.command()
+def rehearse() -> None:
+    """Start the stack, play the demo; back up, lose and restore its database; stop the stack."""
+    _up()
+    try:
+        stack = _read_stack()
+        is_sound = play_demo(stack) and run_rehearsal(stack)
+    finally:
+        _down()
+    sys.exit(0 if is_sound else 1)
 
 
 def _run_storm(disrupt: Callable[[dict[str, Any]], storm.Disruption], seed: int) -> None:
@@ -107,14 +148,33 @@ def serve() -> None:
     Stack().run()
 
 
+def _is_running() -> bool:
+    """Return whether a complete stack has a supervisor. Without one, `_up` replaces it."""
+    return STACK_FILE.exists() and is_any_running(str(LOCAL), ["deploy.local", "serve"])
+
+
+def _use_server_urls() -> None:
+    """Say which servers of the environment are used. Those of a stack of ours that ended are not:
+    its porteiro.env, which somebody loaded, is marked."""
+    for name in SERVER_URLS:
+        if ENV_MARK in os.environ:
+            os.environ.pop(name, None)
+        elif os.environ.get(name):
+            url = urlsplit(os.environ[name])
+            print(f"using {name} of the environment: {url.hostname}:{url.port}{url.path}")
+
+
 def _up() -> None:
+    if _is_running():
+        sys.exit("The stack is running already: stop it with `make down` first.")
+    _use_server_urls()
     if not all(os.environ.get(name) for name in SERVER_URLS):
         install.ensure()
     _down()
     LOGS.mkdir(parents=True, exist_ok=True)
     print("starting PostgreSQL, Redis, RabbitMQ and the services ...", flush=True)
     log_file = LOGS / "supervisor.log"
-    with log_file.open("wb") as log:
+    with log_file.open("ab") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "deploy.local", "serve"],
             env={**os.environ, MARK: str(LOCAL)},
@@ -151,7 +211,11 @@ def _show() -> None:
     print("The stack is up. Addresses and keys: .local/stack.json. Logs: .local/logs/.")
     for name in ("ingress", "console", "simulated_meta", "rabbitmq_management"):
         print(f"  {name:<20} {stack[name]}")
+    print(f"Meta posts to {stack['ingress']}{PATH}")
+    if stack["rabbitmq_management"]:
+        print("RabbitMQ's login is in the URL `rabbitmq` of .local/stack.json.")
     print("To use the command line: `. .local/porteiro.env`, then `.venv/bin/porteiro`.")
+    print("What to try first: docs/simulated-meta.md.")
 
 
 if __name__ == "__main__":

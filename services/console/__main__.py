@@ -6,20 +6,23 @@ import structlog
 
 from services.console.api.check_connection import CheckApi
 from services.console.api.connections import ConnectionsApi
+from services.console.api.failed_calls import FailedCallsApi
+from services.console.api.numbers import NumbersApi
 from services.console.api.onboarding import OnboardingApi
 from services.console.api.orphans import OrphansApi
 from services.console.connect.pages import ConnectPages
 from services.console.follow_up_nudges import FollowUpNudges
-from services.console.http.addresses import ClientAddresses
 from services.console.http.app import EndpointServer, create_app
 from services.console.http.metrics import ConsoleMetrics
 from services.console.onboardings import Onboardings
+from shared.addresses import ClientAddresses
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.broker.topology import PROVISION
 from shared.cache import Cache, open_redis
 from shared.crypto import KeyRing
 from shared.graph.client import open_graph
+from shared.limits import Limiter
 from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.http import serve
@@ -41,7 +44,9 @@ async def main(stop: Stop) -> None:
     crash_points.arm(settings.crash_at)
     registry = open_registry()
     health = Health(registry)
-    broker, database, redis_up = map(health.dependency, ("broker", "database", "redis"))
+    broker = health.dependency("broker", settings.rabbitmq_url)
+    database = health.dependency("database", settings.database_url)
+    redis_up = health.dependency("redis", settings.redis_url)
     health.needs = [[database]]  # RabbitMQ (nudges) and Redis (cache) only make it faster
     publisher = Publisher(broker)
     ring = KeyRing(settings.token_keys)
@@ -55,7 +60,7 @@ async def main(stop: Stop) -> None:
             )
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
-        graph = await stack.enter_async_context(open_graph(settings, registry))
+        graph = await stack.enter_async_context(open_graph(settings, registry, redis))
         for work in (
             keep_connected(
                 settings.rabbitmq_url.get_secret_value(),
@@ -70,21 +75,31 @@ async def main(stop: Stop) -> None:
             await stack.enter_async_context(running(work, stop))
         await stop.wait_for(database.seen, seconds=FIRST_CHECK_SECONDS)
         cache, nudges = Cache(redis, registry), FollowUpNudges(publisher)
+        limiter = Limiter(redis, registry)
         onboardings = Onboardings(pool, ring, graph, cache, nudges)
         onboarding_api = OnboardingApi(onboardings, pool, settings)
-        connections_api = ConnectionsApi(pool, ring, nudges)
+        numbers_api = NumbersApi(pool, ring, nudges)
         endpoints = (
             *onboarding_api.endpoints(),
-            *connections_api.endpoints(),
+            *ConnectionsApi(pool, ring, nudges, limiter).endpoints(),
+            *numbers_api.endpoints(),
+            *FailedCallsApi(pool).endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
-            *CheckApi(pool, ring, graph, cache).endpoints(),
+            *CheckApi(pool, ring, graph, cache, limiter).endpoints(),
         )
-        pages = ConnectPages(onboardings, onboarding_api, connections_api, settings)
-        addresses = ClientAddresses(settings.trusted_proxies)
-        app = create_app(
-            endpoints, pages, EndpointServer(pool, addresses, ConsoleMetrics(registry))
+        pages = ConnectPages(onboardings, onboarding_api, numbers_api, pool, ring, settings)
+        server = EndpointServer(
+            pool,
+            ClientAddresses(settings.trusted_proxies),
+            limiter,
+            ConsoleMetrics(registry),
+            per_address=settings.limit_per_address,
+            per_organization=settings.limit_per_organization,
         )
-        await stack.enter_async_context(serve(app, host=settings.host, port=settings.port))
+        app = create_app(endpoints, pages, server)
+        await stack.enter_async_context(
+            serve(app, registry, host=settings.host, port=settings.port)
+        )
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)
         )

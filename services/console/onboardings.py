@@ -1,95 +1,80 @@
 """What the organization and the browser do to an onboarding: start, session, code, cancel."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
+from uuid import UUID
 
 import structlog
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception,
-    retry_if_exception_type,
-    stop_after_delay,
-    stop_before_delay,
-    wait_fixed,
-)
 
+from services.console.code_exchange import CodeExchange
 from services.console.follow_up_nudges import FollowUpNudges
 from shared.actions.connection_state import decide_again
 from shared.actions.errors import Missing, WrongState
-from shared.actions.onboarding_proof import request_proof
 from shared.cache import Cache
 from shared.crypto import KeyRing
-from shared.domain.graph_errors import GraphError, MetaRefused, MetaUnavailable
 from shared.domain.proof import FINISHES
-from shared.domain.remedies import Reason
 from shared.domain.splitting import as_id
-from shared.graph.answers import Token
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
-from shared.store import events
-from shared.store.connections import follow_ups, onboardings, organizations
+from shared.store import audit, events
+from shared.store.audit import Requester
+from shared.store.connections import (
+    follow_ups,
+    link_uses,
+    onboardings,
+    organizations,
+    tracking_codes,
+    waba_choices,
+)
 from shared.store.connections import login_codes as codes
+from shared.store.connections.link_uses import Use
 from shared.store.connections.onboardings import CANCEL, ERROR, NewOnboarding, Onboarding
-from shared.store.errors import is_infrastructure
-from shared.store.pool import Pool, transaction
+from shared.store.connections.waba_choices import WabaChoice
+from shared.store.pool import Conn, Pool, now, transaction
 
 log = structlog.get_logger()
 
-#: Meta's code is valid for 30 s after Meta makes it (Embedded Signup, Implementation, Mar 2026).
-EXCHANGE_SECONDS = 25.0
-PAUSE_SECONDS = 0.5
-#: How long storing a token is retried while PostgreSQL is unreachable.
-MAX_SAVE_SECONDS = 20.0
+#: WABAs of one message that are looked at.
+MAX_NAMED = 50
 
 
 class Onboardings:
     """Change and find onboardings. Every method may be repeated: it then returns the onboarding as
-    it is now. Methods raise Missing or
-    WrongState."""
+    it is now. Methods raise Missing or WrongState."""
 
     def __init__(
         self, pool: Pool, ring: KeyRing, graph: Graph, cache: Cache, nudges: FollowUpNudges
     ) -> None:
         self._pool = pool
         self._ring = ring
-        self._graph = graph
+        self._code_exchange = CodeExchange(pool, ring, graph)
         self._cache = cache
         self._nudges = nudges
 
-    async def start(
-        self,
-        organization_id: str,
-        *,
-        flow: Literal["popup", "redirect"],
-        is_coexistence: bool,
-        redirect_uri: str | None,
-        lifetime: timedelta,
-        idempotency_key: str | None,
-    ) -> tuple[Onboarding, bool]:
+    async def start(self, new: NewOnboarding, requester: Requester) -> tuple[Onboarding, bool]:
         """Return the onboarding, and whether it is new.
 
-        If the organization used `idempotency_key` before, return the onboarding it started then.
+        If the organization used its idempotency key before, return the onboarding it started then.
         """
-        code = onboardings.new_tracking_code()
-        expires_at = datetime.now(UTC) + lifetime
-        new_onboarding = NewOnboarding(
-            organization_id, code, expires_at, flow, is_coexistence, redirect_uri, idempotency_key
-        )
         async with transaction(self._pool) as conn:
-            await organizations.add(conn, organization_id)
-            is_new = await onboardings.start(conn, new_onboarding) is not None
-            if is_new or idempotency_key is None:
-                onboarding = await onboardings.find(conn, code, organization_id=organization_id)
-            else:
+            is_new_organization = await organizations.add(conn, new.organization_id)
+            onboarding = await onboardings.start(conn, self._ring, new)
+            is_new = onboarding is not None
+            if onboarding is not None:
+                await audit.add(
+                    conn,
+                    requester,
+                    action="onboarding.start",
+                    subject=f"{onboarding.id} for {new.organization_id}"
+                    + (", a new organization" if is_new_organization else ""),
+                )
+            elif new.idempotency_key is not None:
                 onboarding = await onboardings.find_by_idempotency_key(
-                    conn, organization_id, idempotency_key
+                    conn, new.organization_id, new.idempotency_key
                 )
         # Either it was just started, or the key belongs to it.
         assert onboarding is not None
-        stored_request = (onboarding.flow, onboarding.is_coexistence, onboarding.redirect_uri)
-        if stored_request != (flow, is_coexistence, redirect_uri):
+        if _request(onboarding) != _request(new):
             raise WrongState(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request."
             )
@@ -106,7 +91,8 @@ class Onboardings:
                 onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
             return None if onboarding is None else onboarding.organization_id
 
-        owner = await self._cache.get("onboarding", tracking_code, load)
+        key = tracking_codes.hash_code(tracking_code).hex()
+        owner = await self._cache.get("onboarding", key, load)
         if owner is not None and organization_id in (None, owner):
             async with transaction(self._pool) as conn:
                 onboarding = await onboardings.find(
@@ -117,7 +103,7 @@ class Onboardings:
         raise Missing("no_such_onboarding", "There is no such onboarding.")
 
     async def record_session(
-        self, onboarding: Onboarding, event: str, data: dict[str, Any]
+        self, onboarding: Onboarding, event: str, data: dict[str, Any], requester: Requester
     ) -> Onboarding:
         """Store what Meta's dialog reported to the browser, before or after the code."""
         is_finish = event in FINISHES
@@ -126,14 +112,20 @@ class Onboardings:
         async with transaction(self._pool) as conn:
             session = await onboardings.save_session(
                 conn,
-                onboarding.tracking_code,
+                onboarding.id,
                 event=event,
-                session_waba_id=_session_waba_id(data) if is_finish else None,
+                waba_ids=_session_waba_ids(data) if is_finish else (),
+                phone_number_id=as_id(data.get("phone_number_id")) if is_finish else None,
             )
-            if session and is_finish and (named := _session_waba_id(data)):
-                await decide_again(conn, [named], [])
+            if session:
+                await _count(conn, onboarding, "messages")
+            if session and session.is_changed:
+                subject = str(onboarding.id)
+                await audit.add(conn, requester, action="onboarding.session", subject=subject)
+            if session and is_finish and (named := _session_waba_ids(data)):
+                await decide_again(conn, named, [])
             if session and session.has_token and is_finish:
-                await request_proof(conn, onboarding)
+                await codes.request_proof(conn, onboarding)
             elif session and session.is_new_failure:
                 reason = "error_reported" if event == ERROR else "cancelled"
                 await events.add_for_onboarding(
@@ -141,10 +133,38 @@ class Onboardings:
                 )
         _refuse_ended(onboarding)
         await self._nudges.send()
-        return await self.find(onboarding.tracking_code, onboarding.organization_id)
+        return await self.by_id(onboarding.id)
+
+    async def choose_waba(
+        self, onboarding: Onboarding, waba_id: str, requester: Requester
+    ) -> Onboarding:
+        """Connect this one of the WABAs that the login is for."""
+        async with transaction(self._pool) as conn:
+            if await waba_choices.choose(conn, onboarding.id, waba_id):
+                await _count(conn, onboarding, "messages")
+                subject = f"{onboarding.id}, WABA {waba_id}"
+                await audit.add(conn, requester, action="onboarding.choose_waba", subject=subject)
+                await decide_again(conn, [waba_id], [])
+                await codes.request_proof(conn, onboarding)
+            elif waba_id not in (onboarding.session_waba_id, onboarding.waba_id):
+                _refuse_ended(onboarding)
+                raise WrongState("no_such_choice", "This WABA is not one to choose now.")
+        await self._nudges.send()
+        return await self.by_id(onboarding.id)
+
+    async def choices(self, onboarding: Onboarding) -> list[WabaChoice]:
+        """Return the WABAs that the customer must choose from; none if there is no choice now."""
+        if onboarding.reason != "waba_choice_needed":
+            return []
+        async with transaction(self._pool) as conn:
+            return await waba_choices.read(conn, onboarding.id)
 
     async def exchange_code(
-        self, onboarding: Onboarding, code: str, redirect_uri: str | None = None
+        self,
+        onboarding: Onboarding,
+        code: str,
+        requester: Requester,
+        redirect_uri: str | None = None,
     ) -> Onboarding:
         """Exchange a new code at once, and store its token before anything else.
 
@@ -152,18 +172,25 @@ class Onboardings:
         """
         digest = sha256(code.encode()).digest()
         async with transaction(self._pool) as conn:
-            is_new = await codes.start_exchange(conn, onboarding.tracking_code, digest)
+            is_new = await codes.start_exchange(conn, onboarding.id, digest)
+            if is_new:
+                await _count(conn, onboarding, "codes")
+                subject = str(onboarding.id)
+                await audit.add(conn, requester, action="onboarding.code", subject=subject)
         if is_new:
             crash_point("code.exchange_begun")
             if redirect_uri is None and onboarding.flow == "redirect":
                 redirect_uri = onboarding.redirect_uri
-            await self._exchange(onboarding, code, digest, redirect_uri)
-        current = await self.find(onboarding.tracking_code, onboarding.organization_id)
+            await self._code_exchange.exchange(onboarding, code, digest, redirect_uri)
+        current = await self.by_id(onboarding.id)
         if current.has_token:
-            if not is_new:  # its proof may be blocked: request it again
+            if not is_new and current.reason is not None:  # its proof is blocked: try it again
                 async with transaction(self._pool) as conn:
-                    await request_proof(conn, current)
-                current = await self.find(onboarding.tracking_code, onboarding.organization_id)
+                    await _count(conn, current, "codes")
+                    subject = str(onboarding.id)
+                    await audit.add(conn, requester, action="onboarding.retry", subject=subject)
+                    await codes.request_proof(conn, current)
+                current = await self.by_id(onboarding.id)
             await self._nudges.send()
         elif not is_new and current.code_hash != digest:
             _refuse_ended(current)
@@ -174,97 +201,65 @@ class Onboardings:
             )
         return current
 
-    async def cancel(self, onboarding: Onboarding) -> Onboarding:
+    async def count_pin(self, onboarding: Onboarding) -> None:
+        """Count a PIN that was sent by the onboarding's link."""
+        async with transaction(self._pool) as conn:
+            await _count(conn, onboarding, "pins")
+
+    async def cancel(self, onboarding: Onboarding, requester: Requester) -> Onboarding:
         """Cancel the onboarding, close its proof follow-up and store an event.
 
         Change nothing if it is not open or already proven.
         """
         async with transaction(self._pool) as conn:
-            if await onboardings.cancel(conn, onboarding.tracking_code, onboarding.organization_id):
-                await follow_ups.close(conn, ["prove"], onboarding.tracking_code)
+            if await onboardings.cancel(conn, onboarding.id):
+                subject = str(onboarding.id)
+                await audit.add(conn, requester, action="onboarding.cancel", subject=subject)
+                for asked_for in (
+                    subject,
+                    self.code_of(onboarding),
+                ):  # the version before: the code
+                    await follow_ups.close(conn, ["prove"], asked_for)
                 if onboarding.session_waba_id is not None:
                     await decide_again(conn, [onboarding.session_waba_id], [])
                 await events.add_for_onboarding(
                     conn, "cancelled", onboarding, waba_id=None, reason="link_closed"
                 )
-        return await self.find(onboarding.tracking_code, onboarding.organization_id)
+        return await self.by_id(onboarding.id)
 
-    async def _exchange(
-        self, onboarding: Onboarding, code: str, digest: bytes, redirect_uri: str | None
-    ) -> None:
-        """Exchange the code and store its token, or record why Meta gave none."""
-        try:
-            token = await self._exchange_while_valid(code, redirect_uri)
-        except GraphError as error:
-            is_lost = isinstance(error, MetaUnavailable) or error.policy == "wait"
-            reason: Reason = "code_lost" if is_lost else "code_refused"
-            log.warning("code.not_exchanged", onboarding_id=onboarding.id, reason=reason)
-            async with transaction(self._pool) as conn:
-                await codes.fail_exchange(conn, onboarding, digest, reason)
-            return
-        crash_point("code.exchanged")
-        await until_saved()(self._save_token, onboarding, digest, token)
+    def code_of(self, onboarding: Onboarding) -> str:
+        """Return the tracking code. May raise Undecryptable."""
+        return tracking_codes.open_code(self._ring, onboarding.id, onboarding.stored_code)
 
-    async def _save_token(self, onboarding: Onboarding, digest: bytes, token: Token) -> None:
-        """Store the token and request its proof."""
+    async def by_id(self, onboarding_id: UUID) -> Onboarding:
         async with transaction(self._pool) as conn:
-            is_saved = await codes.save_token(
-                conn,
-                self._ring,
-                onboarding,
-                token.text,
-                code_hash=digest,
-                expires_at=token.expires_at,
-            )
-            if is_saved:
-                await follow_ups.add(conn, "prove", [onboarding.tracking_code])
-        crash_point("token.stored")
-
-    async def _exchange_while_valid(self, code: str, redirect_uri: str | None) -> Token:
-        """Exchange the code while it is valid. Raises GraphError.
-
-        Retry when Meta does not answer: the code may still be unspent.
-        """
-        is_perhaps_spent = False
-
-        async def exchange() -> Token:
-            nonlocal is_perhaps_spent
-            try:
-                return await self._graph.exchange_code(code, redirect_uri)
-            except MetaUnavailable:
-                is_perhaps_spent = True
-                raise
-
-        try:
-            async with asyncio.timeout(EXCHANGE_SECONDS):
-                return await until_meta_answers()(exchange)
-        except MetaRefused:
-            if is_perhaps_spent:  # by an earlier attempt whose answer was lost
-                raise MetaUnavailable("meta_unavailable") from None
-            raise
-        except TimeoutError:
-            raise MetaUnavailable("meta_unavailable") from None
+            onboarding = await onboardings.by_id(conn, onboarding_id)
+        if onboarding is None:
+            raise Missing("no_such_onboarding", "There is no such onboarding.")
+        return onboarding
 
 
-def until_saved() -> AsyncRetrying:
-    """Return the policy for storing a token. Its code is spent: without a retry, a short failure of
-    the database would cost the customer a new login."""
-    return AsyncRetrying(
-        retry=retry_if_exception(is_infrastructure),
-        wait=wait_fixed(PAUSE_SECONDS),
-        stop=stop_after_delay(MAX_SAVE_SECONDS),
-        reraise=True,
+def _request(onboarding: Onboarding | NewOnboarding) -> tuple[object, ...]:
+    """Return what a repeated start must have asked for too."""
+    return (
+        onboarding.flow,
+        onboarding.is_coexistence,
+        onboarding.redirect_uri,
+        onboarding.return_url,
     )
 
 
-def until_meta_answers() -> AsyncRetrying:
-    """Return the policy for a code that Meta did not answer for, while the customer waits."""
-    return AsyncRetrying(
-        retry=retry_if_exception_type(MetaUnavailable),
-        wait=wait_fixed(PAUSE_SECONDS),
-        stop=stop_before_delay(EXCHANGE_SECONDS),
-        reraise=True,
-    )
+async def _count(conn: Conn, onboarding: Onboarding, use: Use) -> None:
+    """Count what was sent by the onboarding's link. Raise WrongState if there were too many, or if
+    the link's life is over."""
+    if not await link_uses.count(conn, onboarding.id, use):
+        _refuse_ended(onboarding)
+        if onboarding.expires_at <= await now(conn):
+            raise WrongState("onboarding_expired", "This onboarding's link has expired.")
+        raise WrongState(
+            "too_many_tries",
+            f"This onboarding had its {link_uses.MOST[use]} {use}: start another.",
+        )
 
 
 def _refuse_ended(onboarding: Onboarding) -> None:
@@ -275,12 +270,13 @@ def _refuse_ended(onboarding: Onboarding) -> None:
         )
 
 
-def _session_waba_id(data: dict[str, Any]) -> str | None:
-    """Return the WABA the browser named. None if it named several: the token must prove which."""
+def _session_waba_ids(data: dict[str, Any]) -> list[str]:
+    """Return the WABAs the browser named. If it named one beside a list, return the one."""
     if (waba_id := as_id(data.get("waba_id"))) is not None:
-        return waba_id
-    waba_ids = data.get("waba_ids")
-    return as_id(waba_ids[0]) if isinstance(waba_ids, list) and len(waba_ids) == 1 else None
+        return [waba_id]
+    several = data.get("waba_ids")
+    named = several[:MAX_NAMED] if isinstance(several, list) else []
+    return sorted({waba_id for value in named if (waba_id := as_id(value)) is not None})
 
 
 def _is_error(event: str, data: dict[str, Any]) -> bool:

@@ -5,15 +5,17 @@ from contextlib import AsyncExitStack
 import structlog
 
 from services.ingress.answers import LastAnswers
-from services.ingress.app import WebhookRoutes, create_app
+from services.ingress.app import Strangers, WebhookRoutes, create_app
 from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.ingress.receiver import COPY_SECONDS, Lanes, Receiver
 from services.ingress.sinks import QUEUES, BatchingSink, BrokerSink, DatabaseSink
+from shared.addresses import ClientAddresses
 from shared.broker.connect import keep_connected
 from shared.broker.publisher import Publisher
 from shared.cache import open_redis
 from shared.crypto import KeyRing
+from shared.limits import Limiter
 from shared.process import crash_points
 from shared.process.health import Health, serve_health
 from shared.process.http import serve
@@ -39,7 +41,9 @@ async def main(stop: Stop) -> None:
     registry = open_registry()
     metrics = IngressMetrics(registry)
     health = Health(registry)
-    broker, database, cache = map(health.dependency, ("broker", "database", "redis"))
+    broker = health.dependency("broker", settings.rabbitmq_url)
+    database = health.dependency("database", settings.database_url)
+    cache = health.dependency("redis", settings.redis_url)
     health.needs = [[broker, database]]
     answers = LastAnswers()
     health.conditions["storing"] = answers.are_good
@@ -82,6 +86,11 @@ async def main(stop: Stop) -> None:
         routes = WebhookRoutes(
             Receiver(sinks, lanes, clock, answers, metrics),
             metrics,
+            Strangers(
+                ClientAddresses(settings.trusted_proxies),
+                Limiter(redis, registry),
+                per_address=settings.limit_per_address,
+            ),
             secrets=[
                 secret.get_secret_value().encode()
                 for secret in (settings.meta_app_secret, *settings.meta_app_secret_previous)
@@ -91,7 +100,13 @@ async def main(stop: Stop) -> None:
         app = create_app(routes, with_test_route=settings.environment is not Environment.PRODUCTION)
         await stack.enter_async_context(
             # No decompression: Meta's signature covers the bytes as they were sent.
-            serve(app, host=settings.host, port=settings.port, auto_decompress=False)
+            serve(
+                app,
+                registry,
+                host=settings.host,
+                port=settings.port,
+                auto_decompress=False,
+            )
         )
         await stack.enter_async_context(
             serve_health(health, registry, host=settings.host, port=settings.health_port)

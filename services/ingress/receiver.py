@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -11,15 +12,11 @@ from services.ingress.answers import LastAnswers
 from services.ingress.clock import DatabaseClock
 from services.ingress.metrics import IngressMetrics
 from services.ingress.sinks import BatchingSink, SinkFailed
+from shared import slow_lane
 from shared.messages import Webhook, WebhookKind
 from shared.process.crash_points import crash_point
 from shared.store.intake.webhooks import Lane
 
-#: Limit for the bodies that are being read or are not yet durable. Above it the ingress answers
-#: 503, and Meta sends the webhook again later.
-MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
-#: The Redis set of WABA ids whose webhooks take the slow lane. No service writes it yet.
-SLOW_WABAS_KEY = "wabas.slow"
 #: Seconds between two copies of the set. A webhook never waits for Redis.
 COPY_SECONDS = 1.0
 
@@ -37,13 +34,16 @@ class Lanes:
 
     def __init__(self) -> None:
         self._slow: frozenset[str] = frozenset()
+        self._read_at = 0.0
 
     async def refresh(self, redis: Redis) -> None:
-        """Copy the set from Redis. Raise what the driver raises, and then keep the last copy."""
-        self._slow = frozenset(map(str, await redis.smembers(SLOW_WABAS_KEY)))
+        """Copy the set from Redis. Raise what the driver raises: then the last copy holds as long
+        as the set would."""
+        self._slow = await slow_lane.read(redis)
+        self._read_at = time.monotonic()
 
     def lane_of(self, body: bytes) -> Lane:
-        if not self._slow:
+        if not self._slow or time.monotonic() > self._read_at + slow_lane.EXPIRES_SECONDS:
             return "fast"
         entry = _FIRST_ENTRY.search(body)
         return "slow" if entry and entry[1].decode() in self._slow else "fast"
@@ -65,19 +65,7 @@ class Receiver:
         self._sinks = sinks
         self._lanes = lanes
         self._metrics = metrics
-        self._bytes = 0
         self._loop = asyncio.get_running_loop()
-        metrics.bytes_in_flight.set_function(lambda: self._bytes)
-
-    def reserve(self, size: int) -> bool:
-        """Reserve room for a body of `size` bytes before it is read. Return False if full."""
-        if self._bytes + size > MAX_BYTES_IN_FLIGHT:
-            return False
-        self._bytes += size
-        return True
-
-    def release(self, size: int) -> None:
-        self._bytes -= size
 
     async def store(self, kind: WebhookKind, signature: str, body: bytes) -> None:
         """Return once the webhook is durable. Raise NotStored if no sink could do it in time."""

@@ -11,7 +11,7 @@ import structlog
 
 from services.processor.metrics import ProcessorMetrics
 from services.processor.quarantine import Quarantine
-from shared.broker.publisher import NotPublished, Publisher, Unrouted
+from shared.broker.publisher import NotPublished, Properties, Publisher, Unrouted
 from shared.broker.topology import EVENTS
 from shared.cache import Cache
 from shared.crypto import KeyRing, Undecryptable
@@ -40,13 +40,15 @@ class EventRelay:
     def __init__(
         self,
         pool: Pool,
-        ring: KeyRing,
+        bodies: KeyRing,
+        tokens: KeyRing,
         publisher: Publisher,
         cache: Cache,
         metrics: ProcessorMetrics,
     ) -> None:
         self._pool = pool
-        self._ring = ring
+        self._bodies = bodies
+        self._tokens = tokens
         self._publisher = publisher
         self._cache = cache
         self._metrics = metrics
@@ -75,12 +77,12 @@ class EventRelay:
             # The event of a connection whose change is committed.
             await self._cache.invalidate("waba", leased.waba_id)
         try:
-            event = events.unseal(leased, self._ring)
+            event = events.unseal(leased, self._bodies, self._tokens)
             await self._publisher.publish(
                 event.type,
                 encode_event(event),
                 exchange=EVENTS,
-                message_id=str(event.id),
+                properties=Properties(str(event.id), event.type, event.occurred_at),
                 timeout=PUBLISH_SECONDS,
             )
         except Undecryptable:
@@ -114,7 +116,7 @@ class EventRelay:
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for event_id, outcome in outcome_of.items():
             ids[outcome].append(event_id)
-        published = ids["routed"] + ids["unrouted"]
-        await events.mark_published(conn, published, unrouted=ids["unrouted"])
-        for outcome, delay in PUT_OFF_BY.items():
-            await events.put_off(conn, ids[outcome], delay)
+        if published := ids["routed"] + ids["unrouted"]:
+            await events.mark_published(conn, published, unrouted=ids["unrouted"])
+        for outcome in PUT_OFF_BY.keys() & ids.keys():
+            await events.put_off(conn, ids[outcome], PUT_OFF_BY[outcome])

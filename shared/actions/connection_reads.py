@@ -1,18 +1,22 @@
 """Read at Meta whether a connection is still alive. This corrects what webhooks said of its end."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from shared.actions import ownership
 from shared.actions.connection_state import READ_AFTER, record_facts
+from shared.actions.number_states import tell_states
 from shared.crypto import KeyRing
-from shared.domain.facts import Fact, live_facts, whole_second
+from shared.domain.facts import CUT, Fact, live_facts, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
+from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
+from shared.domain.token_health import TokenState
 from shared.graph.client import Graph
-from shared.store.connections import connections, eras, follow_ups, onboardings, tokens
+from shared.store.connections import connections, eras, follow_ups, numbers, onboardings, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.eras import Era
 from shared.store.pool import Conn, Pool, now, transaction
@@ -33,6 +37,7 @@ class _Answer:
     asked_at: datetime
     is_settled: bool
     is_contested: bool
+    numbers: Sequence[PhoneNumber] | None
 
 
 async def read_connection(
@@ -55,11 +60,15 @@ async def read_connection(
     async with transaction(pool) as conn:
         token = await _token(conn, ring, await eras.open_era(conn, waba_id))
         asked_at = await now(conn)
+        has_cut_links = any(link.cut for link in (await numbers.links(conn, [waba_id]))[waba_id])
     report = None if token is None else await graph.debug_token(token.text)
     reach: Reach = "no_token"
+    listed = None
     if token is not None and report is not None:
         is_alive = report.is_valid and report.app_id == graph.app_id
         reach = await _reach(graph, waba_id, token.text) if is_alive else "token_dead"
+        if has_cut_links and reach in ("reached", "unsubscribed"):
+            listed = await graph.read_numbers(waba_id, token.text)
     async with transaction(pool) as conn:
         [row] = await connections.lock(conn, [waba_id])
         era = await eras.open_era(conn, waba_id)
@@ -69,7 +78,7 @@ async def read_connection(
             return reach
         if token is not None and report is not None:
             await tokens.set_state(conn, waba_id, _token_state(report), token)
-        await _record(conn, row, era, _Answer(reach, asked_at, is_settled, is_contested))
+        await _record(conn, row, era, _Answer(reach, asked_at, is_settled, is_contested, listed))
     return reach
 
 
@@ -98,9 +107,29 @@ async def _record(conn: Conn, row: ConnectionRow, era: Era | None, answer: _Answ
         if era is not None and (era.is_suspended or not await _is_contested(conn, era, answer)):
             until = era.suspended_at or answer.asked_at - READ_AFTER
             await ownership.confirm(conn, row, era, until)
-        await _record_reached(conn, row, at, is_subscribed=answer.reach == "reached")
+        if answer.numbers is not None:
+            await _record_links(conn, row, answer.numbers, at)
+            [row] = await connections.lock(conn, [row.waba_id])
+        await record_reached(conn, row, at, is_subscribed=answer.reach == "reached")
     elif answer.reach == "unreachable":
         await record_facts(conn, row, [Fact("reach", "unreachable", at)])
+
+
+async def _record_links(
+    conn: Conn, row: ConnectionRow, listed: Sequence[PhoneNumber], at: datetime
+) -> None:
+    """Record what Meta says of the link of each number: connected, or not on the app any more."""
+    await numbers.save(conn, row.waba_id, listed)
+    cut = {each.digits for each in await numbers.current(conn, row.waba_id) if each.link.cut}
+    found = [
+        Fact("phone_link", "linked" if number.is_registered else CUT, at, number.digits)
+        for number in listed
+        if number.is_registered == (number.digits in cut)
+        and (number.is_registered or number.is_coexistence)
+    ]
+    await record_facts(conn, row, found)
+    [row] = await connections.lock(conn, [row.waba_id])
+    await tell_states(conn, row)
 
 
 async def _is_believed(conn: Conn, era: Era, answer: _Answer) -> bool:
@@ -120,7 +149,7 @@ async def _is_contested(conn: Conn, era: Era, answer: _Answer) -> bool:
     return answer.is_contested or bool(naming - {era.organization_id})
 
 
-async def _record_reached(
+async def record_reached(
     conn: Conn, row: ConnectionRow, at: datetime, *, is_subscribed: bool
 ) -> None:
     """Record that the WABA is alive; if an active one lost its subscription, have it made again."""
@@ -144,7 +173,7 @@ async def _reach(graph: Graph, waba_id: str, token: str) -> Reach:
         return "unreachable" if error.reason in _OUT_OF_REACH else "undecided"
 
 
-def _token_state(report: TokenReport) -> tokens.TokenState:
+def _token_state(report: TokenReport) -> TokenState:
     if report.is_valid:
         return "valid"
     is_expired = report.expires_at is not None and report.expires_at <= datetime.now(UTC)

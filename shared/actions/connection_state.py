@@ -21,6 +21,7 @@ from shared.store.connections import (
     eras,
     facts,
     follow_ups,
+    numbers,
     onboardings,
     organizations,
 )
@@ -52,6 +53,7 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[Connectio
     """
     waba_ids = [row.waba_id for row in rows]
     current = await facts.current(conn, waba_ids)
+    links = await numbers.links(conn, waba_ids)
     latest = await eras.latest(conn, waba_ids)
     businesses = {by_name["owner_business"].value
                   for by_name in current.values() if "owner_business" in by_name}  # fmt: skip
@@ -72,7 +74,9 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[Connectio
             before,
             owner=attribution.owner,
             attribution=attribution.why,
-            status=status_of(by_name, is_owned=attribution.owner is not None),
+            status=status_of(
+                by_name, links[before.waba_id], is_owned=attribution.owner is not None
+            ),
             owner_business_id=business,
         )
         if after != before:
@@ -126,6 +130,16 @@ async def decide_again(
         return
     if wanted := await connections.depending_on(conn, waba_ids, business_ids):
         await follow_ups.add(conn, "attribute", wanted)
+
+
+async def tell(
+    conn: Conn, waba_id: str, organization_id: str, event: str, details: Mapping[str, object]
+) -> None:
+    """Add an event of a connection whose token or number changed. It counts as a transition."""
+    [row] = await connections.lock(conn, [waba_id])
+    row = replace(row, revision=row.revision + 1)
+    await connections.save(conn, [row])
+    await events.add(conn, [Transition(f"connection.{event}", organization_id, row, details)])
 
 
 async def _add_follow_ups(conn: Conn, changed: Sequence[Change], latest: dict[str, Era]) -> None:

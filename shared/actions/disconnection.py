@@ -5,12 +5,13 @@ from shared.actions.connection_requests import find_connection
 from shared.actions.connection_state import recompute
 from shared.actions.errors import NotAllowed
 from shared.store import audit
+from shared.store.audit import Requester
 from shared.store.connections import connections, eras, follow_ups
 from shared.store.pool import Conn
 
 
 async def request(
-    conn: Conn, waba_id: str, *, organization_id: str | None, actor: str, reason: str
+    conn: Conn, waba_id: str, *, organization_id: str | None, requester: Requester
 ) -> None:
     """End the organization's ownership (None: any organization's), and request that Meta be told.
 
@@ -25,9 +26,7 @@ async def request(
             "proof_needed", "No organization has proven or claimed it: there is nothing to end."
         )
     if era.is_open:
-        await audit.add(
-            conn, actor=actor, action="connection.disconnect", subject=waba_id, reason=reason
-        )
+        await audit.add(conn, requester, action="connection.disconnect", subject=waba_id)
         await connections.clear_left_behind(conn, waba_id)
         await ownership.close(conn, rows[0], era, "disconnected")
         await recompute(conn, rows)

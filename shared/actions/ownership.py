@@ -12,6 +12,7 @@ from shared.actions.errors import Missing, WrongState
 from shared.domain.attribution import EraBasis
 from shared.domain.facts import Fact, live_facts, whole_second
 from shared.store import audit
+from shared.store.audit import Requester
 from shared.store.connections import (
     connections,
     eras,
@@ -28,14 +29,17 @@ from shared.store.pool import Conn, now
 
 
 async def record_proof(
-    conn: Conn, row: ConnectionRow, tracking_code: str, business_id: str | None, at: datetime
+    conn: Conn,
+    row: ConnectionRow,
+    onboarding: Onboarding | None,
+    business_id: str | None,
+    at: datetime,
 ) -> str | None:
     """Record that a token proved this onboarding's WABA. Return the organization that proved it.
 
     `business_id` is the WABA's owner business, as Meta reported it for the token. Return None if
     nothing was recorded: see `begin_proven`. Idempotent.
     """
-    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     if onboarding is None:
         return None
     organization_id = await begin_proven(conn, row, onboarding, at)
@@ -62,7 +66,7 @@ async def begin_proven(
     era = await eras.open_era(conn, row.waba_id)
     if era is not None and stands_against(era, onboarding.organization_id):
         return None
-    organization_id = await onboardings.complete(conn, onboarding.tracking_code, row.waba_id, at)
+    organization_id = await onboardings.complete(conn, onboarding.id, row.waba_id, at)
     if organization_id is None:
         return None
     if era is not None and era.organization_id == organization_id:
@@ -73,10 +77,9 @@ async def begin_proven(
         await close(conn, row, era, "replaced")
         await audit.add(
             conn,
-            actor="onboarding",
+            Requester(f"onboarding {onboarding.id}", "a token proved it"),
             action="connection.taken_over",
             subject=f"{row.waba_id} from {era.organization_id} for {organization_id}",
-            reason="a token proved it",
         )
     await _begin(conn, row, organization_id, "tracking_code", at)
     return organization_id
@@ -88,7 +91,7 @@ def stands_against(era: Era, organization_id: str) -> bool:
     return era.organization_id != organization_id and not is_weak
 
 
-async def claim(conn: Conn, waba_id: str, organization_id: str, *, actor: str, reason: str) -> None:
+async def claim(conn: Conn, waba_id: str, organization_id: str, requester: Requester) -> None:
     """Make the organization the owner of a WABA that has no open era, and of its changes since the
     last one. Write an audit record. Raise Missing or WrongState. Idempotent.
 
@@ -110,18 +113,14 @@ async def claim(conn: Conn, waba_id: str, organization_id: str, *, actor: str, r
             "It is another organization's: only a proof changes that, or ending its ownership.",
         )
     await audit.add(
-        conn,
-        actor=actor,
-        action="orphan.claim",
-        subject=f"{waba_id} for {organization_id}",
-        reason=reason,
+        conn, requester, action="orphan.claim", subject=f"{waba_id} for {organization_id}"
     )
     await _begin(conn, row, organization_id, "claimed", await now(conn))
     await recompute(conn, [row])
     await follow_ups.add(conn, "provision", [waba_id])
 
 
-async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
+async def release(conn: Conn, waba_id: str, requester: Requester) -> None:
     """End the ownership of a WABA without asking Meta. Write an audit record.
 
     Raise Missing or WrongState.
@@ -136,10 +135,9 @@ async def release(conn: Conn, waba_id: str, *, actor: str, reason: str) -> None:
         raise WrongState("no_owner", "No organization owns it now: see its history.")
     await audit.add(
         conn,
-        actor=actor,
+        requester,
         action="connection.release",
         subject=f"{waba_id} from {era.organization_id}",
-        reason=reason,
     )
     await end(conn, rows[0], era, "released")
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from shared.actions import ownership
-from shared.actions.connection_state import read_where_facts_conflict, recompute
-from shared.domain.account_changes import ChangeEffects
-from shared.domain.facts import Fact, with_takedown
-from shared.store.connections import connections, eras, facts, follow_ups, onboardings
+from shared.actions.connection_state import READ_AFTER, read_where_facts_conflict, recompute
+from shared.actions.number_states import tell_states
+from shared.domain.account_changes import ChangeEffects, NumberRef
+from shared.domain.facts import LIVE, Fact, with_takedown
+from shared.domain.numbers import MENDED_AT_META
+from shared.store.connections import connections, eras, facts, follow_ups, numbers, onboardings
 from shared.store.connections.connections import ConnectionRow
 from shared.store.pool import Conn
 
@@ -48,10 +50,53 @@ async def apply_effects(
         if effects.tracking_code and effects.facts:
             await _prove(conn, by_waba[effects.waba_id], effects.tracking_code, effects.facts)
     rows = [row for row in rows if row.waba_id in new_facts]
-    await recompute(conn, rows)
+    rows = await recompute(conn, rows)
+    await _follow_numbers(conn, rows, effects_of_changes)
     if setting_up := [row.waba_id for row in rows if row.status.state == "provisioning"]:
         await follow_ups.wake_waiting(conn, setting_up)
     await read_where_facts_conflict(conn, stored, new_facts)
+
+
+async def _follow_numbers(
+    conn: Conn, rows: Sequence[ConnectionRow], effects_of_changes: Sequence[ChangeEffects]
+) -> None:
+    """Do what changes of numbers lead to: a link that was cut is read at Meta; a number that was
+    not known, or that waits for what Meta says of it, is set up."""
+    cut = {
+        effects.waba_id
+        for effects in effects_of_changes
+        if any(fact.name == "phone_link" and fact.is_takedown for fact in effects.facts)
+    }
+    named: dict[str, list[NumberRef]] = {}
+    for effects in effects_of_changes:
+        if effects.number is not None:
+            named.setdefault(effects.waba_id, []).append(effects.number)
+    for row in rows:
+        if row.status.state not in LIVE:
+            continue
+        if row.waba_id in named and await _are_news(conn, row.waba_id, named[row.waba_id]):
+            await follow_ups.add_if_token(conn, "provision", [row.waba_id])
+        if row.waba_id in cut:
+            await follow_ups.add_if_token(conn, "read", [row.waba_id], after=READ_AFTER)
+            await tell_states(conn, row)
+
+
+async def _are_news(conn: Conn, waba_id: str, named: Sequence[NumberRef]) -> bool:
+    """Return whether one of the numbers was not known, or waited for what Meta says of it. It waits
+    no longer. Nothing is news while they were never read."""
+    known = await numbers.current(conn, waba_id)
+    is_news = False
+    for number in named if known else ():
+        same = [each for each in known if number.digits in (each.digits, each.phone_number_id)]
+        is_news = is_news or not same
+        for each in same:
+            is_news |= (
+                await numbers.forget_failures(
+                    conn, waba_id, phone_number_id=each.phone_number_id, reasons=MENDED_AT_META
+                )
+                > 0
+            )
+    return is_news
 
 
 def _may_end_an_era(effects: ChangeEffects) -> bool:

@@ -104,7 +104,7 @@ async def keep_connected(
         except StartupRefused as refusal:
             if not was_right:
                 raise
-            dependency.mark(up=False)
+            dependency.mark(up=False, error=refusal)
             for fault in set(refusal.faults) - set(faults):
                 log.error("broker.topology_wrong", fault=fault)
             faults = refusal.faults

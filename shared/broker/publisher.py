@@ -1,6 +1,8 @@
 """Publish messages and wait until RabbitMQ confirms them."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -9,6 +11,20 @@ from aio_pika.exceptions import AMQPError, PublishError
 from shared.broker.connect import BrokerLost, cancellation_as_broker_lost
 from shared.broker.topology import WORK
 from shared.process.health import Dependency
+
+#: The AMQP property `app_id` of every message of ours.
+APP_ID = "porteiro"
+
+
+class Properties(NamedTuple):
+    """AMQP properties of one message. A timestamp has whole seconds."""
+
+    message_id: str | None = None
+    type: str | None = None
+    timestamp: datetime | None = None
+
+
+NO_PROPERTIES = Properties()
 
 
 class NotPublished(Exception):
@@ -50,7 +66,7 @@ class Publisher:
         *,
         timeout: float,
         exchange: str = WORK,
-        message_id: str | None = None,
+        properties: Properties = NO_PROPERTIES,
         headers: Mapping[str, int | str] | None = None,
     ) -> None:
         """Return once the broker has confirmed `body`.
@@ -67,7 +83,7 @@ class Publisher:
             body,
             timeout=timeout,
             exchange=exchange,
-            message_id=message_id,
+            properties=properties,
             headers=headers,
         )
 
@@ -79,7 +95,7 @@ async def publish(
     *,
     timeout: float,
     exchange: str = WORK,
-    message_id: str | None = None,
+    properties: Properties = NO_PROPERTIES,
     headers: Mapping[str, int | str] | None = None,
 ) -> None:
     """Likewise over a channel that was opened with `on_return_raises`."""
@@ -87,7 +103,10 @@ async def publish(
         body,
         delivery_mode=DeliveryMode.PERSISTENT,
         content_type="application/json",
-        message_id=message_id,
+        message_id=properties.message_id,
+        type=properties.type,
+        timestamp=properties.timestamp,
+        app_id=APP_ID,
         headers=dict(headers or {}),
     )
     try:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.domain.facts import Fact, FactName, live_facts
+from shared.domain.facts import CUT, Fact, FactName, live_facts
 from shared.domain.json_object import Json
-from shared.domain.splitting import ID, NAME, as_id
+from shared.domain.splitting import NAME, as_id, as_seconds
 
 #: Fields whose changes have effects. All other changes are only stored.
 FIELDS = frozenset(
@@ -24,6 +24,8 @@ FIELDS = frozenset(
 #: The customer declined to share their chats (Meta's page of error codes).
 _HISTORY_DECLINED = 2593109
 _DIGITS = re.compile(r"[0-9]{5,20}", re.ASCII)
+#: A number, or a range such as that of a volume tier, whose end may be open.
+_AMOUNT = re.compile(r"[0-9]{1,20}(:([0-9]{1,20}|[A-Za-z]{1,20})?)?")
 
 
 class UnreadableChange(Exception):
@@ -60,12 +62,15 @@ class ChangeEffects:
 def read_change(change: Json, received_at: datetime, *, app_id: str) -> ChangeEffects | None:
     """Return the effects of a change's content (see splitting); None if it has none.
 
-    What names another app than `app_id`, ours, has none: a solution may have several.
+    What names another app than `app_id`, ours, has none: a solution may have several. Nor has a
+    webhook of another object, or of the dashboard's test button.
 
     Raise UnreadableChange.
     """
     field, entry, value = change.get("field"), change.get("entry"), change.get("value")
     if field not in FIELDS or not isinstance(value, dict) or not isinstance(entry, dict):
+        return None
+    if "object" in change or _is_of_the_test_button(entry):
         return None
     at = _sent_at(entry.get("time"), received_at)
     if field == "account_update":
@@ -95,12 +100,18 @@ def _account_update(entry: Json, value: Json, at: datetime, app_id: str) -> Chan
     if (business := as_id(info.get("owner_business_id"))) is not None:
         facts.append(Fact("owner_business", business, at))
     code = entry.get("tracking_code")
+    named = next((fact.digits for fact in facts if fact.digits), None)
     return ChangeEffects(
         waba_id,
         tuple(facts),
+        NumberRef(named, None) if named else None,
         tracking_code=code if isinstance(code, str) else None,
         is_waba=bool(info) or event not in _PARTNER_EVENTS,
     )
+
+
+def _is_of_the_test_button(entry: Json) -> bool:
+    return set(str(entry.get("id", ""))) == {"0"}
 
 
 def _sent_at(time: object, received_at: datetime) -> datetime:
@@ -108,10 +119,10 @@ def _sent_at(time: object, received_at: datetime) -> datetime:
 
     Return the time of receipt if there is no valid `time`.
     """
-    text = str(time) if isinstance(time, int | str) and not isinstance(time, bool) else ""
-    if not re.fullmatch(r"[0-9]{1,11}", text):
+    seconds = as_seconds(time)
+    if seconds is None:
         return received_at
-    return min(datetime.fromtimestamp(int(text), UTC), received_at)
+    return min(datetime.fromtimestamp(seconds, UTC), received_at)
 
 
 _FactReader = Callable[[Json, datetime], list[Fact]]
@@ -144,7 +155,21 @@ def _removal_facts(value: Json, at: datetime) -> list[Fact]:
     if not isinstance(info, dict) and "phone_number" not in value:
         return [Fact("shared", "unshared", at)]
     reason = _safe_text(info.get("reason")) if isinstance(info, dict) else None
-    return [Fact("phone_link", reason or "account_disconnected", at)]
+    digits = _digits_of(value.get("phone_number"))
+    return [Fact("phone_link", reason or CUT, at, digits if _DIGITS.fullmatch(digits) else "")]
+
+
+def _digits_of(number: object) -> str:
+    return "".join(filter(str.isdigit, str(number)))
+
+
+def _restriction_facts(value: Json, at: datetime) -> list[Fact]:
+    """Meta lists every restriction that holds: they are one fact, in the order of their names."""
+    info = value.get("restriction_info")
+    listed = info if isinstance(info, list) else [info]
+    names = {_safe_text(each.get("restriction_type")) for each in listed if isinstance(each, dict)}
+    text = ",".join(sorted(filter(None, names)))
+    return [Fact("restriction", text, at)] if text else []
 
 
 def _ban_facts(value: Json, at: datetime) -> list[Fact]:
@@ -167,7 +192,7 @@ _EVENTS: dict[str, _FactReader] = {
     "ACCOUNT_RECONNECTED": _fixed_fact("phone_link", "linked"),
     "ACCOUNT_DELETED": _fixed_fact("deleted", "deleted"),
     "DISABLED_UPDATE": _ban_facts,
-    "ACCOUNT_RESTRICTION": _fact_at_path("restriction", "restriction_info", "restriction_type"),
+    "ACCOUNT_RESTRICTION": _restriction_facts,
     "ACCOUNT_VIOLATION": _fact_at_path("violation", "violation_info", "violation_type"),
     "PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE": _fact_at_path(
         "certification", "partner_client_certification_info", "status"
@@ -190,12 +215,8 @@ _PARTNER_EVENTS = frozenset(
 
 
 def _waba_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
-    info = value.get("alert_info")
     candidates: list[tuple[FactName, object]] = {
         "account_review_update": [("review", value.get("decision"))],
-        "account_alerts": [
-            ("alert", (info if isinstance(info, dict) else value).get("alert_type"))
-        ],
         "business_capability_update": [
             ("capability", value.get("max_daily_conversations_per_business"))
         ],
@@ -206,13 +227,19 @@ def _waba_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
 def _number_and_facts(field: str, value: Json, at: datetime) -> tuple[NumberRef | None, list[Fact]]:
     """Return the number the change is about, and its facts.
 
-    Account fields name a number by its digits only, coexistence fields also by its id.
+    Account fields name a number by its digits only, coexistence fields also by its id, an alert by
+    its id only. A number whose digits Meta does not show has its id in their place.
     """
+    if field == "account_alerts":
+        return None, _alert_facts(value, at)
     metadata = value.get("metadata")
     source = metadata if isinstance(metadata, dict) else value
-    digits = "".join(filter(str.isdigit, str(source.get("display_phone_number", ""))))
+    digits = _digits_of(source.get("display_phone_number"))
+    phone_number_id = as_id(source.get("phone_number_id"))
     if not _DIGITS.fullmatch(digits):
-        return None, []
+        if phone_number_id is None:
+            return None, []
+        digits = phone_number_id
     facts_by_field: dict[str, tuple[FactName, object]] = {
         "phone_number_name_update": ("name", value.get("decision")),
         "phone_number_quality_update": ("quality", value.get("event")),
@@ -221,8 +248,19 @@ def _number_and_facts(field: str, value: Json, at: datetime) -> tuple[NumberRef 
     }
     name, raw = facts_by_field.get(field, ("history", None))
     text = _safe_text(raw)
-    number = NumberRef(digits, as_id(source.get("phone_number_id")))
+    number = NumberRef(digits, phone_number_id)
     return number, [Fact(name, text, at, digits)] if text else []
+
+
+def _alert_facts(value: Json, at: datetime) -> list[Fact]:
+    """An alert is about a number or, with every other entity, about the WABA. `none` ends it."""
+    info = value.get("alert_info")
+    alert = info if isinstance(info, dict) else value  # older webhooks have it flat
+    text = _safe_text(alert.get("alert_type"))
+    if alert.get("alert_status") == "NONE":
+        text = "none"
+    number = as_id(value.get("entity_id")) if value.get("entity_type") == "PHONE_NUMBER" else None
+    return [Fact("alert", text, at, number or "")] if text else []
 
 
 def _history_outcome(chunks: object) -> str | None:
@@ -236,7 +274,7 @@ def _history_outcome(chunks: object) -> str | None:
 
 
 def _safe_text(raw: object) -> str | None:
-    """Return a name in lower case or a number; None for anything else. We trust no other text from
-    outside."""
+    """Return a name in lower case, a number or a range of numbers; None for anything else. We trust
+    no other text from outside."""
     text = str(raw).replace(" ", "_") if isinstance(raw, int | str) else ""
-    return text.lower() if NAME.fullmatch(text) or ID.fullmatch(text) else None
+    return text.lower() if NAME.fullmatch(text) or _AMOUNT.fullmatch(text) else None

@@ -16,9 +16,13 @@ LIMIT_SECONDS = 900
 
 
 class GraphError(Exception):
-    """A call to Meta failed. `code` and `subcode` are Meta's numbers; None: it gave none."""
+    """A call to Meta failed. `code` and `subcode` are Meta's numbers; None: it gave none.
+
+    `step` is the call's name, and empty if none was sent.
+    """
 
     policy: ClassVar[Policy]
+    step: str = ""
 
     def __init__(self, reason: Reason, code: int | None = None, subcode: int | None = None) -> None:
         self.reason = reason
@@ -68,6 +72,12 @@ class MetaRefused(GraphError):
 _RETRY = {1, 2, 131000, 131016, 131057}
 _LIMITS = {4, 17, 32, 613, 80007, 80008, 130429, 131048, 131056}
 LOCKED = 131031
+PIN_MISMATCH = 133005
+#: Limits on one number, not on its WABA: on wrong PINs, and on registrations.
+PIN_LIMITS = {133008, 133009}
+NUMBER_LIMITS = {*PIN_LIMITS, 133016}
+#: Subcode of code 100 of a register call while Meta reviews the number's display name.
+_NAME_UNDER_REVIEW = 2388001
 _CUSTOMER: dict[int, Reason] = {
     190: "reconnect",
     452: "reconnect",
@@ -76,24 +86,23 @@ _CUSTOMER: dict[int, Reason] = {
     130497: "country_restricted",
     131042: "payment_missing",
     131045: "not_registered",
-    133005: "pin_needed",
+    PIN_MISMATCH: "pin_needed",
     133006: "not_verified",
     2593108: "sync_late",
 }
-#: Limits on one number, not on its WABA: on registrations and on wrong PINs.
-NUMBER_LIMITS = {133008, 133009, 133016}
 _NEVER: dict[int, Reason] = {
     0: "permission_missing",
     3: "permission_missing",
     10: "permission_missing",
     131005: "permission_missing",
     33: "number_deleted",
-    100: "bad_request",
     803: "not_found",
     2593107: "sync_used",
     133010: "never_registered",
     2593109: "history_declined",
 }
+#: Subcodes of code 100. 36008: a code is exchanged with another redirect_uri than the dialog had.
+_NEVER_100: dict[int | None, Reason] = {33: "not_found", 36008: "redirect_uri_differs"}
 _CHECKPOINTS = {459, 464}
 
 
@@ -126,10 +135,16 @@ def _lasting_error(code: int, subcode: int | None) -> GraphError:
         return CustomerMustAct("checkpoint", code, subcode)
     if code in _CUSTOMER:
         return CustomerMustAct(_CUSTOMER[code], code, subcode)
-    if code == 100 and subcode == 33:
-        return MetaRefused("not_found", code, subcode)
+    if code == 100:
+        return _bad_parameter(subcode)
     if code in _NEVER:
         return MetaRefused(_NEVER[code], code, subcode)
     if 200 <= code <= 299:
         return MetaRefused("permission_missing", code, subcode)
     return MetaUnavailable("meta_unavailable", code, subcode)
+
+
+def _bad_parameter(subcode: int | None) -> GraphError:
+    if subcode == _NAME_UNDER_REVIEW:
+        return CustomerMustAct("name_under_review", 100, subcode)
+    return MetaRefused(_NEVER_100.get(subcode, "bad_request"), 100, subcode)

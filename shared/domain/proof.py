@@ -1,6 +1,6 @@
 """Check whether a customer's token proves the WABA that the browser named. Pure functions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,6 +39,7 @@ class TokenReport:
 
     `wabas` are the WABAs it grants; None: all, or Meta does not tell. `user_id` is the person
     who granted it (needed for Meta's deauthorise callback). `expires_at` None: it never expires.
+    `data_access_ends_at` None: never, or not told.
     """
 
     is_valid: bool
@@ -46,17 +47,24 @@ class TokenReport:
     wabas: frozenset[str] | None
     user_id: str | None
     expires_at: datetime | None
+    data_access_ends_at: datetime | None = None
 
 
-def proven_waba(
-    report: TokenReport, *, app_id: str, session_waba: str | None, connected: Collection[str] = ()
-) -> str:
-    """Return the WABA that the token is for. The caller must still read it with the token.
+def proven_wabas(
+    report: TokenReport,
+    *,
+    app_id: str,
+    session_waba: str | None,
+    session_wabas: Collection[str] = (),
+    connected: Collection[str] = (),
+) -> Sequence[str]:
+    """Return the WABAs that the token is for: one, or those that the customer must choose from. The
+    caller must still read each with the token.
 
     `session_waba` is the WABA the browser named; it is accepted only if the token grants it. If it
-    is None, the token must grant exactly one WABA, or exactly one beside the WABAs that the
-    organization has `connected`. Otherwise the browser's message is needed.
-    Raise ProofRefused.
+    is None, the browser may have named several, `session_wabas`. The token must then grant exactly
+    one WABA, or exactly one beside the WABAs that the organization has `connected`. Otherwise there
+    is a choice. Raise ProofRefused.
     """
     if report.app_id != app_id:
         raise ProofRefused("wrong_app")
@@ -65,8 +73,11 @@ def proven_waba(
     if session_waba is not None:
         if report.wabas is not None and session_waba not in report.wabas:
             raise ProofRefused("waba_not_granted")
-        return session_waba
-    for wabas in (report.wabas or frozenset(), (report.wabas or frozenset()) - set(connected)):
-        if len(wabas) == 1:
-            return next(iter(wabas))
-    raise ProofRefused("waba_not_granted" if report.wabas == frozenset() else "session_needed")
+        return [session_waba]
+    granted = frozenset(session_wabas)
+    if report.wabas is not None:
+        granted = report.wabas & granted or report.wabas
+    if not granted:
+        raise ProofRefused("session_needed" if report.wabas is None else "waba_not_granted")
+    new = granted - frozenset(connected)
+    return sorted(new if len(new) == 1 else granted)

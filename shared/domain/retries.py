@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.domain.account_changes import UnreadableChange
-from shared.domain.splitting import Unparsable
+from shared.domain.exact_json import Unparsable
 
 #: Delays before each retry, unless the environment says otherwise: attempts at 0, 30, 330, 2,130 s.
 RETRY_SECONDS = (30, 300, 1800)

@@ -3,46 +3,50 @@
 Any bytes give either changes or Unparsable, whoever sent them.
 """
 
-import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
-from pydantic_core import from_json
+from shared.domain import exact_json
+from shared.domain.contacts import assign_contacts
+from shared.domain.exact_json import FAULTS, Unparsable, canonical
+from shared.domain.fields import Field, at, described
+from shared.domain.people import people_of
 
-ID = re.compile(r"[0-9]{1,20}")
+#: Meta's ids are digits. `0` is that of the dashboard's test button, and nobody's.
+ID = re.compile(r"(?!0+\Z)[0-9]{1,20}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-PERSON = re.compile(r"[A-Za-z0-9.:_-]{1,128}")
+_SECONDS = re.compile(r"[0-9]{1,10}")
 
-#: The keys under which an item and a contact name a person.
-_PERSON_KEYS = ("from", "recipient_id", "wa_id", "from_user_id", "user_id")
-_CONTACT_KEYS = ("wa_id", "user_id")
-_ITEM_LISTS = ("messages", "statuses")
-
+#: The event of a change that holds only contacts of which no item is. It is kept, so that its
+#: people can be found, and told to nobody.
+UNMATCHED_CONTACTS = "unmatched_contacts"
+#: What sends webhooks about WABAs. The entries of other objects have other ids.
+WABA_OBJECT = "whatsapp_business_account"
 
 #: Meta puts up to 1,000 updates into one webhook (Webhooks overview, Apr 2026). A change costs some
-#: 25 us of computing.
+#: 25 us of computing. A value of more items than this is not split.
 MAX_CHANGES = 5_000
-#: What a number that is too large for a double has: an exponent of three digits, or 309 digits.
-_HUGE_NUMBER = re.compile(rb"[0-9.][eE]\+?[0-9]{3}|[0-9]{309}")
+#: How much of a SHA-256 is in a key: enough that no two changes ever share one.
+_DIGEST_BYTES = 16
+#: The names beside a value's items that every item keeps.
+_SHARED = ("messaging_product", "metadata", "display_phone_number")
+_BESIDE = frozenset((*_SHARED, "contacts"))
 
 
-class Unparsable(Exception):
-    """The bytes are not JSON that we can store exactly. The text says why and quotes no content."""
-
-    code = "unparsable"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of one entry, or one message or status inside it.
+class Change(NamedTuple):
+    """One change of one entry, or one item of it.
 
     Its texts are ids and names that matched a narrow pattern, else None: we trust no other text
-    from outside. `content` is the canonical JSON of this piece: enough to handle it alone.
+    from outside. `people` are the ids of everyone it names, each in its `person_form`. `content` is
+    the canonical JSON of this piece: enough to handle it alone. `error` is why it cannot be stored
+    exactly: `content` is then its JSON as it was written, with the escapes kept.
+
+    `digest` was the key in the version before this one. `whole_key` is the key of the change that
+    it stored in the place of several.
     """
 
     key: bytes
@@ -50,80 +54,100 @@ class Change:
     event: str | None
     waba_id: str | None
     phone_number_id: str | None
-    subject: str | None
+    people: frozenset[str]
     content: bytes
+    digest: bytes
+    whole_key: bytes | None = None
+    error: Unparsable | None = None
 
 
 def split(body: bytes, *, is_test: bool = False) -> list[Change]:
     """Return every change of a webhook, in the webhook's order. Raise Unparsable.
 
-    Of a webhook with more than MAX_CHANGES changes none is returned.
+    Of a webhook with more than MAX_CHANGES changes none is returned. What cannot be stored exactly
+    is a change with an error; if nothing else is in the webhook, it is Unparsable.
 
     The same change gets the same key in any webhook, at any place and in any JSON notation. Two
     changes that differ anywhere get different keys. `trackingCode` is read from a test webhook
     only: in a webhook from Meta it would be an unproven statement of a third party.
     """
     try:
-        # from_json is exact where orjson is not: an integer of more than 64 bits stays an integer.
-        # _canonical then refuses it.
-        parsed = from_json(body, allow_inf_nan=False, cache_strings="keys")
-        pieces = list(islice(_pieces(parsed), MAX_CHANGES + 1))
-        if len(pieces) > MAX_CHANGES:
-            raise Unparsable(f"more than {MAX_CHANGES:,} changes")
-        extra = _tracking_code(parsed) if is_test else {}
-        changes = [_change(entry | extra, *rest) for entry, *rest in pieces]
+        parsed = exact_json.parse(body)
+        changes = [_change(piece) for piece in _all_pieces(parsed, is_test=is_test)]
         # orjson writes a number that is too large as null. Cheap checks come first.
         may_be_lost = any(b"null" in change.content for change in changes)
-        if may_be_lost and _HUGE_NUMBER.search(body) and _contains_infinity(parsed):
-            raise ValueError("number out of range")
+        if may_be_lost and exact_json.may_hold_huge_number(body):
+            exact_json.refuse_infinity(parsed)
         return changes
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Unparsable(_reason(error)) from None
+    except FAULTS as error:
+        return _split_faulty(body, error, is_test=is_test)
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    for fragment, reason in (
-        ("recursion limit", "nested too deeply"),
-        ("Recursion limit", "nested too deeply"),
-        ("64-bit", "a number too large to hold exactly"),
-        ("number out of range", "a number too large to hold exactly"),
-        ("unicode", "not valid UTF-8"),
-        ("hex escape", "a lone surrogate"),
-        ("surrogate", "a lone surrogate"),
-        ("control character", "a raw control character"),
-    ):
-        if fragment in text:
-            return reason
-    return "not valid JSON"
+def _split_faulty(body: bytes, fault: Exception, *, is_test: bool) -> list[Change]:
+    try:
+        parsed, exact = exact_json.parse_faulty(body)
+        pieces = zip(
+            _all_pieces(parsed, is_test=is_test), _all_pieces(exact, is_test=is_test), strict=True
+        )
+        changes = [_faulty_or_whole(piece, written) for piece, written in pieces]
+    except FAULTS:
+        raise Unparsable(exact_json.reason(fault)) from None
+    if all(change.error for change in changes):
+        raise Unparsable(exact_json.reason(fault))
+    return changes
 
 
-#: The list that holds a message or status, and the item itself.
-_Item = tuple[str, Any]
-#: entry, field, the change's value, the item in the value (None: the change is the whole value)
-_Piece = tuple[dict[str, Any], object, Any, _Item | None]
+class _Piece(NamedTuple):
+    """A part of a change of Meta's. `part` is what makes it its own, `list` where that was.
+
+    `whole_key` gives the key of the change that the version before this one made of the whole
+    value; None: it made the same of it.
+    """
+
+    header: dict[str, Any]
+    entry: dict[str, Any]
+    field: object
+    value: Any
+    part: Any
+    list: str | None = None
+    whole_key: Callable[[], bytes] | None = None
 
 
-def _pieces(parsed: Any) -> Iterator[_Piece]:
+def _all_pieces(parsed: Any, *, is_test: bool) -> list[_Piece]:
+    pieces = list(islice(_pieces(parsed, _header(parsed, is_test=is_test)), MAX_CHANGES + 1))
+    if len(pieces) > MAX_CHANGES:
+        raise Unparsable(f"more than {MAX_CHANGES:,} changes")
+    return pieces
+
+
+def _header(parsed: Any, *, is_test: bool) -> dict[str, Any]:
+    """Return what every piece of the webhook keeps: a test's tracking code, another object."""
+    header: dict[str, Any] = {}
+    if isinstance(parsed, dict):
+        if is_test:
+            if isinstance(code := parsed.get("trackingCode"), str):
+                header["tracking_code"] = code
+        elif parsed.get("object", WABA_OBJECT) != WABA_OBJECT:
+            header["object"] = parsed["object"]
+    return header
+
+
+def _pieces(parsed: Any, header: dict[str, Any]) -> Iterator[_Piece]:
     """Yield the webhook's pieces. An unknown shape is one piece: it is stored, never an error."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("entry"), list):
-        yield _entry_header(parsed), _field_of(parsed), parsed, None
+        yield _Piece(header, _entry_header(parsed), _field_of(parsed), parsed, parsed)
         return
     for entry in parsed["entry"]:
+        entry_header = _entry_header(entry)
         if not isinstance(entry, dict) or not isinstance(entry.get("changes"), list):
-            yield _entry_header(entry), _field_of(entry), entry, None
+            yield _Piece(header, entry_header, _field_of(entry), entry, entry)
             continue
         for change in entry["changes"]:
             value = change.get("value") if isinstance(change, dict) else change
             # Meta's own examples put `field` on the entry or inside the value (account_update).
             field = _field_of(change) or _field_of(value) or _field_of(entry)
-            for part, item in _items(field, value if value is not None else change):
-                yield _entry_header(entry), field, part, item
-
-
-def _tracking_code(parsed: Any) -> dict[str, Any]:
-    code = parsed.get("trackingCode") if isinstance(parsed, dict) else None
-    return {"tracking_code": code} if isinstance(code, str) else {}
+            for piece in _parts(entry_header, field, value if value is not None else change):
+                yield _Piece(header, entry_header, field, *piece)
 
 
 def _entry_header(entry: Any) -> dict[str, Any]:
@@ -134,100 +158,143 @@ def _field_of(place: Any) -> object:
     return place.get("field") if isinstance(place, dict) else None
 
 
-def _items(field: object, value: Any) -> Iterator[tuple[Any, _Item | None]]:
-    """Yield each message and status of a `messages` value alone, with its metadata and contact."""
-    lists = [name for name in _ITEM_LISTS if isinstance(value, dict) and value.get(name)]
-    if field != "messages" or not lists or not all(isinstance(value[n], list) for n in lists):
-        yield value, None
+_Part = tuple[Any, Any, str | None, Callable[[], bytes] | None]
+
+
+def _parts(entry: dict[str, Any], field: object, value: Any) -> Iterator[_Part]:
+    """Yield each item of a value alone, with its metadata and contacts, then what is left.
+
+    What is left has no item. Its contacts are no part of what makes it its own, unless it has
+    nothing else.
+    """
+    names = described(field).lists if isinstance(value, dict) else ()
+    lists = [name for name in names if isinstance(value.get(name), list)]
+    items = [(name, item) for name in lists for item in value[name]]
+    if not names or len(items) > MAX_CHANGES:
+        yield value, value, None, None
         return
-    shared = {k: value[k] for k in ("messaging_product", "metadata") if k in value}
-    contacts = _contacts_by_id(value.get("contacts"))
-    for name in lists:
-        for item in value[name]:
-            yield shared | _contact_of(item, contacts) | {name: [item]}, (name, item)
-    handled = (*shared, *_ITEM_LISTS, "contacts")
-    if rest := {k: v for k, v in value.items() if k not in handled}:
-        yield shared | rest, None
+    whole_key = None
+    if field != "messages" or not items:
+        # Once for all parts: what it is made of is as large as all of them.
+        whole_key = cache(partial(_whole_key, entry, field, value))
+    shared = {k: value[k] for k in _SHARED if k in value}
+    assigned, left = assign_contacts([item for _, item in items], value.get("contacts"))
+    for (name, item), own in zip(items, assigned, strict=True):
+        part = {**shared, name: [item]}
+        if own:
+            part["contacts"] = own
+        yield part, item, name, whole_key
+    rest = {k: v for k, v in value.items() if k not in _BESIDE and k not in lists}
+    if not items:
+        yield value, shared | rest if rest else value, None, whole_key
+        return
+    unmatched = {} if left is None else {"contacts": left}
+    if rest or unmatched:
+        own_part: Any = shared | rest if rest else unmatched
+        list_name = None if rest else UNMATCHED_CONTACTS
+        yield shared | rest | unmatched, own_part, list_name, whole_key
 
 
-def _contacts_by_id(contacts: Any) -> dict[str, Any]:
-    if not isinstance(contacts, list):
-        return {}
-    return {
-        person: contact
-        for contact in contacts
-        if isinstance(contact, dict)
-        for key in _CONTACT_KEYS
-        if isinstance(person := contact.get(key), str)
-    }
-
-
-def _contact_of(item: Any, contacts: dict[str, Any]) -> dict[str, Any]:
-    """Return only the item's own contact. All contacts with each item would square the size."""
-    people = [item.get(key) for key in _PERSON_KEYS] if isinstance(item, dict) else []
-    for person in people:
-        if isinstance(person, str) and person in contacts:
-            return {"contacts": [contacts[person]]}
-    return {}
-
-
-def _change(entry: dict[str, Any], field: object, value: Any, part: _Item | None) -> Change:
-    name, item = part or (None, None)
-    canonical = _canonical(value if part is None else item)
-    value_fields = value if isinstance(value, dict) else {}
-    metadata = value_fields.get("metadata")
-    number = metadata.get("phone_number_id") if isinstance(metadata, dict) else None
-    has_timestamp = isinstance(item, dict) and item.get("timestamp") is not None
-    time = None if has_timestamp else entry.get("time")
-    source = item if isinstance(item, dict) else value_fields
-    return Change(
-        key=_key(_canonical([entry.get("id"), field, number, time, name]), canonical),
-        field=_match(NAME, field),
-        event=_event(source),
-        waba_id=_waba_id(entry, value_fields),
-        phone_number_id=as_id(number),
-        subject=_subject(source),
-        content=_canonical({"entry": entry, "field": field, "value": value}),
+def _change(piece: _Piece) -> Change:
+    own_key = _digest(canonical(_place(piece)), canonical(piece.part))
+    whole_key = piece.whole_key() if piece.whole_key else own_key
+    return _with_columns(
+        piece,
+        own_key,
+        canonical(_content(piece)),
+        whole_key=whole_key if whole_key != own_key else None,
     )
 
 
-def _key(place: bytes, item: bytes) -> bytes:
+def _faulty_or_whole(piece: _Piece, written: _Piece) -> Change:
+    """Return the change of a piece or, if it cannot be stored exactly, one with the error."""
+    try:
+        exact_json.refuse_infinity([piece.entry, piece.value])
+        return _change(piece)
+    except FAULTS as error:
+        fault = exact_json.reason(error)
+    digest = _digest(exact_json.escaped(_place(written)), exact_json.escaped(written.part))
+    content = exact_json.escaped(_content(written))
+    return _with_columns(written, digest, content, error=Unparsable(fault))
+
+
+def _with_columns(
+    piece: _Piece,
+    digest: bytes,
+    content: bytes,
+    *,
+    whole_key: bytes | None = None,
+    error: Unparsable | None = None,
+) -> Change:
+    header, entry, field, value, part, name, _ = piece
+    description = described(field)
+    return Change(
+        key=_key(piece, digest),
+        digest=digest,
+        field=_match(NAME, field),
+        event=UNMATCHED_CONTACTS if name == UNMATCHED_CONTACTS else _event(description, part),
+        waba_id=None if "object" in header else _waba_id(entry, value),
+        phone_number_id=as_id(at(description.number, value)),
+        people=people_of(value),
+        content=content,
+        whole_key=whole_key,
+        error=error,
+    )
+
+
+def _place(piece: _Piece) -> list[Any]:
+    """Return what tells equal parts apart. A part without a time of its own has its entry's."""
+    number = at(("metadata", "phone_number_id"), piece.value)
+    time = piece.entry.get("time") if _own_time(piece) is None else None
+    return [piece.entry.get("id"), piece.field, number, time, piece.list]
+
+
+def _own_time(piece: _Piece) -> object:
+    return None if piece.list is None else at(described(piece.field).time, piece.part)
+
+
+def _whole_key(entry: dict[str, Any], field: object, value: Any) -> bytes:
+    number = at(("metadata", "phone_number_id"), value)
+    place = [entry.get("id"), field, number, entry.get("time"), None]
+    return _digest(canonical(place), canonical(value))
+
+
+def _content(piece: _Piece) -> dict[str, Any]:
+    header = dict(piece.header)
+    entry = piece.entry
+    if (code := header.pop("tracking_code", None)) is not None:
+        entry = entry | {"tracking_code": code}
+    return {"entry": entry, "field": piece.field, "value": piece.value} | header
+
+
+def _digest(place: bytes, item: bytes) -> bytes:
     return sha256(b"%d:%b%b" % (len(place), place, item)).digest()
 
 
-def _canonical(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+def _key(piece: _Piece, digest: bytes) -> bytes:
+    """Return the digest, cut and led by the second that the piece is from, if that is known.
+
+    So new keys are neighbours in their index, which grows at its end (docs/decisions/0020). The
+    time is part of what is digested: keys are equal exactly where digests are.
+    """
+    own = _own_time(piece)
+    seconds = as_seconds(piece.entry.get("time") if own is None else own)
+    return digest if seconds is None else seconds.to_bytes(4) + digest[:_DIGEST_BYTES]
 
 
-def _contains_infinity(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_contains_infinity, value.values()))
-    if isinstance(value, list):
-        return any(map(_contains_infinity, value))
-    return isinstance(value, float) and math.isinf(value)
-
-
-def _event(source: dict[str, Any]) -> str | None:
-    for name in ("event", "status", "type", "decision"):
-        if (event := _match(NAME, source.get(name))) is not None:
+def _event(field: Field, part: Any) -> str | None:
+    for path in field.event:
+        event = _match(NAME, at(path, part))
+        if event is not None and event != UNMATCHED_CONTACTS:
             return event
     return None
 
 
-def _waba_id(entry: dict[str, Any], value: dict[str, Any]) -> str | None:
+def _waba_id(entry: dict[str, Any], value: Any) -> str | None:
     """If there is a `waba_info`, the entry's id is a business (`account_update`, Apr 2026)."""
-    info = value.get("waba_info")
-    if isinstance(info, dict):
+    if isinstance(info := at(("waba_info",), value), dict):
         return as_id(info.get("waba_id"))
     return as_id(entry.get("id"))
-
-
-def _subject(source: dict[str, Any]) -> str | None:
-    """Return the person the change is about: the sender or the recipient."""
-    for name in _PERSON_KEYS:
-        if (person := _match(PERSON, source.get(name))) is not None:
-            return person
-    return None
 
 
 def as_id(value: object) -> str | None:
@@ -235,6 +302,14 @@ def as_id(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return _match(ID, value)
+
+
+def as_seconds(value: object) -> int | None:
+    """Return a time of Meta's, in seconds since 1970, given as text or number; None if it is none,
+    or too large for four bytes."""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    seconds = int(text) if _SECONDS.fullmatch(text) else None
+    return None if seconds is None or seconds >= 2**32 else seconds
 
 
 def _match(pattern: re.Pattern[str], value: object) -> str | None:

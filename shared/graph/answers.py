@@ -1,17 +1,28 @@
 """Parse Meta's answers. Ignore what we do not know; an answer without what we need is an error."""
 
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared.domain.facts import NumberProperty
 from shared.domain.graph_errors import MetaUnavailable
 from shared.domain.json_object import Json
+from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import SCOPE, TokenReport
-from shared.domain.provisioning import PhoneNumber
 from shared.domain.splitting import as_id
 
 #: Statuses of a registered number on the Cloud API. Any other must be registered first.
 _REGISTERED = frozenset({"CONNECTED", "FLAGGED", "RESTRICTED", "RATE_LIMITED", "BANNED"})
+_PROPERTY_FIELDS: Mapping[NumberProperty, str] = {
+    "number_status": "status",
+    "number_quality": "quality_rating",
+    "number_name": "name_status",
+    "number_limit": "messaging_limit_tier",
+}
+#: Meta's words, such as `CONNECTED` and `TIER_1K`. We store no other text from outside.
+_WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,6 +40,16 @@ class Token:
 class Waba:
     waba_id: str
     owner_business_id: str | None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberReading:
+    """A number with its properties as Meta tells them, in lower case; one it does not tell is
+    missing."""
+
+    number: PhoneNumber
+    properties: Mapping[NumberProperty, str]
 
 
 def parse_token(answer: Json) -> Token:
@@ -47,6 +68,7 @@ def parse_report(data: Json) -> TokenReport:
         wabas=_granted(data.get("granular_scopes")),
         user_id=as_id(data.get("user_id")),
         expires_at=_time(data.get("expires_at")),
+        data_access_ends_at=_time(data.get("data_access_expires_at")),
     )
 
 
@@ -80,10 +102,25 @@ def parse_number(row: object) -> PhoneNumber | None:
     is_on_cloud = row.get("platform_type") == "CLOUD_API"
     return PhoneNumber(
         phone_number_id=id_,
-        digits=digits if digits.isascii() else "",
+        digits=digits if digits and digits.isascii() else id_,
         is_coexistence=row.get("is_on_biz_app") is True,
         is_registered=is_on_cloud and row.get("status") in _REGISTERED,
+        status=_word(row.get("status")),
+        is_verified=row.get("code_verification_status") != "NOT_VERIFIED",
     )
+
+
+def _word(value: object) -> str:
+    """Return a word of Meta's; empty if it is none."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
+
+
+def parse_reading(row: object) -> NumberReading | None:
+    number = parse_number(row)
+    if number is None or not isinstance(row, dict):
+        return None
+    told = {name: _word(row.get(field)) for name, field in _PROPERTY_FIELDS.items()}
+    return NumberReading(number, {name: word.lower() for name, word in told.items() if word})
 
 
 def parse_next_page(answer: Json) -> str | None:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
 from shared.domain.graph_errors import (
     LOCKED,
@@ -14,16 +15,24 @@ from shared.domain.graph_errors import (
     RegisterUnanswered,
 )
 from shared.domain.json_object import Json
+from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
-from shared.domain.provisioning import PhoneNumber, StepName
+from shared.domain.provisioning import StepName
 from shared.domain.splitting import as_id
 from shared.graph import answers
-from shared.graph.answers import Token, Waba
+from shared.graph.answers import NumberReading, Token, Waba
 from shared.graph.metrics import GraphMetrics
 from shared.graph.transport import GraphCall, Method, Transport, open_session
+from shared.graph.usage import MAX_PERCENT, AppUsage
 from shared.settings.groups import GraphSettings
 
-_NUMBER_FIELDS = "id,display_phone_number,platform_type,status,is_on_biz_app"
+_NUMBER_FIELDS = (
+    "id,display_phone_number,platform_type,status,is_on_biz_app,code_verification_status"
+)
+#: What a check reads of a number beside that.
+_READING_FIELDS = f"{_NUMBER_FIELDS},quality_rating,name_status,messaging_limit_tier"
+#: How much of the app's limit a call may use that can wait: onboardings have the rest.
+SPARE_PERCENT = 50.0
 _PAGE_SIZE = "100"
 #: Pages of a WABA's numbers that are read. Meta's own limit of numbers is far lower (Business phone
 #: numbers page, 2026).
@@ -54,6 +63,7 @@ class Graph:
         self._app_secret = app_secret
         self._app_token = app_token
         self._system_token = system_token
+        self._spare = asyncio.Lock()
 
     async def exchange_code(self, code: str, redirect_uri: str | None) -> Token:
         """Exchange a code for a token.
@@ -69,14 +79,21 @@ class Graph:
         )
         return answers.parse_token(answer)
 
-    async def debug_token(self, token: str) -> TokenReport:
-        """Ask Meta about a token. A dead token gives a report too, no error: Meta answers 200."""
+    async def debug_token(self, token: str, *, can_wait: bool = False) -> TokenReport:
+        """Ask Meta about a token. A dead token gives a report too, no error: Meta answers 200.
+
+        `can_wait`: raise MetaThrottled once SPARE_PERCENT of the app's limit is used. Such calls go
+        one at a time: each knows what the one before it used, so that many do not pass the limit
+        together.
+        """
+        max_percent = SPARE_PERCENT if can_wait else MAX_PERCENT
+        query = {"input_token": token}
+        call = GraphCall(
+            "debug_token", "GET", "debug_token", self._app_token, query, max_percent=max_percent
+        )
         try:
-            answer = await self._transport.call(
-                GraphCall(
-                    "debug_token", "GET", "debug_token", self._app_token, {"input_token": token}
-                )
-            )
+            async with self._spare if can_wait else nullcontext():
+                answer = await self._transport.call(call)
         except CustomerMustAct as error:  # about our app token: no customer can mend it
             raise MetaRefused("app_token_refused", error.code, error.subcode) from None
         data = answer.get("data")
@@ -90,25 +107,36 @@ class Graph:
             "GET",
             waba_id,
             token,
-            {"fields": "id,owner_business_info"},
+            {"fields": "id,name,owner_business_info"},
             limited_by=waba_id,
         )
         if as_id(answer.get("id")) != waba_id:
             raise MetaRefused("not_found")
         business = answer.get("owner_business_info")
-        return Waba(waba_id, as_id(business.get("id")) if isinstance(business, dict) else None)
+        owner = as_id(business.get("id")) if isinstance(business, dict) else None
+        name = answer.get("name")
+        return Waba(waba_id, owner, name if isinstance(name, str) else None)
 
     async def read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
         """Return the WABA's numbers, the newest first. Take at most LIST_SECONDS."""
+        rows = await self._read_number_rows(waba_id, token, _NUMBER_FIELDS)
+        return [number for row in rows if (number := answers.parse_number(row)) is not None]
+
+    async def read_number_properties(self, waba_id: str, token: str) -> list[NumberReading]:
+        """Return the WABA's numbers with their properties, as `read_numbers` does."""
+        rows = await self._read_number_rows(waba_id, token, _READING_FIELDS)
+        return [reading for row in rows if (reading := answers.parse_reading(row)) is not None]
+
+    async def _read_number_rows(self, waba_id: str, token: str, fields: str) -> list[object]:
         try:
             async with asyncio.timeout(LIST_SECONDS):
-                return await self._read_numbers(waba_id, token)
+                return await self._read_pages(waba_id, token, fields)
         except TimeoutError:
             raise MetaUnavailable("meta_unavailable") from None
 
-    async def _read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
-        numbers: list[PhoneNumber] = []
-        query = {"fields": _NUMBER_FIELDS, "limit": _PAGE_SIZE}
+    async def _read_pages(self, waba_id: str, token: str, fields: str) -> list[object]:
+        rows: list[object] = []
+        query = {"fields": fields, "limit": _PAGE_SIZE}
         for _ in range(MAX_PAGES):
             answer = await self._as_customer(
                 "read_numbers", "GET", f"{waba_id}/phone_numbers", token, query, limited_by=waba_id
@@ -116,12 +144,12 @@ class Graph:
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
-            numbers += [number for row in data if (number := answers.parse_number(row)) is not None]
+            rows += data
             after = answers.parse_next_page(answer)
             if after is None:
                 break
             query = query | {"after": after}
-        return numbers
+        return rows
 
     async def is_subscribed(self, waba_id: str, token: str) -> bool:
         """Return whether Meta sends the WABA's webhooks to our app."""
@@ -218,8 +246,11 @@ class Graph:
 
 
 @asynccontextmanager
-async def open_graph(settings: GraphSettings, registry: CollectorRegistry) -> AsyncIterator[Graph]:
-    """Return a client. It connects when it is first used."""
+async def open_graph(
+    settings: GraphSettings, registry: CollectorRegistry, redis: Redis
+) -> AsyncIterator[Graph]:
+    """Return a client. It connects when it is first used, and shares the app's limit with other
+    processes by Redis."""
     secret = settings.meta_app_secret.get_secret_value()
     system = settings.meta_system_user_token
     async with open_session() as session:
@@ -228,6 +259,7 @@ async def open_graph(settings: GraphSettings, registry: CollectorRegistry) -> As
             f"{settings.meta_graph_url.rstrip('/')}/{settings.meta_graph_version}",
             secret.encode(),
             GraphMetrics(registry),
+            AppUsage(redis),
         )
         yield Graph(
             transport,

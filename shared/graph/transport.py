@@ -10,6 +10,7 @@ from typing import Literal
 
 import aiohttp
 import orjson
+import structlog
 
 from shared.domain.graph_errors import (
     NUMBER_LIMITS,
@@ -20,7 +21,9 @@ from shared.domain.graph_errors import (
 )
 from shared.domain.json_object import Json
 from shared.graph.metrics import GraphMetrics
-from shared.graph.usage import APP, Usage
+from shared.graph.usage import MAX_PERCENT, AppUsage, Usage, app_usage
+
+log = structlog.get_logger()
 
 #: Well below the time of a follow-up's lease.
 CALL_SECONDS = 10.0
@@ -33,7 +36,8 @@ Method = Literal["GET", "POST", "DELETE"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphCall:
-    """A call. `name` labels the metrics. `limited_by` is the WABA or business whose limit it uses.
+    """A call. `name` labels the metrics. `limited_by` is the WABA or business whose limit it uses;
+    empty: the app's, of which it is sent while at most `max_percent` is used.
 
     `path` holds only our own words and ids of digits. An `is_urgent` call would be useless later:
     it is sent even if a limit is near. A call holds tokens, so its repr is off.
@@ -47,19 +51,26 @@ class GraphCall:
     body: Json | None = None
     limited_by: str = ""
     is_urgent: bool = False
+    max_percent: float = MAX_PERCENT
 
 
 class Transport:
     """Send calls to the base URL of the configuration. Nothing from outside can choose the host."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, secret: bytes, metrics: GraphMetrics
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        secret: bytes,
+        metrics: GraphMetrics,
+        app_usage: AppUsage | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
         self._secret = secret
         self._metrics = metrics
         self._usage = Usage()
+        self._app_usage = app_usage or AppUsage()
 
     def proof(self, token: str) -> dict[str, str]:
         """Return the parameter that proves that the sender of the token also has the app secret
@@ -72,20 +83,32 @@ class Transport:
         Raise MetaThrottled without sending if a limit is near, unless the call is urgent.
         """
         now = asyncio.get_running_loop().time()
-        if (left := self._usage.seconds_left(call.limited_by, now)) and not call.is_urgent:
+        if (left := await self._seconds_left(call, now)) and not call.is_urgent:
             self._metrics.calls.labels(call.name, "not_sent").inc()
             raise MetaThrottled(left)
         try:
             with self._metrics.seconds.time():
                 answer = await self._call(call)
         except GraphError as error:
+            error.step = call.name
             self._metrics.calls.labels(call.name, error.policy).inc()
+            log.warning(
+                "graph.call_failed", step=call.name, path=call.path, reason=error.reason,
+                code=error.code, subcode=error.subcode,
+            )  # fmt: skip
             if isinstance(error, MetaThrottled) and error.code not in NUMBER_LIMITS:
-                limited_by = APP if error.code == APP_LIMIT else call.limited_by
-                self._usage.pause(limited_by, error.seconds, now)
+                if call.limited_by:
+                    self._usage.pause(call.limited_by, error.seconds, now)
+                if error.code == APP_LIMIT or not call.limited_by:
+                    await self._app_usage.record(100.0, error.seconds, now)
             raise
         self._metrics.calls.labels(call.name, "ok").inc()
         return answer
+
+    async def _seconds_left(self, call: GraphCall, now: float) -> float:
+        if call.limited_by:
+            return self._usage.seconds_left(call.limited_by, now)
+        return 0.0 if call.is_urgent else await self._app_usage.seconds_left(call.max_percent, now)
 
     async def _call(self, call: GraphCall) -> Json:
         try:
@@ -99,7 +122,7 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
             ) as response:
                 now = asyncio.get_running_loop().time()
-                wait = self._usage.record(response.headers, call.limited_by, now)
+                wait = await self._record_usage(response.headers, call, now)
                 answer = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError):
             # Drop the exception: it may quote the URL, which may hold a token.
@@ -107,6 +130,18 @@ class Transport:
         if response.status == 200 and isinstance(answer, dict) and "error" not in answer:
             return answer
         raise _error(answer, response.status, wait)
+
+    async def _record_usage(
+        self, headers: Mapping[str, str], call: GraphCall, now: float
+    ) -> float | None:
+        """Return how long calls pause if a limit is near, else None."""
+        if call.limited_by:
+            return self._usage.record(headers, call.limited_by, now)
+        if (used := app_usage(headers)) is None:
+            return None
+        percent, seconds = used
+        await self._app_usage.record(percent, seconds, now)
+        return seconds if percent >= MAX_PERCENT else None
 
 
 def _error(answer: object, status: int, wait_seconds: float | None) -> GraphError:

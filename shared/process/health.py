@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from pydantic import SecretStr
 
 from shared.errors import StartupRefused
+from shared.process.server_faults import server_fault
 
 log = structlog.get_logger()
 
@@ -20,8 +23,10 @@ CHECK_DEADLINE_SECONDS = 2.0
 class Dependency:
     """A server that this process uses. `seen` is set when the first check ends, up or down."""
 
-    def __init__(self, name: str, gauge: Gauge) -> None:
+    def __init__(self, name: str, url: SecretStr | None, gauge: Gauge) -> None:
         self.name = name
+        #: Hosts and ports, as the URL names them.
+        self._address = url and urlsplit(url.get_secret_value()).netloc.rpartition("@")[2]
         self.up = False
         self.seen = asyncio.Event()
         self._gauge = gauge.labels(name)
@@ -31,7 +36,11 @@ class Dependency:
         if up and not self.up:
             log.info("dependency.up", dependency=self.name)
         elif not up and (self.up or not self.seen.is_set()):
-            log.warning("dependency.down", dependency=self.name, exc_info=error)
+            reason = "lost" if error is None else server_fault(error)
+            log.warning(
+                "dependency.down",
+                dependency=self.name, address=self._address, reason=reason, exc_info=error,
+            )  # fmt: skip
         self.up = up
         self._gauge.set(up)
         self.seen.set()
@@ -69,8 +78,9 @@ class Health:
             registry=registry,
         )
 
-    def dependency(self, name: str) -> Dependency:
-        self._dependencies.append(Dependency(name, self._gauge))
+    def dependency(self, name: str, url: SecretStr | None = None) -> Dependency:
+        """`url` is the server's: its host and port are logged with an outage."""
+        self._dependencies.append(Dependency(name, url, self._gauge))
         return self._dependencies[-1]
 
     @property

@@ -2,7 +2,9 @@
 
 import logging
 import math
+import shutil
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import Any
@@ -16,11 +18,12 @@ from structlog.typing import EventDict, Processor
 ALLOWED_KEYS = frozenset(
     """
     event level timestamp logger service error cause where sqlstate fault
-    webhook_id change_id waba_id organization_id tracking_code kind field lane stored_via
+    webhook_id change_id waba_id organization_id kind field lane stored_via
     state reason dependency queue attempt attempts count changes seconds port environment
     revision pid
-    replay_id event_id fingerprint outcome done skipped total key_id newest
-    onboarding_id follow_up_id row_id
+    replay_id event_id fingerprint outcome done skipped total key_id newest gone_at
+    onboarding_id follow_up_id row_id address letter_id letter_ids backup
+    job day days step path code subcode request_id
     """.split()
 )
 MAX_VALUE_CHARS = 300
@@ -29,21 +32,23 @@ STACK_SECONDS = 60.0
 #: How many causes are remembered.
 MAX_CAUSES = 1000
 REDACTED = "[redacted]"
+_NOT_ON_A_TERMINAL = ("timestamp", "level", "event", "service", "logger", "where")
 
 
-def configure(service: str) -> None:
-    """Write every log line, ours and the libraries', to stdout.
+def configure(service: str, level: int = logging.INFO) -> None:
+    """Write every log line of `level` or above, ours and the libraries', to stdout.
 
-    A line is one JSON object, or text if stdout is a terminal.
+    A line is one JSON object; on a terminal the time, the event and the values, without the stack.
     """
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
@@ -58,7 +63,7 @@ def configure(service: str) -> None:
                 _drop_arguments,
                 _add_service(service),
                 redact,
-                structlog.dev.ConsoleRenderer() if sys.stdout.isatty() else _render,
+                _render_words if sys.stdout.isatty() else _render,
             ],
         )
     )
@@ -68,6 +73,7 @@ def configure(service: str) -> None:
     root.setLevel(logging.INFO)
     for library in ("aio_pika", "aiormq"):  # we log a lost broker ourselves, once per change
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # we log each migration ourselves
 
 
 def redact(_: Any, __: str, event: EventDict) -> EventDict:
@@ -151,6 +157,19 @@ def _add_service(service: str) -> Processor:
         return event
 
     return add
+
+
+def _render_words(_: Any, __: str, event: EventDict) -> str:
+    names = [name for name in event if name not in _NOT_ON_A_TERMINAL]
+    values = " ".join(f"{name}={event[name]}" for name in names)
+    level = "" if event["level"] == "info" else f"{event['level']}: "
+    return textwrap.fill(
+        f"{str(event['timestamp'])[11:19]} {level}{event['event']} {values}".rstrip(),
+        shutil.get_terminal_size((80, 24)).columns,
+        subsequent_indent=" " * 9,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _render(_: Any, __: str, event: EventDict) -> str:

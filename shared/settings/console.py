@@ -3,19 +3,21 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from shared.settings.groups import (
+    AddressLimitSettings,
     BrokerSettings,
     DatabaseSettings,
     Environment,
     GraphSettings,
+    OrganizationLimitSettings,
     Port,
     ProcessSettings,
     RedisSettings,
     TokenKeySettings,
 )
-from shared.settings.validators import COMMA_SEPARATED, same_id
+from shared.settings.validators import same_id
 
 
 def _origin(value: str) -> str:
@@ -44,13 +46,10 @@ class ConsoleSettings(
     RedisSettings,
     TokenKeySettings,
     GraphSettings,
+    AddressLimitSettings,
+    OrganizationLimitSettings,
 ):
     port: Port = Field(8081, description="a port for the API and the pages")
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], *COMMA_SEPARATED] = Field(
-        (),
-        description="comma-separated networks of the proxies in front of the console; their"
-        " X-Forwarded-For is trusted",
-    )
     console_url: Origin = Field(
         description="https://host where customers' browsers reach the console"
     )

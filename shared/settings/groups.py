@@ -4,10 +4,12 @@ case."""
 from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     StringConstraints,
     ValidationInfo,
@@ -16,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.retries import RETRY_SECONDS
+from shared.domain.schedule import TIME_ZONE
 from shared.settings.validators import (
     COMMA_SEPARATED,
     rising,
@@ -24,6 +27,7 @@ from shared.settings.validators import (
     strong_key,
     url,
     valid_crash_at,
+    zone,
 )
 
 #: The Graph API.
@@ -98,6 +102,38 @@ class TopologySettings(BrokerSettings, RetrySettings):
     pass
 
 
+class ProxySettings(Settings):
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], *COMMA_SEPARATED] = Field(
+        (),
+        description="comma-separated networks of the proxies in front; their X-Forwarded-For is"
+        " trusted",
+    )
+
+
+class OrganizationLimitSettings(Settings):
+    limit_per_organization: Annotated[int, Field(ge=1)] = Field(
+        100,
+        description="API requests a minute about one organization, and its webhooks that keep the"
+        " fast lane while webhooks wait",
+    )
+
+
+class AddressLimitSettings(ProxySettings):
+    limit_per_address: Annotated[int, Field(ge=1)] = Field(
+        1000, description="requests a minute of one address: at the ingress, unsigned ones only"
+    )
+
+
+class ScheduleSettings(Settings):
+    schedule_time_zone: Annotated[str, AfterValidator(zone)] = Field(
+        TIME_ZONE, description="the zone of the scheduled jobs' hours, such as America/Sao_Paulo"
+    )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.schedule_time_zone)
+
+
 class BodyKeySettings(Settings):
     body_encryption_key: Key = Field(
         description="64 hex characters from a random source: openssl rand -hex 32"
@@ -110,6 +146,20 @@ class BodyKeySettings(Settings):
     def body_keys(self) -> list[bytes]:
         """The newest key first."""
         return _as_bytes(self.body_encryption_key, *self.body_encryption_keys_previous)
+
+
+class SubjectKeySettings(Settings):
+    subject_hash_key: Key = Field(
+        description="64 hex characters from a random source: openssl rand -hex 32"
+    )
+    subject_hash_keys_previous: Annotated[tuple[Key, ...], *COMMA_SEPARATED] = Field(
+        (), description="comma-separated older keys of 64 hex characters, only to find people"
+    )
+
+    @property
+    def subject_keys(self) -> list[bytes]:
+        """The newest key first."""
+        return _as_bytes(self.subject_hash_key, *self.subject_hash_keys_previous)
 
 
 class TokenKeySettings(Settings):

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from shared.settings.groups import (
+    AddressLimitSettings,
     BodyKeySettings,
     BrokerSettings,
     DatabaseSettings,
@@ -20,5 +21,6 @@ class IngressSettings(
     DatabaseSettings,
     RedisSettings,
     BodyKeySettings,
+    AddressLimitSettings,
 ):
     port: Port = Field(8080, description="a port for Meta's webhooks")

@@ -4,8 +4,10 @@ from shared.settings.groups import (
     BodyKeySettings,
     DatabaseSettings,
     GraphSettings,
+    OrganizationLimitSettings,
     ProcessSettings,
     RedisSettings,
+    SubjectKeySettings,
     TokenKeySettings,
     TopologySettings,
 )
@@ -17,7 +19,9 @@ class ProcessorSettings(
     DatabaseSettings,
     RedisSettings,
     BodyKeySettings,
+    SubjectKeySettings,
     TokenKeySettings,
     GraphSettings,
+    OrganizationLimitSettings,
 ):
     pass

@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
@@ -67,5 +68,11 @@ def rising(value: tuple[int, ...]) -> tuple[int, ...]:
 
 def valid_crash_at(value: str) -> str:
     if not crash_points.FORM.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def zone(value: str) -> str:
+    if value not in available_timezones():
         raise ValueError
     return value

@@ -1,19 +1,34 @@
 """API keys: stored as hashes, shown once; they expire and can be revoked."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from shared.store import audit
+from shared.store.audit import Requester
 from shared.store.pool import Conn
 
 #: Makes a leaked key easy to recognise, for example by a secret scanner.
 PREFIX = "porteiro_"
+
+
+class Right(StrEnum):
+    """What a key may do. `token`: take the tokens of customers; only a key of the company that was
+    made with this right."""
+
+    READ = "read"
+    CHANGE = "change"
+    TOKEN = "token"  # noqa: S105  # the name of a right
+
+
+#: The rights of a key unless others are given.
+USUAL_RIGHTS = (Right.READ, Right.CHANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,7 @@ class ApiKey:
     id: UUID
     name: str
     organization_id: str | None
+    rights: Sequence[Right]
     created_at: datetime
     expires_at: datetime | None
     last_used_on: date | None
@@ -38,8 +54,8 @@ async def create(
     organization_id: str | None,
     *,
     expires_at: datetime | None,
-    actor: str,
-    reason: str,
+    rights: Collection[Right],
+    requester: Requester,
 ) -> str:
     """Create a key and return its text, which is never stored. Write an audit record.
 
@@ -49,16 +65,18 @@ async def create(
     key, key_id = PREFIX + secrets.token_urlsafe(32), uuid7()
     await conn.execute(
         """
-        INSERT INTO api_keys (id, name, organization_id, hash, expires_at)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO api_keys (id, name, organization_id, hash, expires_at, rights)
+        VALUES ($1, $2, $3, $4, $5, $6)
         """,
         key_id,
         name,
         organization_id,
         _hash(key),
         expires_at,
+        sorted(rights),
     )
-    await audit.add(conn, actor=actor, action="api_key.created", subject=str(key_id), reason=reason)
+    subject = f"{key_id} for {organization_id or 'the company'}, may {', '.join(sorted(rights))}"
+    await audit.add(conn, requester, action="api_key.created", subject=subject)
     return key
 
 
@@ -86,7 +104,7 @@ async def listed(conn: Conn) -> Sequence[ApiKey]:
     return [ApiKey(**record) for record in await conn.fetch(f"{_SELECT} ORDER BY id")]
 
 
-async def revoke(conn: Conn, key_id: UUID, *, actor: str, reason: str) -> bool:
+async def revoke(conn: Conn, key_id: UUID, requester: Requester) -> bool:
     """Revoke a key and write an audit record. Return False if there is no such key or it was
     revoked before."""
     status = await conn.execute(
@@ -94,12 +112,13 @@ async def revoke(conn: Conn, key_id: UUID, *, actor: str, reason: str) -> bool:
     )
     if status != "UPDATE 1":
         return False
-    await audit.add(conn, actor=actor, action="api_key.revoked", subject=str(key_id), reason=reason)
+    await audit.add(conn, requester, action="api_key.revoked", subject=str(key_id))
     return True
 
 
 _SELECT = """
-    SELECT id, name, organization_id, created_at, expires_at, last_used_on, revoked_at FROM api_keys
+    SELECT id, name, organization_id, rights, created_at, expires_at, last_used_on, revoked_at
+    FROM api_keys
 """
 
 

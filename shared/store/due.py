@@ -74,9 +74,10 @@ _DUE: dict[LeaseKind, str] = {
     "follow_up": """
         state = 'pending' AND kind = ANY($2::follow_up_kind[]) AND lease_until < now()
             AND due_at <= now() AND id <> ALL($1)
-            AND (  -- of these kinds, one follow-up of a subject at a time
+            AND (  -- of those that call Meta, one follow-up of a subject at a time
                 SELECT max(other.lease_until) FROM follow_ups AS other
-                WHERE other.subject = follow_ups.subject AND other.kind = ANY($2::follow_up_kind[])
+                WHERE other.subject = follow_ups.subject
+                    AND (other.kind = 'attribute') = (follow_ups.kind = 'attribute')
             ) < now()
         ORDER BY due_at, id
     """,
@@ -101,13 +102,18 @@ async def lease(
 async def lease_follow_up(
     conn: Conn, kinds: Collection[str], *, left_out: Collection[UUID] = (), limit: int | None = None
 ) -> LeasedRows:
-    """Lease at most one due follow-up of these kinds, likewise."""
+    """Lease at most one due follow-up, likewise: of the first of these kinds that has one."""
     # One process at a time, so that each sees the others' leases. All others wait meanwhile.
     await conn.execute(
         "SELECT set_config('statement_timeout', '5s', true),"
         " pg_advisory_xact_lock(hashtext('follow_up claim'))"
     )
-    return await _lease(conn, "follow_up", limit or _MOST["follow_up"], left_out, list(kinds))
+    leased = LeasedRows("follow_up", [])
+    for kind in kinds:
+        leased = await _lease(conn, "follow_up", limit or _MOST["follow_up"], left_out, [kind])
+        if leased.leases:
+            break
+    return leased
 
 
 async def first_due(conn: Conn, left_out: Collection[UUID], *, kind: IntakeKind) -> UUID | None:
@@ -118,7 +124,11 @@ async def first_due(conn: Conn, left_out: Collection[UUID], *, kind: IntakeKind)
 async def first_due_follow_up(
     conn: Conn, left_out: Collection[UUID], *, kinds: Collection[str]
 ) -> UUID | None:
-    return await _first_due(conn, "follow_up", left_out, list(kinds))
+    """Lock and return the row that `lease_follow_up` would lease."""
+    for kind in kinds:
+        if (found := await _first_due(conn, "follow_up", left_out, [kind])) is not None:
+            return found
+    return None
 
 
 #: How many rows are leased together.

@@ -1,15 +1,17 @@
 """Events: what the company's backend receives. Each is stored until RabbitMQ confirms it."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing
+from shared.domain.splitting import UNMATCHED_CONTACTS
 from shared.messages import Event
+from shared.store.connections import tracking_codes
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.onboardings import Onboarding
 from shared.store.intake import changes
@@ -25,11 +27,15 @@ MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A connection reached a new state. `organization_id` is the organization the event is for."""
+    """A connection reached a new state, or its token or a number did (`details`).
+
+    `organization_id` is the organization the event is for.
+    """
 
     type: str
     organization_id: str
     row: ConnectionRow
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
@@ -45,7 +51,7 @@ async def add(conn: Conn, transitions: Sequence[Transition]) -> None:
         [transition.organization_id for transition in transitions],
         [transition.row.waba_id for transition in transitions],
         [transition.row.revision for transition in transitions],
-        [json.dumps(_data(transition.row)) for transition in transitions],
+        [json.dumps({**_data(transition.row), **transition.details}) for transition in transitions],
     )
 
 
@@ -67,36 +73,38 @@ async def add_for_onboarding(
     reason: str | None,
 ) -> None:
     """Add the event `onboarding.OUTCOME`. Call it in the transaction that decides the outcome."""
-    data = {"tracking_code": onboarding.tracking_code, "reason": reason}
     await conn.execute(
         """
-        INSERT INTO events (id, type, organization_id, waba_id, data)
-        VALUES ($1, $2, $3, $4, $5::jsonb)
+        INSERT INTO events (id, type, organization_id, waba_id, data, onboarding_id)
+        VALUES ($1, $2, $3, $4, $5::jsonb, $6)
         """,
         uuid7(),
         f"onboarding.{outcome}",
         onboarding.organization_id,
         waba_id,
-        json.dumps(data),
+        json.dumps({"onboarding_id": str(onboarding.id), "reason": reason}),
+        onboarding.id,
     )
 
 
 async def add_for_changes(conn: Conn, change_ids: Collection[UUID]) -> None:
-    """Add an event for each of these changes. They must be processed and have an owner. The event's
-    id is the change's id."""
+    """Add an event for each of these changes, if it is told. They must be processed and have an
+    owner. The event's id is the change's id."""
     await conn.execute(
         """
         INSERT INTO events (id, type, organization_id, waba_id)
         SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
-        FROM webhook_changes WHERE id = ANY($1)
+        FROM webhook_changes WHERE id = ANY($1) AND event IS DISTINCT FROM $2
         """,
         list(change_ids),
+        UNMATCHED_CONTACTS,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedEvent:
-    """A leased event. `content` is the content of its change, if it has one; still sealed."""
+    """A leased event. Still sealed are `content`, the content of its change, if it has one, and
+    `stored_code`, the tracking code of its onboarding, if it has one."""
 
     id: UUID
     type: str
@@ -107,6 +115,8 @@ class LeasedEvent:
     webhook_id: UUID | None
     data: str | None
     content: bytes | None
+    onboarding_id: UUID | None
+    stored_code: bytes | None
 
 
 async def lease(
@@ -123,21 +133,22 @@ async def lease(
                 AND id <> ALL($4)
             ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
         ), sized AS (
-            SELECT id, sum(coalesce(octet_length(content), 0)) OVER (
-                ORDER BY due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS bytes_before
+            SELECT id, received_at, webhook_id, content,
+                   sum(coalesce(octet_length(content), 0)) OVER (
+                       ORDER BY due_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                   ) AS bytes_before
             FROM locked LEFT JOIN webhook_changes USING (id)
         ), leased AS (
             UPDATE events SET due_at = now() + $1 FROM sized
             WHERE events.id = sized.id AND coalesce(bytes_before, 0) < $3
-            RETURNING events.*
+            RETURNING events.*, sized.received_at, sized.webhook_id, sized.content
         )
         SELECT leased.id, leased.type,
-               coalesce(webhook_changes.received_at, leased.created_at) AS occurred_at,
+               coalesce(leased.received_at, leased.created_at) AS occurred_at,
                leased.organization_id, leased.waba_id, leased.revision,
-               webhook_changes.webhook_id, leased.data, webhook_changes.content
-        FROM leased LEFT JOIN webhook_changes
-            ON webhook_changes.id = leased.id AND leased.data IS NULL
+               leased.webhook_id, leased.data, leased.content, onboarding_id,
+               coalesce(sealed_tracking_code, convert_to(tracking_code, 'UTF8')) AS stored_code
+        FROM leased LEFT JOIN whatsapp_onboarding ON whatsapp_onboarding.id = onboarding_id
         ORDER BY leased.created_at, leased.id
         """,
         LEASE,
@@ -160,11 +171,14 @@ async def first_due(conn: Conn, left_out: Collection[UUID]) -> UUID | None:
     return found
 
 
-def unseal(event: LeasedEvent, ring: KeyRing) -> Event:
+def unseal(event: LeasedEvent, bodies: KeyRing, tokens: KeyRing) -> Event:
     """Return the event with its data opened. May raise Undecryptable."""
     data = None if event.data is None else event.data.encode()
     if event.content is not None:
-        data = changes.open_content(ring, event.id, event.content)
+        data = changes.open_content(bodies, event.id, event.content)
+    elif event.onboarding_id is not None and event.stored_code is not None and event.data:
+        code = tracking_codes.open_code(tokens, event.onboarding_id, event.stored_code)
+        data = json.dumps(json.loads(event.data) | {"tracking_code": code}).encode()
     return Event(
         id=event.id,
         type=event.type,

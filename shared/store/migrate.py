@@ -3,8 +3,10 @@
 import operator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -24,6 +26,8 @@ from tenacity import (
 from shared.errors import StartupRefused
 from shared.store import pool
 
+log = structlog.get_logger()
+
 #: A migration waits at most this long for a lock of a running service: others queue behind it.
 _TIMEOUTS = {"lock_timeout": "1s", "statement_timeout": "10min"}
 
@@ -41,6 +45,38 @@ def newest_revision() -> str:
     return revision
 
 
+def is_known(revision: str) -> bool:
+    revisions = {
+        script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    }
+    return revision in revisions | {"head", "base"}
+
+
+async def would_lose_data(database_url: str, revision: str) -> bool:
+    """Return whether `revision` is lower than the database's and any of its tables has a row."""
+    if revision == "head":
+        return False
+    conn = await pool.connect(database_url, timeout=pool.CONNECT_SECONDS)
+    try:
+        current = None
+        if await conn.fetchval("SELECT to_regclass('alembic_version')") is not None:
+            current = await conn.fetchval("SELECT version_num FROM alembic_version")
+        if current is None or (revision != "base" and revision >= current):
+            return False
+        tables = await conn.fetch(
+            """
+            SELECT quote_ident(tablename) AS name FROM pg_tables
+            WHERE schemaname = current_schema() AND tablename <> 'alembic_version'
+            """
+        )
+        for table in tables:
+            if await conn.fetchval(f"SELECT true FROM {table['name']} LIMIT 1"):
+                return True
+        return False
+    finally:
+        await conn.close()
+
+
 async def migrate(database_url: str, revision: str = "head") -> None:
     """Migrate to `revision`. Idempotent. Only one process migrates at a time, others wait.
 
@@ -52,7 +88,9 @@ async def migrate(database_url: str, revision: str = "head") -> None:
         "postgresql+asyncpg://",
         poolclass=NullPool,
         # asyncpg reads the URL itself: it knows more options than SQLAlchemy, such as `sslmode`.
-        async_creator=partial(pool.connect, database_url, server_settings=_TIMEOUTS),
+        async_creator=partial(
+            pool.connect, database_url, timeout=pool.CONNECT_SECONDS, server_settings=_TIMEOUTS
+        ),
     )
     try:
         async with engine.connect() as conn:
@@ -66,7 +104,7 @@ async def migrate(database_url: str, revision: str = "head") -> None:
 
 def _run(conn: Connection, revision: str) -> None:
     config = _config()
-    config.attributes["conn"] = conn
+    config.attributes |= {"conn": conn, "on_version_apply": [_log_step]}
     conn.rollback()  # of the attempt before
     if conn.exec_driver_sql("SHOW lock_timeout").scalar() != _TIMEOUTS["lock_timeout"]:
         raise StartupRefused([pool.POOLER])
@@ -99,8 +137,20 @@ def _cause(error: BaseException) -> BaseException:
 
 #: How long a process waits for another one that migrates.
 _one_at_a_time = Retrying(
-    retry=retry_if_result(operator.not_), wait=wait_fixed(0.5), stop=stop_after_delay(1800)
+    retry=retry_if_result(operator.not_),
+    wait=wait_fixed(0.5),
+    stop=stop_after_delay(1800),
+    before_sleep=lambda state: _log_wait(state.attempt_number),
 )
+
+
+def _log_wait(attempt: int) -> None:
+    if attempt == 1:
+        log.info("migrate.waiting", reason="another process migrates this database")
+
+
+def _log_step(*, step: Any, **_: Any) -> None:
+    log.info("migrate.step", revision=step.up_revision_id, kind="up" if step.is_upgrade else "down")
 
 
 def _lock(conn: Connection) -> bool:

@@ -23,7 +23,7 @@ else:
 
 #: The migration this code needs. A newer schema is fine: from release 0.1.0 (0006) on, each
 #: migration also works with the code of the release before it.
-REQUIRED_REVISION = "0010"
+REQUIRED_REVISION = "0018"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0
@@ -119,6 +119,11 @@ async def now(conn: Conn) -> datetime:
     """Return PostgreSQL's time: what our own acts are dated by."""
     at: datetime = await conn.fetchval("SELECT clock_timestamp()")
     return at
+
+
+def affected(status: str) -> int:
+    """Return how many rows a statement changed, by the status that `execute` returned."""
+    return int(status.rpartition(" ")[2])
 
 
 async def horizon(conn: Conn) -> str:

@@ -30,9 +30,11 @@ class SealedColumn:
         return f"{self.table}.{self.column}"
 
 
-def _by_id(table: str, column: str, *more: tuple[str, str]) -> SealedColumn:
+def _by_id(
+    table: str, column: str, *more: tuple[str, str], bound_to: str | None = None
+) -> SealedColumn:
     def binding(id_: Any, *_: Any) -> bytes:
-        return associated_data(table, id_.bytes, column)
+        return associated_data(bound_to or table, id_.bytes, column)
 
     return SealedColumn(table, column, (("id", "uuid"), *more), binding)
 
@@ -41,6 +43,7 @@ SealedData = Literal["tokens", "bodies"]
 COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
     "tokens": (
         _by_id("whatsapp_onboarding", "token"),
+        _by_id("whatsapp_onboarding", "sealed_tracking_code"),
         SealedColumn("whatsapp_connections", "token", (("waba_id", "text"),), token_binding),
         SealedColumn(
             "phone_numbers", "pin", (("waba_id", "text"), ("digits", "text")), pin_binding
@@ -50,6 +53,7 @@ COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
         _by_id("webhook_changes", "content"),
         _by_id("dead_letters", "body"),
         _by_id("webhook_bodies", "body", ("received_at", "timestamptz")),
+        _by_id("unsettled_bodies", "body", bound_to="webhook_bodies"),
     ),
 }
 

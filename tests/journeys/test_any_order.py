@@ -13,6 +13,7 @@ from shared.store.pool import Conn, Pool, transaction
 from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle
+from tests.support.keys import TOKEN_RING
 from tests.support.ownership import prove
 from tests.support.sending import WABA, account_update, message
 from tests.support.waiting import eventually
@@ -76,7 +77,9 @@ async def _send(broker: Broker, pool: Pool, rng: random.Random) -> None:
         if number <= proven_after < number + 3:
             async with transaction(pool) as conn:
                 await organizations.add(conn, "bakery")
-                await onboardings.start(conn, NewOnboarding("bakery", "code-1", datetime.now(UTC)))
+                await onboardings.start(
+                    conn, TOKEN_RING, NewOnboarding("bakery", "code-1", datetime.now(UTC))
+                )
                 assert await prove(conn, "code-1", WABA, None, _PROVEN)
 
 

@@ -15,6 +15,7 @@ from shared.cache import open_redis
 from shared.store.pool import Conn, Pool
 from tests.support.broker import Broker
 from tests.support.environment import APP_SECRET, BODY_KEY, SYSTEM_TOKEN, TOKEN_KEY
+from tests.support.fleet import DOUBTED
 from tests.support.onboarding_setup import (
     CONNECTIONS,
     ORPHANS,
@@ -39,7 +40,7 @@ async def test_no_secret_leaves_a_process(
     ):
         event_queue = await channel.declare_queue(exclusive=True)
         await event_queue.bind(EVENTS, "#")
-        ports = {name: str(free_port()) for name in ("console", "processor")}
+        ports = {name: str(free_port()) for name in ("console", "processor", "token_health")}
         console_port = environment["CONSOLE_URL"].rpartition(":")[2]
         processes = [
             await start(
@@ -48,10 +49,15 @@ async def test_no_secret_leaves_a_process(
             )
             for name, port in ports.items()
         ]
-        answers = await _run_every_flow(installation)
-        metrics = [await _text(f"http://{environment['HOST']}:{p}/metrics") for p in ports.values()]
-        for process in processes:
-            process.terminate()
+        try:
+            answers = await _run_every_flow(installation, conn)
+            metrics = [
+                await _text(f"http://{environment['HOST']}:{port}/metrics")
+                for port in ports.values()
+            ]
+        finally:
+            for process in processes:
+                process.terminate()
         logs = [(await asyncio.wait_for(p.communicate(), 30))[0].decode() for p in processes]
         events = []
         while (event := await event_queue.get(fail=False)) is not None:
@@ -63,15 +69,18 @@ async def test_no_secret_leaves_a_process(
             "database": "\n".join((await in_tables(conn)).values()),
         }  # fmt: skip
         secrets = set(_secrets(installation))
+        codes = set(re.findall(r'"tracking_code": "([^"]+)', answers))
     assert len(secrets) > 10
+    assert len(codes) == 2
     assert all(outputs.values())
     for name, text in outputs.items():
-        leaked = [secret for secret in secrets if _is_in(secret, text)]
+        searched = secrets if name in ("answers", "events") else secrets | codes
+        leaked = [secret for secret in searched if _is_in(secret, text)]
         assert leaked == [], f"{leaked} in {name}"
 
 
-async def _run_every_flow(installation: Installation) -> str:
-    """Connect, wait for a PIN, refuse, revoke, claim and disconnect. Return all answers."""
+async def _run_every_flow(installation: Installation, conn: Conn) -> str:
+    """Connect, wait for a PIN, refuse, revoke, renew, claim and disconnect. Return all answers."""
     answers: list[Any] = []
 
     async def is_up() -> bool:
@@ -81,12 +90,21 @@ async def _run_every_flow(installation: Installation) -> str:
         except aiohttp.ClientError:
             return False
 
-    await eventually(is_up)
+    await eventually(is_up, seconds=60)
     await installation.meta.put_waba(
         number(pin=PIN), coexisting() | {"display_phone_number": "15557"}
     )
     code = await installation.connect(grants="all")
-    answers.append(await installation.until(code, state="provisioning", reason="pin_needed"))
+
+    async def is_pin_needed() -> bool:
+        await installation.make_follow_ups_due()
+        if not (await installation.status(code))["connection"]:
+            return False
+        shown = await installation.request("GET", f"{CONNECTIONS}/{WABA}")
+        answers.append(shown)
+        return "pin_needed" in {of_waba["reason"] for of_waba in shown["numbers"]}
+
+    await eventually(is_pin_needed, pause_seconds=0.1)
     path = f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin"
     answers.append(await installation.request("POST", path, {"pin": PIN}, status=202))
     answers.append(await installation.until_active(code))
@@ -106,6 +124,13 @@ async def _run_every_flow(installation: Installation) -> str:
         return len(await installation.calls("fetch_token")) > 0
 
     await eventually(is_fetched)
+
+    async def is_quiet() -> bool:
+        await installation.make_follow_ups_due()
+        return not await conn.fetchval("SELECT count(*) FROM follow_ups WHERE state = 'pending'")
+
+    await eventually(is_quiet)
+    await _let_the_token_die(installation, conn)
     await installation.meta.put_waba(
         number("740000000000077"), waba_id="720000000000077", business_id="730000000000077"
     )
@@ -126,6 +151,18 @@ async def _run_every_flow(installation: Installation) -> str:
     answers.append(await installation.request("POST", path, {"reason": "over"}, status=202))
     answers.append(await installation.until_connection("disconnected"))
     return json.dumps(answers)
+
+
+async def _let_the_token_die(installation: Installation, conn: Conn) -> None:
+    """Wait until its death is found and told, and it is renewed."""
+    await installation.meta.order("POST", "tokens/revoke", {"waba_id": WABA})
+    await conn.execute(DOUBTED)
+
+    async def is_told() -> bool:
+        told = "SELECT count(*) = 2 FROM events WHERE type ~ 'token_(revoked|recovered)'"
+        return bool(await conn.fetchval(told))
+
+    await eventually(is_told)
 
 
 def _secrets(installation: Installation) -> Iterator[str]:

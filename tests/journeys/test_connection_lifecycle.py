@@ -136,7 +136,8 @@ async def test_our_disconnect_lists_what_is_left_behind(
         ("deregister", NUMBER), ("unsubscribe", WABA),
     ]  # fmt: skip
     assert await conn.fetchval("SELECT token FROM whatsapp_connections") is None
-    assert await conn.fetchval("SELECT reason FROM audit_log") == "contract ended"
+    last = "SELECT reason FROM audit_log ORDER BY id DESC LIMIT 1"
+    assert await conn.fetchval(last) == "contract ended"
     # Another organization can now prove it.
     installation.meta.time = time.time() + 1
     await installation.until_active(await installation.connect("pharmacy"))
@@ -180,8 +181,17 @@ async def test_a_live_check_finds_a_revoked_token(installation: Installation) ->
     assert connection["is_working"]
     assert 3590 < connection["last_check_age"] < 3700
     [connection] = (await installation.request("GET", f"{path}&live=true"))["connections"]
+    assert (connection["is_working"], connection["doubt"]) == (False, "token_revoked")
+    async with installation.pool.acquire() as conn:
+        await conn.execute(
+            """
+            UPDATE whatsapp_connections SET token_checked_at = now() - interval '5 minutes',
+                token_bad_since = now() - interval '5 minutes'
+            """
+        )
+    [connection] = (await installation.request("GET", f"{path}&live=true"))["connections"]
     assert (connection["is_working"], connection["token_state"], connection["reason"]) == (
-        False, "revoked", "reconnect",
+        False, "revoked", "token_revoked",
     )  # fmt: skip
     assert connection["remedy"]["who"] == "customer"
 
@@ -204,6 +214,9 @@ async def test_without_a_key_the_check_shows_only_that_the_service_is_up(
     installation: Installation,
 ) -> None:
     async with installation.http.get("/api/v1/whatsapp/check-connection") as answer:
-        assert (answer.status, await answer.json()) == (200, {"status": "up", "connections": None})
+        assert (answer.status, await answer.json()) == (
+            200,
+            {"status": "up", "connections": None, "next_after": None},
+        )
     async with installation.http.get(f"/api/v1/whatsapp/check-connection?waba_id={WABA}") as answer:
         assert answer.status == 401

@@ -1,35 +1,34 @@
 """Kill a process at every crash point. No webhook is lost, doubled or left unprocessed."""
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aio_pika.abc import AbstractQueue
 from pytest import MonkeyPatch
 
-from deploy.local.chaos.checker import Posted, check
+from deploy.local.chaos import owners
+from deploy.local.oracle import bodies, event_queue, stored
+from deploy.local.oracle.bodies import OFFBOARDED, Bodies, webhook
+from deploy.local.oracle.checker import check
+from deploy.local.oracle.expected import Posted
 from deploy.local.simulated_meta.sender import Sender, Sent
-from deploy.local.simulated_meta.writing import write
 from services.ingress.app import PATH
-from shared.broker.topology import EVENTS, RAW
-from shared.store.connections import onboardings, organizations
-from shared.store.connections.onboardings import NewOnboarding
-from shared.store.pool import Conn, Pool, transaction
+from shared.broker.topology import RAW
+from shared.store.pool import Conn
 from tests.support.broker import Broker
 from tests.support.bundles import return_once
 from tests.support.command_line import porteiro
 from tests.support.crash_points import all_points, points
-from tests.support.environment import APP_SECRET
-from tests.support.ownership import prove
+from tests.support.environment import APP_SECRET, BODY_KEY
 from tests.support.processes import process, service, until_killed
 from tests.support.proxy import open_proxy
 from tests.support.refusing import refusing
-from tests.support.sending import WABA, account_update, message
+from tests.support.sending import WABA
 from tests.support.waiting import eventually
 
 
@@ -39,30 +38,28 @@ def crashing_process(file: Path) -> str:
     return "replay" if file.name == "letter_replays.py" else "processor"
 
 
+CONNECTION = bodies.connection(WABA)
+MADE = Bodies({WABA: CONNECTION}, random.Random(1))
 #: Each kind of outcome: published, with an effect, failed and retried, dead at once.
-BODIES = [
-    *(write(message(n)) for n in range(8)),
-    write(account_update("ACCOUNT_OFFBOARDED", time=1_795_000_000)),
-    write(account_update("ACCOUNT_VIOLATION", violation_info={"violation_type": "ADULT"})),
-    write(account_update("PARTNER_ADDED", waba_info={"waba_id": "none"})),
+WEBHOOKS = [
+    *(webhook(MADE.message(WABA, number)) for number in range(8)),
+    webhook(MADE.account_update(WABA, 8, OFFBOARDED, 1)),
+    webhook(MADE.quality(WABA, 9)),
+    webhook(MADE.share_of_no_waba(10)),
 ]
+BODIES = [made.body for made in WEBHOOKS]
 #: Changes that are dead at the end.
 UNREADABLE = 1
 
 
 @pytest.fixture
-async def event_queue(broker: Broker, pool: Pool) -> AsyncIterator[AbstractQueue]:
-    """Give the WABA an owner. Yield a queue that is bound to every event."""
-    async with transaction(pool) as conn:
-        await organizations.add(conn, "bakery")
-        until = datetime.now(UTC) + timedelta(hours=1)
-        await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        assert await prove(conn, "code-1", WABA, None, at)
+async def _owner_and_events(broker: Broker, database_url: str) -> AsyncIterator[None]:
+    """Give the WABA an owner. Declare a queue that is bound to every event."""
+    await event_queue.declare(broker.url)
+    await owners.prepare(database_url, [CONNECTION])
+    yield
     async with broker.amqp.channel() as channel:
-        queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(EVENTS, "#")
-        yield queue
+        await channel.queue_delete(event_queue.QUEUE)
 
 
 def test_crash_points_have_unique_names() -> None:
@@ -71,13 +68,13 @@ def test_crash_points_have_unique_names() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.usefixtures("_owner_and_events")
 @pytest.mark.parametrize("point", sorted(points("webhook")))
 async def test_after_a_crash_nothing_is_lost_or_doubled(
     point: str,
     environment: dict[str, str],
     broker: Broker,
     conn: Conn,
-    event_queue: AbstractQueue,
     monkeypatch: MonkeyPatch,
 ) -> None:
     crash = {"CRASH_AT": point}
@@ -105,11 +102,12 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
             sent += await sender.send(BODIES[4:], "right")
             await eventually(lambda: _are_over(sent))
         await broker.put(RAW, b"no bundle")
-        async with refusing(conn, "violation"):
+        async with refusing(conn, "quality"):
             if crashing == "processor":
                 async with process("services.processor", environment, **crash) as first_processor:
                     await eventually(lambda: _make_due_until_exit(conn, first_processor))
                     await until_killed(first_processor)
+        await conn.execute("UPDATE follow_ups SET lease_until = '-infinity'")  # of the killed one
         async with service("processor", environment) as alive:
             await eventually(lambda: _make_due_until_processed(conn))
             if crashing == "replay":
@@ -124,12 +122,13 @@ async def test_after_a_crash_nothing_is_lost_or_doubled(
                 assert await conn.fetchval("SELECT done FROM replays") == 1
             assert alive.returncode is None
     posted = [
-        Posted(body, sending.attempts, int(sending.status == 200))
-        for body, sending in zip(BODIES, sent, strict=True)
+        Posted(made, sending.attempts, int(sending.status == 200))
+        for made, sending in zip(WEBHOOKS, sent, strict=True)
     ]
-    ledger = await check(posted, conn, await _drain(event_queue))
+    found = await stored.read(conn, BODY_KEY)
+    ledger = check(posted, [CONNECTION], found, await event_queue.drain(broker.url))
     assert ledger.is_sound, ledger.remarks
-    assert (ledger.acknowledged, ledger.pending, ledger.dead) == (len(BODIES), 0, UNREADABLE)
+    assert (ledger.acknowledged, ledger.dead) == (len(BODIES), UNREADABLE)
     assert await conn.fetchval("SELECT count(*) FROM dead_letters WHERE kind = 'message'") == 1
 
 
@@ -162,6 +161,9 @@ async def _make_due_until_processed(conn: Conn) -> bool:
             SELECT NOT EXISTS (SELECT FROM webhook_log WHERE state = 'unsplit')
                 AND NOT EXISTS (SELECT FROM webhook_changes WHERE state IN ('pending', 'failed'))
                 AND NOT EXISTS (SELECT FROM events WHERE published_at IS NULL)
+                AND NOT EXISTS (
+                    SELECT FROM follow_ups WHERE kind = 'attribute' AND state <> 'done'
+                )
                 AND EXISTS (SELECT FROM dead_letters WHERE kind = 'message')
                 AND (SELECT count(DISTINCT digest) FROM webhook_log) = $1
             """,
@@ -172,11 +174,3 @@ async def _make_due_until_processed(conn: Conn) -> bool:
 
 async def _fingerprint(conn: Conn) -> str:
     return str(await conn.fetchval("SELECT fingerprint FROM dead_letters WHERE kind = 'change'"))
-
-
-async def _drain(queue: AbstractQueue) -> list[bytes]:
-    bodies = []
-    while (event := await queue.get(fail=False)) is not None:
-        await event.ack()
-        bodies.append(event.body)
-    return bodies

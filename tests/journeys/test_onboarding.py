@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from yarl import URL
 
+from deploy.local.demo.connect_page import ConnectPage
+from shared.store import api_keys
 from shared.store.connections import organizations
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CONNECTIONS, ORPHANS, Installation
+from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, ORPHANS, Installation
 from tests.support.sending import WABA as OTHER_WABA
 from tests.support.simulated import BUSINESS, COEXISTING, NUMBER, WABA, coexisting, number
 from tests.support.waiting import eventually
@@ -37,30 +38,31 @@ async def test_the_popup_flow(installation: Installation, first: str) -> None:
 
 async def test_the_redirect_flow(installation: Installation) -> None:
     await installation.meta.put_waba(number())
-    started = await installation.request(
-        "POST", "/api/v1/whatsapp/onboarding",
-        {"organization_id": "bakery", "flow": "redirect"}, status=201,
-    )  # fmt: skip
-    dialog = URL(started["launch"]["dialog_url"])
-    form = {**dialog.query, "waba_id": WABA, "event": "FINISH"}
-    async with installation.meta.session.post(
-        dialog.with_query(None), data=form, allow_redirects=False
-    ) as answer:
-        assert answer.status == 302
-        back = answer.headers["Location"]
-    async with installation.http.get(
-        back.removeprefix(installation.environment["CONSOLE_URL"])
-    ) as answer:
-        assert answer.status == 200
-        assert answer.url.path == f"/connect/{started['tracking_code']}"
-    await installation.until_active(started["tracking_code"])
+    code = await installation.start_onboarding(flow="redirect")
+    page = await installation.open_page(code)
+    back = await page.finish_dialog(WABA)
+    assert await installation.come_back(back, page, status=303) == f"/connect/{code}"
+    await installation.until_active(code)
     assert await installation.calls() == [*PROVE, *SET_UP, ("register", NUMBER)]
+
+
+async def test_the_redirect_flow_on_a_page_of_the_company(installation: Installation) -> None:
+    await installation.meta.put_waba(number())
+    own = "https://app.example.test/back"
+    body = {"organization_id": "bakery", "flow": "redirect", "redirect_uri": own}
+    started = await installation.request("POST", ONBOARDING, body, status=201)
+    facts = {"dialog_url": started["launch"]["dialog_url"]}
+    back = await ConnectPage(installation.meta.session, facts, {}).finish_dialog(WABA)
+    assert str(back.with_query(None)) == own
+    assert back.query["state"] == started["tracking_code"]
+    await installation.post_code(started["tracking_code"], back.query["code"])
+    await installation.until_active(started["tracking_code"])
 
 
 async def test_a_waba_without_a_number(installation: Installation) -> None:
     await installation.meta.put_waba()
     code = await installation.connect(event="FINISH_ONLY_WABA")
-    await installation.until_active(code)
+    await installation.until(code, state="provisioning", reason="no_number")
     assert await installation.calls() == [*PROVE, *SET_UP]
 
 
@@ -127,7 +129,7 @@ async def test_a_claimed_orphan_gets_its_earlier_changes(
     assert (orphan["waba_id"], orphan["owner_business_id"]) == (WABA, BUSINESS)
     for organization in ("bakery", "pharmacy"):
         await organizations.add(conn, organization)
-    claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
+    claim = {"organization_id": "bakery", "on_behalf_of": "ana", "reason": "they called"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
     now = await installation.until_connection("active")
     assert (now["organization_id"], now["token_state"]) == ("bakery", "valid")
@@ -139,10 +141,13 @@ async def test_a_claimed_orphan_gets_its_earlier_changes(
         )
 
     await eventually(is_delivered)
-    audited = await conn.fetchrow("SELECT actor, action, subject, reason FROM audit_log")
+    audited = await conn.fetchrow(
+        "SELECT actor, on_behalf_of, subject, reason FROM audit_log WHERE action = 'orphan.claim'"
+    )
     assert audited is not None
+    [key] = await api_keys.listed(conn)
     assert tuple(audited) == (
-        "ana by api key test", "orphan.claim", f"{WABA} for bakery", "they called",
+        f"api key test {key.id}", "ana", f"{WABA} for bakery", "they called",
     )  # fmt: skip
     again = claim | {"organization_id": "pharmacy"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", again, status=409)
@@ -161,7 +166,7 @@ async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
     )
     for organization in ("bakery", "pharmacy"):
         await organizations.add(conn, organization)
-    claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
+    claim = {"organization_id": "bakery", "on_behalf_of": "ana", "reason": "they called"}
     await installation.request("POST", f"{ORPHANS}/{WABA}/claim", claim, status=202)
 
     async def has_no_token() -> bool:

@@ -78,12 +78,14 @@ async def test_an_error_at_a_step(installation: Installation, fault: Fault, call
     assert len(await installation.calls(call)) == 2
 
 
-async def until_throttled(installation: Installation, code: str) -> dict[str, Any]:
+async def until_throttled(
+    installation: Installation, code: str, reason: str = "throttled"
+) -> dict[str, Any]:
     """Wait until the connection waits for a limit. Return it. Do not shorten the delay."""
 
     async def throttled() -> dict[str, Any] | None:
         connection = (await installation.status(code))["connection"]
-        return connection if connection and connection["reason"] == "throttled" else None
+        return connection if connection and connection["reason"] == reason else None
 
     return await eventually(throttled)
 
@@ -93,7 +95,9 @@ async def until_throttled(installation: Installation, code: str) -> dict[str, An
 async def test_a_limit_at_a_step(installation: Installation, limit: int, call: str) -> None:
     await installation.meta.put_waba(number())
     await installation.meta.order("POST", "faults", {"call": call, "code": limit})
-    throttled = await until_throttled(installation, await installation.connect())
+    is_of_number = (limit, call) == (133016, "register")
+    reason = "register_limited" if is_of_number else "throttled"
+    throttled = await until_throttled(installation, await installation.connect(), reason)
     assert (throttled["state"], throttled["remedy"]["who"]) == ("provisioning", "nobody")
     assert datetime.fromisoformat(throttled["next_attempt_at"]) > datetime.now(UTC)
     assert len(await installation.calls(call)) == 1
@@ -114,6 +118,21 @@ async def test_an_error_at_the_exchange(
         signup = await installation.meta.sign_up(webhooks=True)
         await installation.post_code(tracking_code, signup["code"])
     await installation.until_active(tracking_code)
+
+
+async def test_another_redirect_uri_than_the_dialogs_is_told_to_the_operator(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    own = "https://app.example.test/back"
+    code = await installation.start_onboarding(flow="redirect", redirect_uri=own)
+    for redirect_uri in (f"{own}/", own):
+        signup = await installation.meta.sign_up(redirect_uri=redirect_uri, webhooks=True)
+        now = await installation.post_code(code, signup["code"])
+        if redirect_uri != own:
+            assert (now["state"], now["reason"]) == ("open", "redirect_uri_differs")
+            assert now["remedy"]["who"] == "operator"
+    await installation.until_active(code)
 
 
 async def _refuse_token_fetches(installation: Installation) -> None:
@@ -207,40 +226,25 @@ async def test_a_limit_is_waited_out_without_further_calls(
     assert datetime.fromisoformat(now["connection"]["next_attempt_at"]) == due_at
 
 
-async def test_a_new_request_does_not_shorten_a_limit(
+async def test_neither_a_request_nor_a_login_shortens_a_numbers_limit(
     installation: Installation, conn: Conn
 ) -> None:
-    """A call during the limit would extend it."""
+    """A call during the limit would extend it, whoever logged in."""
     await installation.meta.put_waba(number())
     await installation.meta.order(
         "POST", "faults", {"call": "register", "code": 133016, "times": 100}
     )
     code = await installation.connect()
-    await until_throttled(installation, code)
-    before = await conn.fetchval("SELECT due_at FROM follow_ups WHERE kind = 'provision'")
+    await until_throttled(installation, code, "register_limited")
+    before = await conn.fetchval("SELECT retry_at FROM phone_numbers")
     await installation.request("POST", f"{CONNECTIONS}/{WABA}/provision", status=202)
     await installation.request(
-        "POST", f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin", {"pin": "1" * 6}, status=202
+        "POST", f"{CONNECTIONS}/{WABA}/numbers/{NUMBER}/pin", {"pin": "1" * 6}, status=409
     )
-    row = await conn.fetchrow("SELECT due_at, reason FROM follow_ups WHERE kind = 'provision'")
-    assert tuple(row or ()) == (before, "throttled")
+    await until_throttled(installation, await installation.connect(), "register_limited")
+    assert await conn.fetchval("SELECT retry_at FROM phone_numbers") == before
     assert before - datetime.now(UTC) > timedelta(hours=71)
-
-
-async def test_a_new_login_does_not_wait_for_the_limit_of_the_previous_login(
-    installation: Installation,
-) -> None:
-    """The limit may last 72 hours, but chats can be synced for 24 hours only."""
-    await installation.meta.put_waba(number())
-    await installation.meta.order("POST", "faults", {"call": "register", "code": 133016})
-    await until_throttled(installation, await installation.connect())
-    code = await installation.connect()
-
-    async def is_active() -> bool:
-        connection = (await installation.status(code))["connection"]
-        return bool(connection and connection["state"] == "active")
-
-    await eventually(is_active)
+    assert len(await installation.calls("register")) == 1
 
 
 async def test_a_disconnect_that_waits_for_meta_shows_its_reason(
@@ -283,7 +287,7 @@ async def test_a_register_call_is_attempted_four_times_and_not_for_days(
 
 async def test_calls_stop_before_a_limit_is_reached(installation: Installation, conn: Conn) -> None:
     await installation.meta.put_waba(number())
-    await installation.meta.order("PUT", "usage", {"business": 95})
+    await installation.meta.order("PUT", "limits", {"waba_calls": 1})
     code = await installation.connect()
 
     async def is_throttled() -> bool:
@@ -329,6 +333,17 @@ async def test_a_sync_that_is_too_late_asks_for_a_new_onboarding(
     code = await installation.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
     now = await installation.until(code, state="provisioning", reason="sync_late")
     assert "24 hours" in now["connection"]["remedy"]["text"]
+
+
+async def test_a_history_that_is_too_late_costs_the_history_alone(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(coexisting())
+    late = {"call": "sync", "code": 2593108, "subject": f"{COEXISTING}:history"}
+    await installation.meta.order("POST", "faults", late)
+    code = await installation.connect(event="FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING")
+    await installation.until_active(code)
+    assert len(await installation.calls("sync")) == 2
 
 
 @pytest.mark.parametrize("body", ["not json", "[]", '{"error": "odd"}', '{"error": {"code": "x"}}'])

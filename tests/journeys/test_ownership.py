@@ -11,10 +11,12 @@ from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
+from shared.store.audit import Requester
 from shared.store.connections import connections, eras, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import CHECK, CONNECTIONS, ORPHANS, Installation
+from tests.support.keys import TOKEN_RING
+from tests.support.onboarding_setup import CHECK, CONNECTIONS, ORPHANS, Installation, Json
 from tests.support.ownership import prove, report, store_message
 from tests.support.simulated import BUSINESS, NUMBER, WABA, number
 from tests.support.waiting import eventually
@@ -100,7 +102,7 @@ async def test_a_login_is_refused_while_the_other_agency_is_connected_until_it_i
     code = await connected.connect(B)
     assert (await connected.until(code, reason="owned_by_another"))["state"] == "open"
     async with conn.transaction():
-        await ownership.release(conn, WABA, actor="eva", reason="the customer moved")
+        await ownership.release(conn, WABA, Requester("eva", "the customer moved"))
     await connected.complete_popup(code)
     await connected.until_active(code)
     assert [era.end_reason for era in await eras.history(conn, WABA)] == ["released", None]
@@ -133,7 +135,7 @@ async def proven_and_taken_down(conn: Conn, proven_at: datetime, taken_at: datet
     """Prove A's onboarding, and let Meta's takedown arrive afterwards. Return A's era."""
     await organizations.add(conn, A)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    await onboardings.start(conn, NewOnboarding(A, "code-1", expires_at))
+    await onboardings.start(conn, TOKEN_RING, NewOnboarding(A, "code-1", expires_at))
     async with conn.transaction():
         await prove(conn, "code-1", WABA, BUSINESS, proven_at)
         takedown = Fact("shared", "unshared", taken_at)
@@ -203,13 +205,15 @@ async def test_a_login_of_another_organization_ends_a_claim(
     await connections.ensure(conn, [WABA])
     await organizations.add(conn, A)
     async with conn.transaction():
-        await ownership.claim(conn, WABA, A, actor="eva", reason="they called")
+        await ownership.claim(conn, WABA, A, Requester("eva", "they called"))
     assert installation.meta.world is not None
     installation.meta.world.wabas[WABA].share(installation.meta.time)
     await eventually(lambda: _is_at_rest(conn))
     await installation.until_active(await installation.connect(B))
     assert [era.end_reason for era in await eras.history(conn, WABA)] == ["replaced", None]
-    actions = await conn.fetch("SELECT action FROM audit_log ORDER BY id")
+    actions = await conn.fetch(
+        "SELECT action FROM audit_log WHERE action NOT LIKE 'onboarding.%' ORDER BY id"
+    )
     assert [row[0] for row in actions] == ["orphan.claim", "connection.taken_over"]
 
 
@@ -234,8 +238,10 @@ async def test_a_live_check_tells_of_a_lost_subscription_and_makes_it_again(
 ) -> None:
     assert connected.meta.world is not None
     connected.meta.world.wabas[WABA].unsubscribe()
-    await conn.execute("UPDATE whatsapp_connections SET token_checked_at = '2026-01-01'")
-    [checked] = (await connected.request("GET", f"{CHECK}?waba_id={WABA}&live=true"))["connections"]
+    checked = await live_check(connected, conn)
+    assert (checked["is_working"], checked["reason"]) == (False, "subscription_lost")
+    assert (checked["state"], checked["doubt"]) == ("active", "subscription_lost")
+    checked = await live_check(connected, conn)
     assert (checked["is_working"], checked["reason"]) == (False, "subscription_lost")
     await connected.until_connection("active")
     assert connected.meta.world.wabas[WABA].is_subscribed
@@ -246,12 +252,28 @@ async def test_a_live_check_tells_of_a_waba_out_of_reach(
 ) -> None:
     assert connected.meta.world is not None
     connected.meta.world.wabas[WABA].is_shared = False
-    await conn.execute("UPDATE whatsapp_connections SET token_checked_at = '2026-01-01'")
-    [checked] = (await connected.request("GET", f"{CHECK}?waba_id={WABA}&live=true"))["connections"]
+    checked = await live_check(connected, conn)
+    assert (checked["is_working"], checked["state"], checked["reason"]) == (
+        False, "active", "target_missing",
+    )  # fmt: skip
+    assert checked["remedy"] is not None
+    checked = await live_check(connected, conn)
     assert (checked["is_working"], checked["state"], checked["reason"]) == (
         False, "disconnected", "unreachable",
     )  # fmt: skip
     assert [n["phone_number_id"] for n in (await shown(connected))["numbers"]] == [NUMBER]
+
+
+async def live_check(installation: Installation, conn: Conn) -> Json:
+    """Check it as if the last answer was six minutes ago."""
+    await conn.execute(
+        "UPDATE whatsapp_connections SET token_checked_at = now() - interval '6 minutes',"
+        " token_bad_since = now() - interval '6 minutes'"
+    )
+    answer = await installation.request("GET", f"{CHECK}?waba_id={WABA}&live=true")
+    [checked] = answer["connections"]
+    assert isinstance(checked, dict)
+    return checked
 
 
 async def _is_at_rest(conn: Conn) -> bool:

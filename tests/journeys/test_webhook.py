@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from deploy.local.demo.bodies import BROKEN
 from deploy.local.simulated_meta.writing import write
-from services.ingress.receiver import SLOW_WABAS_KEY
+from shared import slow_lane
 from shared.crypto import KeyRing
 from shared.store.intake import webhooks
 from shared.store.pool import Conn
@@ -83,7 +83,7 @@ async def test_a_waba_over_its_limit_takes_the_slow_lane(
     client: aiohttp.ClientSession, conn: Conn, redis_url: str
 ) -> None:
     async with Redis.from_url(redis_url) as redis:
-        await redis.sadd(SLOW_WABAS_KEY, WABA)
+        await redis.sadd(slow_lane.KEY, WABA)
 
         async def took_the_slow_lane() -> bool:
             await post(client, message(1))
@@ -92,4 +92,4 @@ async def test_a_waba_over_its_limit_takes_the_slow_lane(
         try:
             await eventually(took_the_slow_lane)
         finally:
-            await redis.delete(SLOW_WABAS_KEY)
+            await redis.delete(slow_lane.KEY)

@@ -8,8 +8,10 @@ from tests.support.source import ROOT, files
 
 _POINT = re.compile(r'crash_point\("([a-z_.]+)"\)')
 
-#: What reaches a crash point: a webhook, a customer who connects, or the rotation of keys.
-Flow = Literal["webhook", "connecting", "keys"]
+#: What reaches a crash point: a webhook, a customer who connects, the rotation of keys, a scheduled
+#: job, or the check of a connection.
+Flow = Literal["webhook", "connecting", "keys", "jobs", "checks"]
+_CHECKS = {"checks.py", "connection_checks.py", "token_renewal.py"}
 _CONNECTING = (("services", "console"), ("services", "processor", "follow_ups"))
 
 
@@ -29,5 +31,9 @@ def points(flow: Flow) -> dict[str, Path]:
 def _flow(file: Path) -> Flow:
     if file.name == "rotate_keys.py":
         return "keys"
+    if file.name in _CHECKS:
+        return "checks"
+    if file.parts[:3] == ("services", "scheduler", "jobs"):
+        return "jobs"
     is_connecting = any(file.parts[: len(folder)] == folder for folder in _CONNECTING)
     return "connecting" if is_connecting else "webhook"

@@ -10,6 +10,9 @@ BODY_KEY = (
 TOKEN_KEY = (
     "4d7a1c9e3b5f8206a1d4c7e9f0b2a3c5d6e8f9a0b1c2d3e4f5a6b7c8d9e0f1a2"  # pragma: allowlist secret
 )
+SUBJECT_KEY = (
+    "7c5e3a1f9d8b6240e2c4a6f8b0d1e3f5a7c9b8d6e4f2a0c1d3b5e7f9a8c6d4b2"  # pragma: allowlist secret
+)
 APP_ID = "750000000000001"
 SYSTEM_TOKEN = "system-5b8d1e7f2c"
 
@@ -30,6 +33,7 @@ def service_environment(database: str, rabbitmq: str, redis: str) -> dict[str, s
         "META_WEBHOOK_VERIFY_TOKEN": VERIFY_TOKEN,
         "BODY_ENCRYPTION_KEY": BODY_KEY,
         "TOKEN_ENCRYPTION_KEY": TOKEN_KEY,
+        "SUBJECT_HASH_KEY": SUBJECT_KEY,
         "META_APP_ID": APP_ID,
         "META_CONFIG_ID": "760000000000001",
         "META_APP_ACCESS_TOKEN": f"{APP_ID}|{APP_SECRET}",

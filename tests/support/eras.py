@@ -14,6 +14,7 @@ from shared.domain.proof import TokenReport
 from shared.store.connections import eras, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, now
+from tests.support.keys import HASHER, TOKEN_RING
 from tests.support.ownership import prove, report
 from tests.support.sending import WABA
 
@@ -25,7 +26,7 @@ async def own(conn: Conn) -> eras.Era:
     """Prove the WABA for A an hour ago. Return A's era."""
     await organizations.add(conn, A)
     at = await now(conn)
-    await onboardings.start(conn, NewOnboarding(A, CODE, at + timedelta(hours=1)))
+    await onboardings.start(conn, TOKEN_RING, NewOnboarding(A, CODE, at + timedelta(hours=1)))
     async with conn.transaction():
         await prove(conn, CODE, WABA, None, at - timedelta(hours=1))
     return await find_era(conn)
@@ -33,7 +34,8 @@ async def own(conn: Conn) -> eras.Era:
 
 def intake(pool: Pool, ring: KeyRing) -> WebhookGroups:
     metrics = IntakeMetrics(CollectorRegistry())
-    return WebhookGroups(pool, ring, FailureRecorder((30,), metrics), metrics, app_id="1")
+    recorder = FailureRecorder((30,), metrics)
+    return WebhookGroups(pool, ring, HASHER, recorder, metrics, lambda _: None, app_id="1")
 
 
 async def find_era(conn: Conn) -> eras.Era:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ class LocalStack:
         details: dict[str, Any] = json.loads(self.file.read_text())
         return details
 
-    async def run(self, command: str) -> None:
-        """Run `python -m deploy.local COMMAND`. Ignore server URLs that the shell has set."""
+    async def run(self, command: str) -> str:
+        """Run `python -m deploy.local COMMAND`, and return what it says. Ignore server URLs that
+        the shell has set."""
         inherited = {name: value for name, value in os.environ.items() if name not in SERVER_URLS}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "deploy.local", command),
@@ -41,9 +43,10 @@ class LocalStack:
         )
         output, _ = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS)
         assert process.returncode == 0, output.decode()
+        return output.decode()
 
     def supervisor(self) -> psutil.Process:
-        [process] = [p for p in self._marked() if p.cmdline()[-2:] == ["deploy.local", "serve"]]
+        [process] = [p for p in self._marked() if _command(p)[-2:] == ["deploy.local", "serve"]]
         return process
 
     def processes(self) -> set[psutil.Process]:
@@ -51,8 +54,11 @@ class LocalStack:
 
         PostgreSQL's child processes have no mark of their own.
         """
-        marked = self._marked()
-        return {*marked, *(child for p in marked for child in p.children(recursive=True))}
+        found = set(self._marked())
+        for process in list(found):
+            with suppress(psutil.NoSuchProcess):  # a scheduled job may just have ended
+                found.update(process.children(recursive=True))
+        return found
 
     def _marked(self) -> list[psutil.Process]:
         return [p for p in psutil.process_iter() if self._has_mark(p)]
@@ -62,6 +68,13 @@ class LocalStack:
             return process.environ().get(MARK) == str(self.file.parent)
         except (psutil.Error, OSError):
             return False
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # a scheduled job may just have ended
+        return []
 
 
 def is_alive(process: psutil.Process) -> bool:

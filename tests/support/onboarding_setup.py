@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from deploy.local.demo.connect_page import ConnectPage, open_connect_page
 from services.console.api.onboarding import BASE
 from services.ingress.app import PATH
 from shared.store.pool import Conn, Pool, transaction
@@ -52,6 +53,21 @@ class Installation:
         body = {"organization_id": organization, **more}
         started = await self.request("POST", ONBOARDING, body, status=201)
         return str(started["tracking_code"])
+
+    async def open_page(self, code: str) -> ConnectPage:
+        """Open our page as a customer's browser does, without one."""
+        url = f"{self.environment['CONSOLE_URL']}/connect/{code}"
+        return await open_connect_page(self.http, url)
+
+    async def come_back(self, url: URL | str, page: ConnectPage | None, *, status: int) -> str:
+        """Return from Meta's dialog in the browser of `page`; None: in one that never was on it.
+
+        Return the text of our answer, or where it redirects to.
+        """
+        headers = {} if page is None else page.headers
+        async with self.http.get(url, headers=headers, allow_redirects=False) as answer:
+            assert answer.status == status
+            return answer.headers.get("Location") or await answer.text()
 
     async def post_session(self, code: str, message: Json, *, status: int = 200) -> Json:
         """Post Meta's session message, as the browser does."""
@@ -124,11 +140,18 @@ class Installation:
 
 
 async def make_follow_ups_due(conn: Conn) -> None:
+    """End the delays of follow-ups and of numbers, but for Meta's limits on a number."""
     await conn.execute(
         """
         UPDATE follow_ups SET due_at = now() WHERE id = ANY (ARRAY(
             SELECT id FROM follow_ups WHERE state = 'pending' AND due_at > now()
             FOR UPDATE SKIP LOCKED))
+        """
+    )
+    await conn.execute(
+        """
+        UPDATE phone_numbers SET retry_at = now()
+        WHERE retry_at > now() AND failure NOT IN ('register_limited', 'pin_limited')
         """
     )
 

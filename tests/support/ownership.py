@@ -1,13 +1,12 @@
 """Ownership as a token's proof gives it, and messages that belong to an owner."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from shared.actions.ownership import record_proof
 from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
-from shared.store.connections import connections
+from shared.store.connections import connections, onboardings
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import NewChange
 from shared.store.pool import Conn
@@ -19,7 +18,15 @@ async def prove(
 ) -> str | None:
     """Record a proof of the onboarding's WABA. Return the organization that proved it."""
     row = await connections.ensure_locked(conn, waba_id)
-    return await record_proof(conn, row, tracking_code, business_id, at)
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+    return await record_proof(conn, row, onboarding, business_id, at)
+
+
+async def name_waba(conn: Conn, tracking_code: str, waba_id: str) -> None:
+    """Let the browser of this onboarding name a WABA, as Meta's dialog does when it ends."""
+    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+    assert onboarding is not None
+    assert await onboardings.save_session(conn, onboarding.id, event="FINISH", waba_ids=[waba_id])
 
 
 async def report(conn: Conn, *effects: ChangeEffects) -> None:
@@ -34,6 +41,6 @@ async def store_message(
     webhook = make_webhook(at=at)
     async with conn.transaction():
         await webhooks.insert(conn, ring, [make_webhook_row(webhook, state="split")])
-        change = replace(make_change(number), waba_id=waba_id)
+        change = make_change(number)._replace(waba_id=waba_id)
         [new] = await changes.insert(conn, ring, changes_of(webhook, change))
     return new

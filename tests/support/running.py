@@ -12,6 +12,7 @@ from deploy.local.stack.servers import free_port
 from services.console.__main__ import main as console_main
 from services.ingress.__main__ import main as ingress_main
 from services.processor.__main__ import main as processor_main
+from services.token_health.__main__ import main as token_health_main
 from shared.process.lifecycle import Stop
 from tests.support.waiting import eventually
 
@@ -51,11 +52,26 @@ async def ingress(environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSe
 @asynccontextmanager
 async def processor(environment: dict[str, str]) -> AsyncIterator[None]:
     """Run the processor on a free health port. The ingress uses the environment's."""
-    port = free_port()
+    async with _on_a_free_port(processor_main, environment):
+        yield
+
+
+@asynccontextmanager
+async def token_health(environment: dict[str, str]) -> AsyncIterator[str]:
+    """Run token_health. Yield the URL of its health port."""
+    async with _on_a_free_port(token_health_main, environment) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _on_a_free_port(
+    main: Callable[[Stop], Awaitable[None]], environment: dict[str, str]
+) -> AsyncIterator[str]:
+    url = f"http://{environment['HOST']}:{free_port()}"
     with MonkeyPatch.context() as patch:
-        patch.setenv("HEALTH_PORT", str(port))
-        async with _service(processor_main, f"http://{environment['HOST']}:{port}"):
-            yield
+        patch.setenv("HEALTH_PORT", url.rpartition(":")[2])
+        async with _service(main, url):
+            yield url
 
 
 @asynccontextmanager

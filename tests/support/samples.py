@@ -9,6 +9,7 @@ from shared.messages import Webhook
 from shared.store.intake.changes import SplitChange
 from shared.store.intake.webhooks import WebhookRow, WebhookState
 
+WABA = "210000000000010"
 SIGNATURE = "sha256=" + "5a" * 32
 
 
@@ -25,12 +26,13 @@ def make_webhook_row(
 def make_change(number: int, *, content: bytes = b"{}") -> Change:
     """Return a different change for each `number`."""
     return Change(
-        key=number.to_bytes(32),
+        key=number.to_bytes(20),
+        digest=number.to_bytes(32),
         field="messages",
         event="text",
-        waba_id="210000000000010",
+        waba_id=WABA,
         phone_number_id="230000000000060",
-        subject="15550004444",
+        people=frozenset({"15550004444"}),
         content=content,
     )
 

@@ -15,7 +15,7 @@ from deploy.local.simulated_meta.app import WORLD, create_app
 from deploy.local.simulated_meta.sender import Sender
 from deploy.local.simulated_meta.world import MetaApp, World
 from deploy.local.simulated_meta.writing import headers
-from tests.support.environment import APP_ID, APP_SECRET, SYSTEM_TOKEN
+from tests.support.environment import APP_ID, APP_SECRET, SYSTEM_TOKEN, VERIFY_TOKEN
 from tests.support.waiting import eventually
 
 APP_TOKEN = f"{APP_ID}|{APP_SECRET}"
@@ -57,6 +57,11 @@ class SimulatedMeta:
         assert request.headers["X-Hub-Signature-256"] == signature
         self.webhooks.append(json.loads(body))
         return web.Response()
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """Answer as a webhook endpoint must: the challenge, if the verify token is ours."""
+        is_ours = request.query["hub.verify_token"] == VERIFY_TOKEN
+        return web.Response(text=request.query["hub.challenge"], status=200 if is_ours else 403)
 
     async def order(self, method: str, path: str, body: Json | None = None) -> Json:
         async with self.session.request(method, f"{self.url}/simulator/{path}", json=body) as reply:
@@ -117,6 +122,10 @@ class SimulatedMeta:
         entries: list[Json] = answer["calls"]
         return entries
 
+    def is_subscribed(self) -> bool:
+        assert self.world is not None
+        return self.world.waba(WABA).is_subscribed
+
     async def changes(self, count: int) -> list[tuple[str, Json]]:
         """Wait for `count` webhooks. Return the entry id and the change of each."""
 
@@ -147,11 +156,15 @@ async def simulated_meta(
         if callback_url is None:
             receiver = web.Application()
             receiver.router.add_post("/webhook", meta.receive)
+            receiver.router.add_get("/webhook", meta.verify)
             callback = await stack.enter_async_context(TestServer(receiver))
             callback_url = str(callback.make_url("/webhook"))
         sender = Sender(session, [callback_url], APP_SECRET)
         stack.push_async_callback(sender.close)
-        app = MetaApp(APP_ID, callback_url, APP_SECRET, APP_TOKEN, SYSTEM_TOKEN)
+        # Our calls must have their proof.
+        app = MetaApp(
+            APP_ID, callback_url, APP_SECRET, APP_TOKEN, SYSTEM_TOKEN, requires_proof=True
+        )
         served = create_app(sender, app, now=lambda: meta.time)
         meta.world = served[WORLD]
         server = TestServer(served, port=port or None)

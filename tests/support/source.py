@@ -127,14 +127,17 @@ def _last_name(value: ast.expr) -> str:
 
 
 def logged_keys(tree: ast.Module) -> set[str]:
-    """Return the keys of all calls such as `log.info("event", key=value)`."""
+    """Return the keys of all calls such as `log.info("event", key=value)` and `Answer(...)`."""
     return {
         keyword.arg
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "log"
+        if isinstance(node, ast.Call) and _logs(node.func)
         for keyword in node.keywords
         if keyword.arg is not None
     }
+
+
+def _logs(function: ast.expr) -> bool:
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return function.value.id == "log"
+    return isinstance(function, ast.Name) and function.id in ("Answer", "answer_fault")

@@ -10,21 +10,20 @@ import asyncpg
 import pytest
 from tenacity import AsyncRetrying
 
-from services.console.onboardings import until_meta_answers, until_saved
+from services.console.code_exchange import until_meta_answers, until_saved
 from services.processor.intake.group_worker import until_connected
-from services.scheduler.jobs.rotate_keys import until_resealed
+from services.scheduler.jobs.batches import until_done
 from shared.broker.connect import until_stopped
 from shared.broker.consumer import until_handled
 from shared.domain.graph_errors import MetaRefused, MetaUnavailable
 from shared.errors import StartupRefused
 from shared.store.errors import NotConnected
-from shared.store.rotation import COLUMNS
 
 Policy = Callable[[], AsyncRetrying]
 
 
-def resealing() -> AsyncRetrying:
-    return until_resealed(COLUMNS["tokens"][0])
+def batching() -> AsyncRetrying:
+    return until_done("job.interrupted", "events")
 
 
 def handling() -> AsyncRetrying:
@@ -55,7 +54,7 @@ async def pauses(policy: AsyncRetrying, *outcomes: BaseException | None) -> list
         (until_connected, NotConnected(), [0.1, 0.2, 0.4]),
         (until_saved, ConnectionError(), [0.5, 0.5, 0.5]),
         (until_meta_answers, MetaUnavailable("meta_unavailable"), [0.5, 0.5, 0.5]),
-        (resealing, asyncpg.DeadlockDetectedError(), [1, 2, 3]),
+        (batching, asyncpg.DeadlockDetectedError(), [1, 2, 3]),
     ],
 )
 async def test_it_retries_until_it_succeeds(
@@ -70,12 +69,12 @@ async def test_it_retries_until_it_succeeds(
         (until_connected, asyncpg.QueryCanceledError()),
         (until_saved, KeyError()),
         (until_meta_answers, MetaRefused("code_refused")),
-        (resealing, KeyError()),
+        (batching, KeyError()),
         (until_stopped, StartupRefused(["the topology is wrong"])),
         *(
             (policy, asyncio.CancelledError())
             for policy in (
-                handling, until_connected, until_saved, until_meta_answers, resealing, until_stopped
+                handling, until_connected, until_saved, until_meta_answers, batching, until_stopped
             )
         ),
     ],
@@ -89,7 +88,7 @@ async def test_it_raises_at_once_what_no_repetition_mends(
 
 async def test_a_batch_that_is_always_interrupted_fails() -> None:
     with pytest.raises(asyncpg.DeadlockDetectedError):
-        await pauses(resealing(), *[asyncpg.DeadlockDetectedError()] * 5)
+        await pauses(batching(), *[asyncpg.DeadlockDetectedError()] * 5)
 
 
 async def test_a_lost_connection_is_made_again_for_ever() -> None:

@@ -7,7 +7,7 @@ import random
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 
-from deploy.local.chaos.storm import WABAS
+from deploy.local.oracle.bodies import WABAS
 
 #: Table `chaos` says which rows the triggers refuse now. A change is slow if its key ends with
 #: the byte `slow`: longer than any time limit of ours.

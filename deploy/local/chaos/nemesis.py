@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ import psutil
 
 from deploy.local.chaos.broker_faults import BrokerFaults
 from deploy.local.chaos.database_faults import DatabaseFaults
+from deploy.local.oracle.bodies import WABAS
 from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack.clocks import Clocks
 from deploy.local.stack.stack import CLOCKS, STACK_FILE
@@ -34,6 +35,7 @@ LASTING_SECONDS = (1.0, 8.0)
 #: Whose clocks may be wrong.
 SERVICES = ("ingress", "processor")
 _COUNT_NEWER = "SELECT count(*) FROM dead_letters WHERE error LIKE 'newer:%'"
+_LOCK = "SELECT FROM whatsapp_connections WHERE waba_id = ANY($1) ORDER BY waba_id FOR UPDATE"
 #: How far a clock is off: more than a lease lasts.
 CLOCK_SECONDS = 90
 #: How long the processor may take to keep the last message of a newer version.
@@ -41,10 +43,13 @@ KEPT_SECONDS = 60
 
 
 class Nemesis:
-    """Inject random faults for some seconds."""
+    """Inject random faults for some seconds. `only` are the faults to choose from; else all."""
 
-    def __init__(self, stack: dict[str, Any], seconds: int, seed: int) -> None:
+    def __init__(
+        self, stack: dict[str, Any], seconds: int, seed: int, only: Collection[str] = ()
+    ) -> None:
         self.seconds = seconds
+        self._only = only
         self._pick = random.Random(seed)
         self._injected: Counter[str] = Counter()
         self._url = stack["database"]
@@ -56,23 +61,25 @@ class Nemesis:
     async def run(self) -> None:
         """Inject faults until the time is over. Return when every server and clock works again."""
         await self._database.install()
-        choices = (
-            self._kill,
-            self._freeze,
-            self._hold_locks,
-            self._set_clock,
-            self._lasting("read-only", self._database.fail_over),
-            self._lasting("slow row", self._database.slow_row),
-            self._lasting("refused connection", self._database.refused_connection),
-            self._lasting("deleted queue", self._broker.delete_queue),
-            self._lasting("newer message", self._broker.newer_message),
-        )
+        choices: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "locks": self._hold_locks,
+            "lock": self._hold_lock,
+            "clock": self._set_clock,
+            "read-only": self._lasting("read-only", self._database.fail_over),
+            "slow row": self._lasting("slow row", self._database.slow_row),
+            "refused": self._lasting("refused connection", self._database.refused_connection),
+            "deleted queue": self._lasting("deleted queue", self._broker.delete_queue),
+            "newer message": self._lasting("newer message", self._broker.newer_message),
+        }
+        chosen = [choices[name] for name in self._only or choices]
         faults: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self.seconds):
                 while True:
                     await asyncio.sleep(self._pick.uniform(*PAUSE_SECONDS))
-                    inject = self._pick.choice(choices)
+                    inject = self._pick.choice(chosen)
                     faults.append(asyncio.create_task(inject(self._pick.choice(VICTIMS))))
         except TimeoutError:
             await asyncio.gather(*faults)
@@ -100,18 +107,24 @@ class Nemesis:
             _signal(process, signal.SIGCONT)
 
     async def _hold_locks(self, _: str) -> None:
-        """Lock the row of every connection for some seconds, then kill the waiting processor.
+        await self._hold("locks held", WABAS)
+
+    async def _hold_lock(self, _: str) -> None:
+        await self._hold("lock held", [self._pick.choice(WABAS)])
+
+    async def _hold(self, name: str, wabas: Sequence[str]) -> None:
+        """Lock the rows of connections for some seconds, then kill the waiting processor.
 
         Meanwhile other groups of the processor acknowledge deliveries. They must not acknowledge
         those of the group that waits for the locks.
         """
         seconds = self._pick.uniform(*LOCKED_SECONDS)
-        self._injected["locks held"] += 1
+        self._injected[name] += 1
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             conn = await asyncpg.connect(_read_stack()["database"], timeout=2)
             try:
                 async with conn.transaction():
-                    await conn.execute("SELECT FROM whatsapp_connections FOR UPDATE", timeout=2)
+                    await conn.execute(_LOCK, wabas, timeout=2)
                     await asyncio.sleep(seconds)
                     self._send_signal("processor", signal.SIGKILL)
             finally:

@@ -87,7 +87,11 @@ async def _count_unprocessed() -> int:
         count: int = await conn.fetchval(
             """
             SELECT count(*) FROM webhook_log
-            WHERE NOT processed AND received_at < now() - $1::interval
+            WHERE received_at < now() - $1::interval AND (state = 'unsplit' OR EXISTS (
+                SELECT FROM webhook_changes
+                WHERE webhook_id = webhook_log.id
+                    AND webhook_changes.state IN ('pending', 'failed')
+            ))
             """,
             CATCH_UP,
         )

@@ -5,14 +5,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 
 from deploy.local.chaos import storm
+from deploy.local.chaos.worktree import Version, checked_out
 from deploy.local.simulated_meta.sender import Sent
 from deploy.local.stack import servers
 from deploy.local.stack.servers import LOOPBACK, Program, free_port, reply
@@ -22,31 +20,6 @@ from deploy.local.stack.supervisor import Supervisor
 #: How long each phase lasts: this version alone, both, the old one alone.
 PHASE_SECONDS = 12
 PHASES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """Code in a folder, with the Python of its own environment."""
-
-    name: str
-    folder: Path
-    python: str
-
-
-@contextmanager
-def checked_out(ref: str) -> Iterator[Version]:
-    """Check the version out into a folder of its own, and make its environment from its locks."""
-    folder = Path(tempfile.mkdtemp(prefix=f"porteiro-{ref}-"))
-    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
-    run(["git", "worktree", "add", "--detach", "--force", str(folder), ref])
-    try:
-        python = folder / ".venv" / "bin" / "python"
-        run([sys.executable, "-m", "venv", str(folder / ".venv")])
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        run([*pip, "--require-hashes", "--no-deps", "-r", str(folder / "requirements/run.txt")])
-        yield Version(ref, folder, str(python))
-    finally:
-        run(["git", "worktree", "remove", "--force", str(folder)])
 
 
 class Env:
@@ -138,7 +111,7 @@ def run_upgrade(ref: str) -> bool:
     supervisor = Supervisor(str(folder), folder, lambda _: None)
     management = free_port()
     try:
-        with checked_out(ref) as old:
+        with checked_out(ref, "requirements/run.txt") as old:
             new = Version("new", Path.cwd(), sys.executable)
             *brokers, broker = servers.rabbitmq(folder, management_port=management)
             database = servers.postgresql(folder, fsync=True)
@@ -155,6 +128,7 @@ def run_upgrade(ref: str) -> bool:
                 "ingress": env.doors[0],
                 "more_ingresses": env.doors[1:],
                 "app_secret": settings["META_APP_SECRET"],
+                "body_encryption_key": settings["BODY_ENCRYPTION_KEY"],
                 "database": database.url,
                 "rabbitmq": broker.url,
                 "rabbitmq_management": f"http://{LOOPBACK}:{management}",

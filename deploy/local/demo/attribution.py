@@ -16,6 +16,7 @@ from deploy.local.demo.bodies import NOW
 from deploy.local.demo.ownership import Proof, Scene, scenes
 from services.ingress.app import PATH
 from shared.actions.ownership import record_proof
+from shared.crypto import KeyRing
 from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.pool import Conn, Pool, transaction
@@ -60,7 +61,8 @@ async def _perform(
 ) -> OwnershipOutcome:
     async with transaction(pool) as conn:
         webhooks, events = await _count(conn)
-        await _create_organizations(conn, scene)
+        ring = KeyRing([bytes.fromhex(stack["token_encryption_key"])])
+        await _create_organizations(conn, scene, ring)
         if scene.proof:
             await _prove(conn, scene.proof)
     await _post(scene, http, stack)
@@ -82,7 +84,7 @@ async def _count(conn: Conn) -> tuple[int, int]:
     return processed, await conn.fetchval("SELECT count(*) FROM events")
 
 
-async def _create_organizations(conn: Conn, scene: Scene) -> None:
+async def _create_organizations(conn: Conn, scene: Scene, ring: KeyRing) -> None:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     for organization in scene.organizations:
         organization_id = organization.organization_id
@@ -91,14 +93,15 @@ async def _create_organizations(conn: Conn, scene: Scene) -> None:
             await organizations.add_business(conn, organization_id, organization.business_id)
         if organization.tracking_code:
             await onboardings.start(
-                conn, NewOnboarding(organization_id, organization.tracking_code, expires_at)
+                conn, ring, NewOnboarding(organization_id, organization.tracking_code, expires_at)
             )
 
 
 async def _prove(conn: Conn, proof: Proof) -> None:
     at = datetime.fromtimestamp(NOW, UTC)
     row = await connections.ensure_locked(conn, proof.waba_id)
-    await record_proof(conn, row, proof.tracking_code, proof.business_id, at)
+    onboarding = await onboardings.find(conn, proof.tracking_code, organization_id=None)
+    await record_proof(conn, row, onboarding, proof.business_id, at)
 
 
 async def _post(scene: Scene, http: aiohttp.ClientSession, stack: dict[str, Any]) -> None:

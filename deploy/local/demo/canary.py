@@ -15,6 +15,8 @@ import asyncpg
 from redis.asyncio import Redis
 
 from deploy.local.stack.stack import ENV_FILE, LOGS
+from shared.crypto import KeyRing
+from shared.store.connections import tracking_codes
 from shared.store.pool import Conn
 
 #: The end of the name of each setting whose value is a secret.
@@ -51,6 +53,7 @@ async def search(stack: Mapping[str, Any]) -> Search:
                 texts[f"metrics of {name}"] = await answer.text()
     conn = await asyncpg.connect(stack["database"])
     try:
+        secrets |= await _tracking_codes(conn, stack)
         texts |= {f"table {name}": rows for name, rows in (await in_tables(conn)).items()}
     finally:
         await conn.close()
@@ -61,6 +64,12 @@ async def search(stack: Mapping[str, Any]) -> Search:
         name for name, text in texts.items() if any(is_in(secret, text) for secret in secrets)
     )
     return Search(len(secrets), tuple(texts), tuple(found_in))
+
+
+async def _tracking_codes(conn: Conn, stack: Mapping[str, Any]) -> set[str]:
+    ring = KeyRing([bytes.fromhex(stack["token_encryption_key"])])
+    rows = await conn.fetch("SELECT id, sealed_tracking_code FROM whatsapp_onboarding")
+    return {tracking_codes.open_code(ring, *row) for row in rows}
 
 
 async def _secrets(http: aiohttp.ClientSession, stack: Mapping[str, Any]) -> set[str]:

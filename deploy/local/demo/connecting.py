@@ -3,24 +3,21 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from rich.table import Table
-from yarl import URL
 
-DEADLINE_SECONDS = 20.0
+from deploy.local.demo.company import DEADLINE_SECONDS, Company, Json
+
 #: How often the company checks all connections to measure the cache.
 CHECKS = 40
 PAUSE_SECONDS = 0.5
 
-_API = "/api/v1/whatsapp"
 #: The Graph calls of the steps.
 _PROVE = ["exchange_code", "debug_token", "read_waba"]
 _SET_UP = ["read_numbers", "read_subscriptions", "subscribe"]
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,80 +26,6 @@ class ConnectingOutcome:
     result: str
     calls: str
     came_true: bool
-
-
-@dataclass(slots=True)
-class Company:
-    """The company's backend and the browsers of its customers."""
-
-    http: aiohttp.ClientSession
-    stack: Json
-    #: The number of the last Graph call of earlier scenes.
-    last_call: int = 0
-    wabas: list[str] = field(default_factory=list)
-    codes: list[str] = field(default_factory=list)
-
-    async def ask(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Call Porteiro's API. Return the JSON of the answer."""
-        headers = {"Authorization": f"Bearer {self.stack['api_key']}"}
-        url = f"{self.stack['console']}{_API}{path}"
-        async with self.http.request(method, url, json=body, headers=headers) as answer:
-            content: Json = await answer.json()
-            return content
-
-    async def order(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Send an order to the simulated Meta. Return the JSON of the answer."""
-        url = f"{self.stack['simulated_meta']}/simulator/{path}"
-        async with self.http.request(method, url, json=body, raise_for_status=True) as answer:
-            content: Json = await answer.json()
-            return content
-
-    async def create_waba(self, number: int, *phones: Json) -> str:
-        """Create a customer's WABA at Meta. Return its id."""
-        waba_id = f"72000000000020{number}"
-        body = {"business_id": f"73000000000020{number}", "numbers": list(phones)}
-        await self.order("PUT", f"wabas/{waba_id}", body)
-        self.wabas.append(waba_id)
-        return waba_id
-
-    async def start(self, organization: str, **more: Any) -> Json:
-        """Start an onboarding. Return the API's answer."""
-        body = {"organization_id": organization, **more}
-        started = await self.ask("POST", "/onboarding", body)
-        self.codes.append(started["tracking_code"])
-        return started
-
-    async def popup(self, organization: str, waba_id: str, event: str) -> None:
-        """Finish Meta's dialog in a popup. The browser sends its message and code to the API."""
-        code = (await self.start(organization))["tracking_code"]
-        signed = await self.order("POST", "signups", {"waba_id": waba_id, "event": event})
-        message = {name: signed["message"][name] for name in ("event", "data")}
-        await self.ask("POST", f"/onboarding/{code}/session", message)
-        await self.ask("POST", f"/onboarding/{code}/code", {"code": signed["code"]})
-
-    async def redirect(self, organization: str, waba_id: str) -> None:
-        """Finish Meta's dialog in the same window. It redirects the browser back with the code."""
-        started = await self.start(organization, flow="redirect")
-        dialog = URL(started["launch"]["dialog_url"])
-        form = {**dialog.query, "waba_id": waba_id, "event": "FINISH"}
-        async with self.http.post(dialog.with_query(None), data=form, raise_for_status=True):
-            pass
-
-    async def calls(self) -> list[Json]:
-        """Return the Graph calls after `last_call`."""
-        calls: list[Json] = (await self.order("GET", f"calls?after={self.last_call}"))["calls"]
-        return calls
-
-    async def until(self, waba_id: str, wanted: str) -> str:
-        """Wait until the connection is in this state. Return its last state, with its reason."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            connection = await self.ask("GET", f"/connections/{waba_id}")
-            state = str(connection.get("state", "unknown"))
-            if state == wanted or time.monotonic() > deadline:
-                reason = connection.get("reason")
-                return f"{state} ({reason})" if reason else state
-            await asyncio.sleep(0.05)
 
 
 async def play(stack: Json) -> list[ConnectingOutcome]:
@@ -117,19 +40,19 @@ Scene = Callable[[Company], Awaitable[str]]
 
 
 async def _perform(
-    company: Company, title: str, scene: Scene, expected: list[str]
+    company: Company, title: str, scene: Scene, expected: list[str], end: str = "active"
 ) -> ConnectingOutcome:
     """Play a scene.
 
-    It came true if its WABA is active and Meta received exactly these calls, in this order.
+    It came true if its WABA ends like this and Meta received exactly these calls, in this order.
     """
     company.last_call += len(await company.calls())
     waba_id = await scene(company)
-    state = await company.until(waba_id, "active")
+    state = await company.until(waba_id, end)
     calls = await company.calls()
     names = [call["call"] for call in calls]
     are_successful = all(call["status"] == 200 for call in calls)
-    came_true = state == "active" and names == expected and are_successful
+    came_true = state == end and names == expected and are_successful
     return ConnectingOutcome(title, state, ", ".join(names), came_true)
 
 
@@ -165,6 +88,15 @@ async def _coexistence(company: Company) -> str:
     return waba_id
 
 
+async def _three_numbers(company: Company) -> str:
+    """The redirect names no number: each is set up by what Meta says of it."""
+    fine, on_app = _phone(8), _phone(81, is_on_biz_app=True)
+    waba_id = await company.create_waba(8, fine, on_app, _phone(82, verification="NOT_VERIFIED"))
+    await company.redirect("clinic", waba_id)
+    are_right = await company.until_numbers(waba_id, ["working", "working", "blocked"])
+    return waba_id if are_right else "its numbers stand otherwise"
+
+
 async def _orphan(company: Company) -> str:
     """The browser never returns. An operator claims the WABA for the organization that calls."""
     waba_id = await company.create_waba(5, _phone(5))
@@ -196,10 +128,20 @@ async def _move(company: Company) -> str:
     return waba_id if connection.get("organization_id") == "agency-b" else "not agency-b's"
 
 
-_SCENES: list[tuple[str, Scene, list[str]]] = [
+_SCENES: list[tuple[str, Scene, list[str]] | tuple[str, Scene, list[str], str]] = [
     ("a customer connects in the popup", _popup, [*_PROVE, *_SET_UP, "register"]),
     ("a customer connects by the redirect", _redirect, [*_PROVE, *_SET_UP, "register"]),
-    ("a customer connects a WABA without a number", _waba_only, [*_PROVE, *_SET_UP]),
+    (
+        "a WABA without a number: the customer is told to add one",
+        _waba_only,
+        [*_PROVE, *_SET_UP],
+        "provisioning (no_number)",
+    ),
+    (
+        "of three numbers one works, one stays on the app, one is not verified and stops no other",
+        _three_numbers,
+        [*_PROVE, *_SET_UP, "register", "sync", "sync"],
+    ),
     (
         "coexistence: the number stays in the phone's app, its chats are synced once",
         _coexistence,

@@ -16,8 +16,9 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.demo import attribution, canary, connecting
+from deploy.local.demo import attribution, canary, connecting, dying_token, told
 from deploy.local.demo.story import Scene, scenes
+from deploy.local.oracle import event_queue
 from services.ingress.app import PATH
 from shared.store.pool import Conn
 
@@ -39,15 +40,19 @@ class Outcome:
 def play_demo(stack: Stack) -> bool:
     """Play every scene on the stack and print the tables. Return True if every scene came true."""
     console = Console(width=None if sys.stdout.isatty() else 150)
+    asyncio.run(event_queue.declare(stack["rabbitmq"]))
     outcomes = asyncio.run(_play(stack))
     console.print(_table(outcomes))
     ownership = asyncio.run(attribution.play(stack))
     console.print(attribution.table(ownership))
     connections = asyncio.run(connecting.play(stack))
+    connections.append(asyncio.run(dying_token.play(stack)))
     console.print(connecting.table(connections))
+    events = asyncio.run(told.told(stack))
+    console.print(events.summary())
     search = asyncio.run(canary.search(stack))
     console.print(search.summary())
-    came_true = [search.came_true, *(outcome.came_true for outcome in outcomes)]
+    came_true = [events.came_true, search.came_true, *(outcome.came_true for outcome in outcomes)]
     came_true += [outcome.came_true for outcome in ownership]
     came_true += [outcome.came_true for outcome in connections]
     console.print(f"{sum(came_true)} of {len(came_true)} scenes came true.")

@@ -2,10 +2,15 @@
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deploy.local.simulated_meta.errors import GraphError, invalid_token, unknown_object
+from deploy.local.simulated_meta.errors import (
+    GraphError,
+    bad_parameter,
+    invalid_token,
+    unknown_object,
+)
 from deploy.local.simulated_meta.grants import MANAGEMENT, Token
 from deploy.local.simulated_meta.world import Number, Waba, World
 
@@ -25,6 +30,10 @@ class GraphRequest:
         value = self.params.get(name)
         return "" if value is None else str(value)
 
+    def of(self, object_id: str) -> "GraphRequest":
+        """Return the same request about another object."""
+        return replace(self, object_id=object_id)
+
 
 def proof_of(token: str, secret: str) -> str:
     """Return the appsecret_proof (Securing Graph API requests)."""
@@ -40,10 +49,21 @@ def caller(world: World, request: GraphRequest) -> Token:
         raise GraphError(190, "Invalid OAuth access token - Cannot parse access token")
     if subcode := token.error_subcode(world.now()):
         raise invalid_token(subcode)
-    proof = proof_of(request.bearer, world.app.secret)
-    if not hmac.compare_digest(proof.encode(), request.text("appsecret_proof").encode()):
-        raise GraphError(100, "Invalid appsecret_proof provided in the API argument")
+    _check_proof(world, request)
     return token
+
+
+def _check_proof(world: World, request: GraphRequest) -> None:
+    """Raise GraphError for a wrong proof, or for none if the app requires one ("Require App
+    Secret" in the app's advanced settings)."""
+    given = request.text("appsecret_proof")
+    if not given:
+        if world.app.requires_proof:
+            raise GraphError(100, "API calls from the server require an appsecret_proof argument")
+        return
+    proof = proof_of(request.bearer, world.app.secret)
+    if not hmac.compare_digest(proof.encode(), given.encode()):
+        raise GraphError(100, "Invalid appsecret_proof provided in the API argument")
 
 
 def visible_waba(world: World, request: GraphRequest) -> Waba:
@@ -64,6 +84,14 @@ def visible_number(world: World, request: GraphRequest) -> tuple[Waba, Number]:
         raise unknown_object(request.method, request.object_id)
     waba, number = found
     _check_access(token, request, waba)
+    return waba, number
+
+
+def messaging_number(world: World, request: GraphRequest) -> tuple[Waba, Number]:
+    """Return what `visible_number` does. Raise GraphError unless the product is WhatsApp."""
+    waba, number = visible_number(world, request)
+    if request.text("messaging_product") != "whatsapp":
+        raise bad_parameter("The parameter messaging_product is required.")
     return waba, number
 
 

@@ -21,7 +21,12 @@ WORLD = web.AppKey("world", World)
 def create_app(
     sender: Sender, meta_app: MetaApp, *, now: Callable[[], float] = time.time
 ) -> web.Application:
-    world = World(meta_app, lambda body: sender.send_in_background(write(body)), now)
+    world = World(
+        meta_app,
+        deliver=lambda body: sender.send_in_background(write(body)),
+        move_callback=sender.move,
+        now=now,
+    )
     faults, call_log = Faults(), CallLog()
     graph = Graph(world, faults, call_log)
     app = web.Application(client_max_size=64 * 1024 * 1024)

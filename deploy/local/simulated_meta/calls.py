@@ -2,20 +2,42 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deploy.local.simulated_meta import tokens, webhooks
-from deploy.local.simulated_meta.access import GraphRequest, visible_number, visible_waba
+from deploy.local.simulated_meta import (
+    apps,
+    businesses,
+    messages,
+    profiles,
+    templates,
+    tokens,
+    webhooks,
+)
+from deploy.local.simulated_meta.access import (
+    GraphRequest,
+    messaging_number,
+    visible_number,
+    visible_waba,
+)
 from deploy.local.simulated_meta.errors import GraphError, bad_parameter
-from deploy.local.simulated_meta.nodes import Answer, number_node, paged, waba_node
-from deploy.local.simulated_meta.world import Number, Waba, World
+from deploy.local.simulated_meta.nodes import (
+    Answer,
+    number_node,
+    paged,
+    subscriptions,
+    waba_node,
+)
+from deploy.local.simulated_meta.world import Number, World
 
 CallName = Literal[
     "exchange_code", "debug_token", "read_waba", "read_numbers", "read_subscriptions", "subscribe",
     "unsubscribe", "register", "deregister", "sync", "fetch_token", "read_number",
-    "configure_number", "read_me",
+    "configure_number", "read_me", "read_app_token", "read_app_subscription", "subscribe_app",
+    "unsubscribe_app", "read_client_wabas", "read_owned_wabas", "read_templates",
+    "create_template", "read_template", "update_template", "delete_template", "read_profile",
+    "update_profile", "send_message",
 ]  # fmt: skip
 DONE: Answer = {"success": True}
 #: Requests per number in a moving window (Registration page).
@@ -31,11 +53,11 @@ class Call:
     name: CallName
     method: str
     path: str
-    run: Callable[[World, GraphRequest], Answer]
+    run: Callable[[World, GraphRequest], Answer | Awaitable[Answer]]
 
 
 def read_waba(world: World, request: GraphRequest) -> Answer:
-    return waba_node(visible_waba(world, request), request.text("fields"))
+    return waba_node(world.app, visible_waba(world, request), request.text("fields"))
 
 
 def read_number(world: World, request: GraphRequest) -> Answer:
@@ -51,15 +73,7 @@ def read_numbers(world: World, request: GraphRequest) -> Answer:
 
 
 def read_subscriptions(world: World, request: GraphRequest) -> Answer:
-    waba = visible_waba(world, request)
-    app_id = world.app.app_id
-    link = f"https://www.facebook.com/games/?app_id={app_id}"
-    subscription: dict[str, Any] = {
-        "whatsapp_business_api_data": {"id": app_id, "link": link, "name": "Simulated app"}
-    }
-    if waba.override:
-        subscription["override_callback_uri"] = waba.override
-    return {"data": [subscription] if waba.is_subscribed else []}
+    return subscriptions(world.app, visible_waba(world, request))
 
 
 def subscribe(world: World, request: GraphRequest) -> Answer:
@@ -93,7 +107,7 @@ def register(world: World, request: GraphRequest) -> Answer:
 
     The first request sets the PIN. Later requests must have the same PIN.
     """
-    _, number = _messaging_number(world, request)
+    _, number = messaging_number(world, request)
     _refuse_coexistence(number)
     pin = request.text("pin")
     if not re.fullmatch(r"[0-9]{6}", pin):
@@ -103,6 +117,13 @@ def register(world: World, request: GraphRequest) -> Answer:
     if len(recent) >= REGISTER_LIMIT:
         raise GraphError(133016, "(#133016) Account register deregister rate limit exceeded")
     number.registrations = [*recent, now]
+    if number.verification == "NOT_VERIFIED":
+        raise GraphError(133006, "(#133006) Phone number needs to be verified before registering")
+    if number.name_status != "APPROVED":
+        raise GraphError(
+            100, "The display name of this number is not approved.", subcode=2388001,
+            title="Name not approved",
+        )  # fmt: skip
     if number.pin not in {None, pin}:
         raise GraphError(133005, "(#133005) Two step verification PIN mismatch")
     number.pin = pin
@@ -122,7 +143,7 @@ def sync(world: World, request: GraphRequest) -> Answer:
 
     The data comes as a webhook if the app is subscribed.
     """
-    waba, number = _messaging_number(world, request)
+    waba, number = messaging_number(world, request)
     kind = request.text("sync_type")
     if kind not in webhooks.SYNCS:
         raise bad_parameter("The parameter sync_type must be smb_app_state_sync or history.")
@@ -137,13 +158,6 @@ def sync(world: World, request: GraphRequest) -> Answer:
         world.send_webhook(webhooks.sync_webhook(waba.waba_id, number, kind, int(world.now())))
     request_id = f"{number.number_id}-{kind}-{int(world.now())}"
     return {"messaging_product": "whatsapp", "request_id": request_id}
-
-
-def _messaging_number(world: World, request: GraphRequest) -> tuple[Waba, Number]:
-    waba, number = visible_number(world, request)
-    if request.text("messaging_product") != "whatsapp":
-        raise bad_parameter("The parameter messaging_product is required.")
-    return waba, number
 
 
 def _refuse_coexistence(number: Number) -> None:
@@ -180,7 +194,37 @@ CALLS = (
     Call("register", "POST", f"{_OBJECT}/register", register),
     Call("deregister", "POST", f"{_OBJECT}/deregister", deregister),
     Call("sync", "POST", f"{_OBJECT}/smb_app_data", sync),
+    Call("read_app_subscription", "GET", f"{_OBJECT}/subscriptions", apps.read_subscription),
+    Call("subscribe_app", "POST", f"{_OBJECT}/subscriptions", apps.subscribe),
+    Call("unsubscribe_app", "DELETE", f"{_OBJECT}/subscriptions", apps.unsubscribe),
+    Call("read_client_wabas", "GET", f"{_OBJECT}/client_whatsapp_business_accounts",
+         businesses.read_client_wabas),
+    Call("read_owned_wabas", "GET", f"{_OBJECT}/owned_whatsapp_business_accounts",
+         businesses.read_owned_wabas),
+    Call("read_templates", "GET", f"{_OBJECT}/message_templates", templates.read_templates),
+    Call("create_template", "POST", f"{_OBJECT}/message_templates", templates.create),
+    Call("delete_template", "DELETE", f"{_OBJECT}/message_templates", templates.delete),
+    Call("read_profile", "GET", f"{_OBJECT}/whatsapp_business_profile", profiles.read),
+    Call("update_profile", "POST", f"{_OBJECT}/whatsapp_business_profile", profiles.update),
+    Call("send_message", "POST", f"{_OBJECT}/messages", messages.send),
     Call("configure_number", "POST", _OBJECT, configure_number),
     Call("read_waba", "GET", _OBJECT, read_waba),
-)
-READ_NUMBER = Call("read_number", "GET", _OBJECT, read_number)
+)  # fmt: skip
+_READ_APP_TOKEN = Call("read_app_token", "GET", "/oauth/access_token", apps.read_token)
+_READ_NUMBER = Call("read_number", "GET", _OBJECT, read_number)
+_READ_TEMPLATE = Call("read_template", "GET", _OBJECT, templates.read)
+_UPDATE_TEMPLATE = Call("update_template", "POST", _OBJECT, templates.update)
+
+
+def meant(world: World, call: Call, request: GraphRequest) -> Call:
+    """Return the call that is meant: some share a route with another."""
+    match call.name:
+        case "exchange_code" if request.text("grant_type") == "client_credentials":
+            return _READ_APP_TOKEN
+        case "read_waba" if world.find_number(request.object_id):
+            return _READ_NUMBER
+        case "read_waba" if world.find_template(request.object_id):
+            return _READ_TEMPLATE
+        case "configure_number" if world.find_template(request.object_id):
+            return _UPDATE_TEMPLATE
+    return call

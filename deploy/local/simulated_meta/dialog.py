@@ -48,7 +48,7 @@ class Dialog:
         if params.get("event") == CANCEL:
             return _page(pages.outcome(cancel_message(), None, params["origin"]))
         try:
-            code, message = sign_up(self._world, _signup(params))
+            code, message = sign_up(self._world, await _signup(request))
         except (ValidationError, Unfit):
             return _page(pages.refusal("This choice does not exist."), 400)
         return _page(pages.outcome(message, code, params["origin"]))
@@ -62,7 +62,7 @@ class Dialog:
         if params.get("event") == CANCEL:
             return _redirection(redirect_uri, {"error": "access_denied", **state})
         try:
-            code, _ = sign_up(self._world, _signup(params, redirect_uri))
+            code, _ = sign_up(self._world, await _signup(request, redirect_uri))
         except (ValidationError, Unfit):
             return _page(pages.refusal("This choice does not exist."), 400)
         return _redirection(redirect_uri, {"code": code, **state})
@@ -81,11 +81,13 @@ class Dialog:
         return None
 
 
-def _signup(params: Mapping[str, str], redirect_uri: str = "") -> SignupOrder:
+async def _signup(request: web.Request, redirect_uri: str = "") -> SignupOrder:
+    form = await request.post()
     return SignupOrder.model_validate(
         {
-            "waba_id": params.get("waba_id"),
-            "event": params.get("event"),
+            "waba_id": form.get("waba_id"),
+            "event": form.get("event"),
+            "also": form.getall("also", []),
             "redirect_uri": redirect_uri,
         }
     )

@@ -1,13 +1,14 @@
 """Serve the Graph API: read a request, answer it (or with a fault), add it to the call log."""
 
 import asyncio
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from deploy.local.simulated_meta.access import GraphRequest
-from deploy.local.simulated_meta.calls import CALLS, READ_NUMBER, Call
+from deploy.local.simulated_meta.calls import CALLS, Call, meant
 from deploy.local.simulated_meta.errors import GraphError
 from deploy.local.simulated_meta.faults import Fault, Faults
 from deploy.local.simulated_meta.ledger import CallLog
@@ -23,25 +24,25 @@ class Graph:
         self._world = world
         self._faults = faults
         self._call_log = call_log
-        self.usage = Usage()
+        self.usage = Usage(world)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         for version in VERSIONS:
             for call in CALLS:
-                router.add_route(call.method, version + call.path, partial(self._handle, call))
+                # As at Meta, a path may end with a slash.
+                path = version + call.path + "{_:/?}"
+                router.add_route(call.method, path, partial(self._handle, call))
         router.add_route("*", VERSIONS[1] + "/{rest:.*}", self._unknown)
 
     async def _handle(self, call: Call, request: web.Request) -> web.Response:
         graph_request = await _read_request(request)
-        if call.name == "read_waba" and self._world.find_number(graph_request.object_id):
-            call = READ_NUMBER
+        call = meant(self._world, call, graph_request)
         subject = _subject(self._world, call, graph_request)
         entry = self._call_log.begin(call.name, subject, self._world.now())
+        over_limit = self.usage.count(call.name, graph_request)
         fault = self._faults.take(call.name, subject)
-        response, code = self._answer(call, graph_request, fault)
-        response.headers.update(
-            self.usage.headers(self._world.owner_business(graph_request.object_id))
-        )
+        response, code = await self._answer(call, graph_request, fault, over_limit)
+        response.headers.update(self.usage.headers(graph_request.object_id))
         if fault is not None:
             response.headers.update(fault.headers)
             await asyncio.sleep(fault.seconds)
@@ -53,8 +54,12 @@ class Graph:
         entry.status, entry.code = response.status, code
         return response
 
-    def _answer(
-        self, call: Call, graph_request: GraphRequest, fault: Fault | None
+    async def _answer(
+        self,
+        call: Call,
+        graph_request: GraphRequest,
+        fault: Fault | None,
+        over_limit: GraphError | None,
     ) -> tuple[web.Response, int | None]:
         try:
             if fault is not None and fault.body is not None:
@@ -67,7 +72,12 @@ class Graph:
                     status=fault.status,
                     is_transient=fault.is_transient,
                 )
-            return web.json_response(call.run(self._world, graph_request)), None
+            if over_limit is not None:
+                raise over_limit
+            answer = call.run(self._world, graph_request)
+            if isinstance(answer, Awaitable):
+                answer = await answer
+            return web.json_response(answer), None
         except GraphError as error:
             return web.json_response(error.body(), status=error.status), error.code
 
@@ -76,7 +86,7 @@ class Graph:
         error = GraphError(2500, f"Unknown path components: {path}")
         entry = self._call_log.begin("unknown", path, self._world.now())
         entry.status, entry.code = error.status, error.code
-        headers = self.usage.headers(None)
+        headers = self.usage.headers("")
         return web.json_response(error.body(), status=error.status, headers=headers)
 
 
@@ -106,7 +116,9 @@ def _subject(world: World, call: Call, graph_request: GraphRequest) -> str:
 async def _read_request(request: web.Request) -> GraphRequest:
     params: dict[str, Any] = {**request.query, **await _body(request)}
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    bearer = value.strip() if scheme.lower() == "bearer" else str(params.get("access_token", ""))
+    header = value.strip() if scheme.lower() == "bearer" else ""
+    # A client that sends both means the parameter: pywa asks so with its app's token.
+    bearer = str(params.get("access_token") or header)
     object_id = request.match_info.get("object_id", "")
     url = str(request.url.with_query(None))
     return GraphRequest(request.method, url, object_id, params, bearer)

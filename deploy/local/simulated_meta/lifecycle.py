@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from deploy.local.simulated_meta.webhooks import account_update, partner_update
-from deploy.local.simulated_meta.world import Body, Unfit, Waba, World
+from deploy.local.simulated_meta.world import Body, Number, Unfit, Waba, World
 
 Event = Literal[
     "PARTNER_ADDED", "PARTNER_REMOVED", "PARTNER_APP_INSTALLED", "PARTNER_APP_UNINSTALLED",
@@ -23,12 +23,21 @@ def revoke(world: World, waba: Waba, subcode: int) -> int:
 
 
 def apply_event(
-    world: World, waba: Waba, event: Event, *, ban: BanState, is_disconnected: bool
+    world: World,
+    waba: Waba,
+    event: Event,
+    *,
+    ban: BanState,
+    is_disconnected: bool,
+    number_id: str | None = None,
 ) -> None:
-    """Change the WABA as the event says."""
+    """Change the WABA as the event says. A disconnection of one number (`number_id`) leaves the
+    WABA shared."""
     match event:
         case "PARTNER_ADDED" | "PARTNER_APP_INSTALLED" | "ACCOUNT_RECONNECTED":
             waba.share(world.now())
+        case "PARTNER_REMOVED" if is_disconnected and number_id is not None:
+            disconnected_number(waba, number_id).offboard()
         case "PARTNER_REMOVED":
             waba.unshare()
             if is_disconnected:
@@ -47,7 +56,13 @@ def apply_event(
 
 
 def event_webhook(
-    world: World, waba: Waba, event: Event, *, ban: BanState, reason: str | None
+    world: World,
+    waba: Waba,
+    event: Event,
+    *,
+    ban: BanState,
+    reason: str | None,
+    number_id: str | None = None,
 ) -> Body:
     """Return the webhook of the event.
 
@@ -57,9 +72,7 @@ def event_webhook(
     now = int(world.now())
     match event:
         case "PARTNER_REMOVED" if reason:
-            if not waba.numbers:
-                raise Unfit("a WABA without numbers cannot be disconnected")
-            number = (waba.coexistence_numbers or waba.numbers)[-1]
+            number = disconnected_number(waba, number_id)
             info = {"reason": reason, "initiated_by": "USER"}
             return account_update(
                 waba, event, now, phone_number=number.digits, disconnection_info=info
@@ -74,6 +87,16 @@ def event_webhook(
             return account_update(waba, event, now, ban_info=info)
         case _:
             return account_update(waba, event, now)
+
+
+def disconnected_number(waba: Waba, number_id: str | None) -> Number:
+    """Return the number that a disconnection is of. Raise Unfit if there is none."""
+    candidates = waba.coexistence_numbers or waba.numbers
+    if number_id is not None:
+        candidates = [number for number in waba.numbers if number.number_id == number_id]
+    if not candidates:
+        raise Unfit("there is no such number to be disconnected")
+    return candidates[-1]
 
 
 def _offboard(waba: Waba) -> None:

@@ -2,12 +2,12 @@
 
 import random
 from base64 import b64decode
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from deploy.local.simulated_meta.lifecycle import BanState, Event
-from deploy.local.simulated_meta.world import Number, Waba
+from deploy.local.simulated_meta.world import NameStatus, Number, Verification, Waba
 from deploy.local.simulated_meta.writing import Signature, batched, write
 
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,32}$")]
@@ -48,6 +48,20 @@ class NumberOrder(Order):
     display_phone_number: str
     is_on_biz_app: bool = False
     pin: Pin | None = None
+    verification: Verification = "VERIFIED"
+    name_status: NameStatus = "APPROVED"
+    is_elsewhere: bool = False
+
+    def number(self) -> Number:
+        return Number(
+            self.phone_number_id,
+            self.display_phone_number,
+            is_on_biz_app=self.is_on_biz_app,
+            pin=self.pin,
+            verification=self.verification,
+            name_status=self.name_status,
+            is_elsewhere=self.is_elsewhere,
+        )
 
 
 class WabaOrder(Order):
@@ -59,15 +73,7 @@ class WabaOrder(Order):
     override_callback_uri: str | None = None
 
     def waba(self, waba_id: str) -> Waba:
-        numbers = [
-            Number(
-                number.phone_number_id,
-                number.display_phone_number,
-                is_on_biz_app=number.is_on_biz_app,
-                pin=number.pin,
-            )
-            for number in self.numbers
-        ]
+        numbers = [number.number() for number in self.numbers]
         return Waba(
             waba_id,
             self.business_id,
@@ -81,13 +87,32 @@ class WabaOrder(Order):
 class EventOrder(Order):
     """Apply an event to a WABA.
 
-    `ban_state` is for DISABLED_UPDATE, `disconnection_reason` is for PARTNER_REMOVED.
+    `ban_state` is for DISABLED_UPDATE, `disconnection_reason` is for PARTNER_REMOVED, of the number
+    `phone_number_id` (else of the newest one on the app).
     """
 
     event: Event
     ban_state: BanState = "DISABLE"
     disconnection_reason: str | None = None
+    phone_number_id: Id | None = None
     webhook: bool = True
+
+
+class NumberStateOrder(Order):
+    """Change what Meta says of a number; omitted fields stay. `status` empty: what follows from its
+    registration. `webhook`: a decision on the name is told by phone_number_name_update."""
+
+    status: Annotated[str, StringConstraints(pattern=r"^[A-Z_]{0,30}$")] | None = None
+    quality: Literal["GREEN", "YELLOW", "RED", "UNKNOWN"] | None = None
+    verification: Verification | None = None
+    name_status: NameStatus | None = None
+    webhook: bool = True
+
+
+class SubscriptionOrder(Order):
+    """Subscribe or unsubscribe our app, as somebody in Meta's tools may do."""
+
+    is_subscribed: bool
 
 
 class RevokeOrder(Order):
@@ -95,9 +120,15 @@ class RevokeOrder(Order):
     subcode: int = 460
 
 
-class UsageOrder(Order):
-    """Change the usage figures. Omitted fields stay as they are."""
+class AppOrder(Order):
+    """`requires_proof`: calls need an appsecret_proof (the app's setting "Require App Secret")."""
 
-    app: int | None = Field(None, ge=0)
-    business: int | None = Field(None, ge=0)
-    minutes: int | None = Field(None, ge=0)
+    requires_proof: bool
+
+
+class LimitsOrder(Order):
+    """Change the limits of calls. Omitted fields stay as they are."""
+
+    app_calls: int | None = Field(None, ge=1)
+    waba_calls: int | None = Field(None, ge=1)
+    hour_seconds: float | None = Field(None, gt=0)

@@ -1,7 +1,7 @@
 """The dialog's pages: plain HTML. Every value in it is escaped."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -34,7 +34,8 @@ def choice(wabas: Iterable[Waba], params: Mapping[str, str]) -> str:
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in params.items()
     )
-    forms = "".join(_waba_form(waba, hidden_fields) for waba in wabas) or (
+    offered = list(wabas)
+    forms = "".join(_waba_form(waba, offered, hidden_fields) for waba in offered) or (
         "<p>There is no WABA yet. Create one with <code>PUT /simulator/wabas/{id}</code>.</p>"
     )
     return _page(
@@ -71,7 +72,7 @@ def refusal(reason: str) -> str:
     return _page("This dialog cannot be shown", f"<p>{escape(reason)}</p>")
 
 
-def _waba_form(waba: Waba, hidden_fields: str) -> str:
+def _waba_form(waba: Waba, offered: Sequence[Waba], hidden_fields: str) -> str:
     numbers = ", ".join(
         f"{number.display} (WhatsApp Business app)" if number.is_on_biz_app else number.display
         for number in waba.numbers
@@ -80,11 +81,17 @@ def _waba_form(waba: Waba, hidden_fields: str) -> str:
         f'<button name="event" value="{end}">{_BUTTONS[end]}</button>'
         for end in possible_finishes(waba)
     )
+    others = "".join(
+        f'<label><input type="checkbox" name="also" value="{escape(other.waba_id)}">'
+        f" and {escape(other.name)}</label><br>"
+        for other in offered
+        if other is not waba
+    )
     return (
         f'<form method="post"><fieldset><legend>{escape(waba.name)}</legend>{hidden_fields}'
         f'<input type="hidden" name="waba_id" value="{escape(waba.waba_id)}">'
         f"<p>WABA {escape(waba.waba_id)}, business {escape(waba.business_id)}<br>"
-        f"Numbers: {escape(numbers) or 'none'}</p>{buttons}</fieldset></form>"
+        f"Numbers: {escape(numbers) or 'none'}</p><p>{others}</p>{buttons}</fieldset></form>"
     )
 
 

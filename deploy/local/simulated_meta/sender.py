@@ -1,6 +1,7 @@
 """Send webhooks as Meta does: again and again until each is answered 200, or a week is over."""
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -53,6 +54,33 @@ class Sender:
     def send_in_background(self, body: bytes) -> None:
         """POST the body as `send` does, but do not wait for the answer."""
         self._run_in_background(asyncio.create_task(self._send(body, "right")))
+
+    async def move(self, callback_url: str, verify_token: str) -> str | None:
+        """Send later webhooks to this URL alone, if it answers 200 and the challenge.
+
+        Else return what is wrong with it (Create a webhook endpoint, Apr 2026).
+        """
+        challenge = str(secrets.randbelow(10**9))
+        query = {
+            "hub.mode": "subscribe",
+            "hub.challenge": challenge,
+            "hub.verify_token": verify_token,
+        }
+        try:
+            async with self._session.get(
+                callback_url,
+                params=query,
+                timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+                allow_redirects=False,
+            ) as answer:
+                if answer.status != 200:
+                    return f"HTTP Status Code = {answer.status}"
+                if (await answer.text()).strip() != challenge:
+                    return "the body is not hub.challenge"
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return "the URL couldn't be reached"
+        self._callback_urls = [callback_url]
+        return None
 
     def sent(self) -> list[dict[str, Any]]:
         """Return the last webhooks, oldest first."""

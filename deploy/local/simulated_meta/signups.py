@@ -16,14 +16,16 @@ Message = dict[str, Any]
 class SignupOrder(BaseModel):
     """Finish a signup.
 
-    `grants` are the WABAs that the token covers: the signup's own, all of its business, none, or
-    the listed ids. `app_id` is the id of another app.
+    `also` are other WABAs that the customer chose in the same dialog. `grants` are the WABAs that
+    the token covers: the signup's own, all of its business, none, or the listed ids. `app_id` is
+    the id of another app.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     waba_id: str
     event: Finish
+    also: list[str] = []
     grants: Literal["target", "all", "none"] | list[str] = "target"
     scopes: list[str] = [MANAGEMENT, MESSAGING]
     expires_in_seconds: int = Field(0, ge=0)
@@ -51,6 +53,7 @@ def sign_up(world: World, signup: SignupOrder) -> tuple[str, Message]:
     the WABA does not exist, or if its signup cannot end as ordered.
     """
     waba = world.waba(signup.waba_id)
+    also = [world.waba(waba_id).waba_id for waba_id in signup.also]
     if signup.event not in possible_finishes(waba):
         raise Unfit(f"a signup with this WABA cannot end as {signup.event}")
     grant = _grant(waba, signup)
@@ -68,7 +71,10 @@ def sign_up(world: World, signup: SignupOrder) -> tuple[str, Message]:
         seconds=signup.code_seconds,
         redirect_uri=signup.redirect_uri,
     )
-    return code, _message(signup.event, _ids(waba, signup.event))
+    ids = _ids(waba, signup.event)
+    if also:  # then the message names them all, and none of them alone
+        ids = {"waba_ids": [waba.waba_id, *also], "business_id": waba.business_id}
+    return code, _message(signup.event, ids)
 
 
 def cancel_message() -> Message:
@@ -79,7 +85,7 @@ def _grant(waba: Waba, signup: SignupOrder) -> Grant:
     targets: tuple[str, ...] | None
     match signup.grants:
         case "target":
-            targets = (waba.waba_id,)
+            targets = (waba.waba_id, *signup.also)
         case "all":
             targets = None
         case "none":
@@ -93,7 +99,7 @@ def _grant(waba: Waba, signup: SignupOrder) -> Grant:
     )  # fmt: skip
 
 
-def _ids(waba: Waba, event: Finish) -> dict[str, str]:
+def _ids(waba: Waba, event: Finish) -> dict[str, Any]:
     """Return the ids in the message.
 
     Coexistence has only the WABA id (Onboarding business app users, Sep 2026).
@@ -107,5 +113,5 @@ def _ids(waba: Waba, event: Finish) -> dict[str, str]:
     return {"phone_number_id": newest.number_id, **ids}
 
 
-def _message(event: str, data: dict[str, str]) -> Message:
+def _message(event: str, data: dict[str, Any]) -> Message:
     return {"type": "WA_EMBEDDED_SIGNUP", "event": event, "data": data, "version": 3}

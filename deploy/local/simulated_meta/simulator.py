@@ -1,20 +1,24 @@
 """Serve the orders below `/simulator/`. They change the world of the simulated Meta."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from deploy.local.simulated_meta import lifecycle
+from deploy.local.simulated_meta import lifecycle, webhooks
 from deploy.local.simulated_meta.faults import Fault, Faults
 from deploy.local.simulated_meta.graph import Graph
 from deploy.local.simulated_meta.ledger import CallLog
 from deploy.local.simulated_meta.orders import (
+    AppOrder,
     EventOrder,
+    LimitsOrder,
+    NumberOrder,
+    NumberStateOrder,
     RevokeOrder,
-    UsageOrder,
+    SubscriptionOrder,
     WabaOrder,
     WebhooksOrder,
 )
@@ -43,11 +47,18 @@ class Simulator:
         router.add_get("/simulator/webhooks", self._list_sent)
         router.add_put(waba, _order_handler(WabaOrder, self._put_waba))
         router.add_post(f"{waba}/events", _order_handler(EventOrder, self._apply_event))
+        router.add_post(f"{waba}/numbers", _order_handler(NumberOrder, self._add_number))
+        router.add_put(f"{waba}/subscription", _order_handler(SubscriptionOrder, self._subscribe))
+        router.add_put(
+            "/simulator/numbers/{number_id:[0-9]+}",
+            _order_handler(NumberStateOrder, self._put_number_state),
+        )
         router.add_post("/simulator/signups", _order_handler(SignupOrder, self._sign_up))
         router.add_post("/simulator/tokens/revoke", _order_handler(RevokeOrder, self._revoke))
         router.add_post("/simulator/faults", _order_handler(Fault, self._arm_fault))
         router.add_delete("/simulator/faults", self._clear_faults)
-        router.add_put("/simulator/usage", _order_handler(UsageOrder, self._set_usage))
+        router.add_put("/simulator/app", _order_handler(AppOrder, self._set_app))
+        router.add_put("/simulator/limits", _order_handler(LimitsOrder, self._set_limits))
         router.add_get("/simulator/calls", self._list_calls)
         router.add_get("/simulator/secrets", self._list_secrets)
 
@@ -73,13 +84,43 @@ class Simulator:
         waba = self._world.waba(request.match_info["waba_id"])
         reason = order.disconnection_reason
         body = lifecycle.event_webhook(
-            self._world, waba, order.event, ban=order.ban_state, reason=reason
-        )
+            self._world, waba, order.event, ban=order.ban_state, reason=reason,
+            number_id=order.phone_number_id,
+        )  # fmt: skip
         lifecycle.apply_event(
-            self._world, waba, order.event, ban=order.ban_state, is_disconnected=reason is not None
-        )
-        sent = await self._sender.send([write(body)], "right") if order.webhook else []
+            self._world, waba, order.event, ban=order.ban_state, is_disconnected=reason is not None,
+            number_id=order.phone_number_id,
+        )  # fmt: skip
+        is_sent = order.webhook and self._world.takes(body)
+        sent = await self._sender.send([write(body)], "right") if is_sent else []
         return {"sent": [asdict(webhook) for webhook in sent]}
+
+    async def _subscribe(self, order: SubscriptionOrder, request: web.Request) -> Answer:
+        waba = self._world.waba(request.match_info["waba_id"])
+        waba.is_subscribed = order.is_subscribed
+        return {"is_subscribed": waba.is_subscribed}
+
+    async def _put_number_state(self, order: NumberStateOrder, request: web.Request) -> Answer:
+        number_id = request.match_info["number_id"]
+        found = self._world.find_number(number_id)
+        if found is None:
+            raise Unfit(f"number {number_id} does not exist")
+        waba, number = found
+        changes = order.model_dump(exclude_none=True, exclude={"webhook"})
+        for name, value in changes.items():
+            setattr(number, name, value)
+        if order.webhook and order.name_status in webhooks.NAME_DECISIONS:
+            now = int(self._world.now())
+            self._world.send_webhook(webhooks.name_webhook(waba, number, now))
+        return {"number_id": number_id}
+
+    async def _add_number(self, order: NumberOrder, request: web.Request) -> Answer:
+        """Add a number to a WABA that exists. Meta tells nobody of it."""
+        waba = self._world.waba(request.match_info["waba_id"])
+        if self._world.find_number(order.phone_number_id) is not None:
+            raise Unfit(f"number {order.phone_number_id} exists already")
+        waba.numbers.append(order.number())
+        return {"number_id": order.phone_number_id}
 
     async def _sign_up(self, order: SignupOrder, _: web.Request) -> Answer:
         code, message = sign_up(self._world, order)
@@ -96,9 +137,14 @@ class Simulator:
         self._faults.clear()
         return web.json_response({"armed": 0})
 
-    async def _set_usage(self, order: UsageOrder, _: web.Request) -> Answer:
-        self._graph.usage = self._graph.usage.model_copy(update=order.model_dump(exclude_none=True))
-        return self._graph.usage.model_dump()
+    async def _set_app(self, order: AppOrder, _: web.Request) -> Answer:
+        self._world.app.requires_proof = order.requires_proof
+        return order.model_dump()
+
+    async def _set_limits(self, order: LimitsOrder, _: web.Request) -> Answer:
+        usage = self._graph.usage
+        usage.limits = replace(usage.limits, **order.model_dump(exclude_none=True))
+        return asdict(usage.limits)
 
     async def _list_calls(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "0")

@@ -5,6 +5,7 @@ import secrets
 from typing import Any
 
 from deploy.local.simulated_meta.access import GraphRequest, caller
+from deploy.local.simulated_meta.apps import check_app
 from deploy.local.simulated_meta.errors import (
     GraphError,
     bad_parameter,
@@ -39,13 +40,9 @@ def exchange_code(world: World, request: GraphRequest) -> Answer:
     A code can be used once, within 30 s, with the redirect_uri of the dialog (Embedded Signup
     implementation, Mar 2026).
     """
-    app = world.app
-    if request.text("client_id") != app.app_id:
-        raise GraphError(100, "Error validating application. Invalid application ID.")
-    if not hmac.compare_digest(request.text("client_secret").encode(), app.secret.encode()):
-        raise GraphError(101, "Error validating client secret.")
+    check_app(world, request)
     code = world.codes.get(request.text("code"))
-    if code is None or code.app_id != app.app_id:
+    if code is None or code.app_id != world.app.app_id:
         raise GraphError(100, "Invalid verification code format.")
     if code.is_used:
         raise GraphError(100, "This authorization code has been used.", subcode=36009)

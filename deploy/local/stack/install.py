@@ -15,7 +15,7 @@ SERVERS = {
     "rabbitmq-server": "rabbitmq-server",
 }
 #: What only the tests need.
-FOR_TESTS = {"chromium": "chromium", "pgbouncer": "pgbouncer"}
+FOR_TESTS = {"age": "age", "chromium": "chromium", "pgbouncer": "pgbouncer"}
 #: Folders with programs that may not be in PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/lib/rabbitmq/bin", "/usr/sbin", "/opt/homebrew/sbin")
 _POLICY = Path("/usr/sbin/policy-rc.d")

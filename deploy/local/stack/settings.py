@@ -17,6 +17,7 @@ def service_settings(database_url: str, broker_url: str, redis_url: str) -> dict
         "META_WEBHOOK_VERIFY_TOKEN": secrets.token_hex(16),
         "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
         "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+        "SUBJECT_HASH_KEY": secrets.token_hex(32),
         "META_APP_ID": "750000000000001",
         "META_APP_ACCESS_TOKEN": secrets.token_hex(16),
         "META_GRAPH_URL": f"http://{LOOPBACK}:{free_port()}",  # nothing calls it

@@ -27,12 +27,15 @@ from deploy.local.stack.servers import LOOPBACK, Program, free_port
 from deploy.local.stack.supervisor import Supervisor
 from services.ingress.app import PATH
 from shared.store import api_keys
+from shared.store.audit import Requester
 
 LOCAL = Path.cwd() / ".local"
 #: Addresses, keys and pids of the stack, for people and tests. It is written atomically.
 STACK_FILE = LOCAL / "stack.json"
 #: The services' settings, for the `porteiro` command. It has keys, so only its owner may read it.
 ENV_FILE = LOCAL / "porteiro.env"
+#: It is set where ENV_FILE was loaded: the servers' URLs there are the stack's own.
+ENV_MARK = "PORTEIRO_ENV"
 LOGS = LOCAL / "logs"
 #: The clocks of the services, if FAKE_CLOCKS is set.
 CLOCKS = LOCAL / "clocks"
@@ -89,8 +92,9 @@ class Stack:
         for job in ("migrate", "topology"):
             self._run_job(job)
         self._reserve_simulated_meta()
-        for name in ("processor", "ingress", "console"):
-            self._start_service(name)
+        for name in ("processor", "ingress", "console", "token_health"):
+            self._start_service(name, f"services.{name}")
+        self._start_service("scheduler", "services.scheduler", "serve-schedule")
         self._make_api_key()
         self._start_simulated_meta()
         self._write_env()
@@ -120,6 +124,9 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         self._content["app_secret"] = secrets.token_hex(16)
         self._content["verify_token"] = secrets.token_hex(16)
+        self._content["token_encryption_key"] = secrets.token_hex(32)
+        self._content["subject_hash_key"] = secrets.token_hex(32)
+        self._content["body_encryption_key"] = secrets.token_hex(32)
         return {
             "ENVIRONMENT": "local",
             "HOST": LOOPBACK,
@@ -128,8 +135,9 @@ class Stack:
             "RABBITMQ_URL": self._content["rabbitmq"],
             "META_APP_SECRET": self._content["app_secret"],
             "META_WEBHOOK_VERIFY_TOKEN": self._content["verify_token"],
-            "BODY_ENCRYPTION_KEY": secrets.token_hex(32),
-            "TOKEN_ENCRYPTION_KEY": secrets.token_hex(32),
+            "BODY_ENCRYPTION_KEY": self._content["body_encryption_key"],
+            "TOKEN_ENCRYPTION_KEY": self._content["token_encryption_key"],
+            "SUBJECT_HASH_KEY": self._content["subject_hash_key"],
             "META_APP_ID": META_APP_ID,
             "META_CONFIG_ID": META_CONFIG_ID,
             "META_APP_ACCESS_TOKEN": f"{META_APP_ID}|{self._content['app_secret']}",
@@ -146,7 +154,7 @@ class Stack:
                 check=True,
             )
 
-    def _start_service(self, name: str) -> None:
+    def _start_service(self, name: str, *module: str) -> None:
         port, health_port = free_port(), free_port()
         own = {"PORT": str(port), "HEALTH_PORT": str(health_port)}
         if name == "console":
@@ -156,7 +164,7 @@ class Stack:
         self._supervisor.start(
             Program(
                 name,
-                [sys.executable, "-m", f"services.{name}"],
+                [sys.executable, "-m", *module],
                 partial(_answers, f"http://{LOOPBACK}:{health_port}/readyz"),
                 env=self._env | own,
             )
@@ -196,7 +204,8 @@ class Stack:
 
     def _write_env(self) -> None:
         ENV_FILE.touch(mode=0o600)
-        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in self._env.items())
+        exported = self._env | {ENV_MARK: str(ENV_FILE)}
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in exported.items())
         ENV_FILE.write_text("".join(lines))
 
     def _on_pids(self, pids: Mapping[str, int]) -> None:
@@ -225,7 +234,12 @@ async def _create_api_key(database_url: str) -> str:
     conn = await asyncpg.connect(database_url)
     try:
         return await api_keys.create(
-            conn, "local stack", None, expires_at=None, actor="local stack", reason="the demo"
+            conn,
+            "local stack",
+            None,
+            expires_at=None,
+            rights=api_keys.USUAL_RIGHTS,
+            requester=Requester("local stack", "the demo"),
         )
     finally:
         await conn.close()

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -52,7 +53,8 @@ class Supervisor:
         for name, process in list(self._processes.items()):
             if (code := process.poll()) is not None:
                 restarted = self._spawn(self._programs[name])
-                print(f"{name} ended with {code}: restarted, pid {restarted.pid}", flush=True)
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                print(f"{at} {name} ended with {code}: restarted, pid {restarted.pid}", flush=True)
 
     def stop(self) -> None:
         """Stop every process, the last started first."""
@@ -99,6 +101,14 @@ def stop_all(mark: str) -> int:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=STOP_SECONDS)
     return len(processes)
+
+
+def is_any_running(mark: str, ending: list[str]) -> bool:
+    """Return whether a process that has the mark runs, whose command ends like this."""
+    return any(
+        _is_marked(process, mark) and process.cmdline()[-len(ending) :] == ending
+        for process in psutil.process_iter()
+    )
 
 
 def _is_marked(process: psutil.Process, mark: str) -> bool:

@@ -6,48 +6,47 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from services.console.api.onboarding import OrganizationId, RemedyAnswer, remedy_answer
+from services.console.api.fields import (
+    GoesOnAt,
+    OrganizationId,
+    ReasonWord,
+    WabaPath,
+)
+from services.console.api.lists import (
+    PageAnswer,
+    PageQuery,
+    page_of,
+)
+from services.console.api.number_answer import NumberAnswer, number_answer
+from services.console.api.onboarding import RemedyAnswer, remedy_answer
 from services.console.follow_up_nudges import FollowUpNudges
-from services.console.http.endpoints import ApiCall, Endpoint, Model
+from services.console.http.endpoints import ApiCall, AuditReason, Endpoint, Model, OnBehalfOf
+from services.console.http.problems import Problem, limit_problem
 from shared.actions import connection_requests, disconnection
-from shared.actions.errors import UseCaseError
+from shared.actions.number_states import standing
 from shared.crypto import KeyRing
 from shared.domain.facts import State
-from shared.store.connections import follow_ups, numbers, tokens, views
-from shared.store.connections.tokens import TokenState
+from shared.domain.token_health import TokenState
+from shared.limits import Limit, Limiter
+from shared.store.api_keys import Right
+from shared.store.connections import views
 from shared.store.connections.views import ConnectionView
 from shared.store.pool import Conn, Pool, transaction
 
 BASE = "/api/v1/whatsapp/connections"
 CONNECTION_PATH = BASE + "/{waba_id}"
-MAX_LISTED = 100
-
-MetaId = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
-#: The last WABA of the previous page; empty for the first page.
-After = Annotated[str, Field(pattern=r"^[0-9]{0,20}$")]
+#: Tokens that a key may take a minute.
+PER_TOKEN_KEY = Limit("token", 60)
 
 
-class WabaPath(Model):
-    waba_id: MetaId
-
-
-class NumberPath(WabaPath):
-    phone_number_id: MetaId
-
-
-class ListQuery(Model):
+class ListQuery(PageQuery):
     organization_id: OrganizationId | None = None
-    state: State | None = None
-    after: After = ""
-    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
-
-
-class PinBody(Model):
-    pin: Annotated[str, Field(pattern=r"^[0-9]{6}$")]
+    state: Annotated[State, Field(description="Only those in this state")] | None = None
 
 
 class DisconnectBody(Model):
-    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+    reason: AuditReason
+    on_behalf_of: OnBehalfOf | None = None
 
 
 class ConnectionAnswer(BaseModel):
@@ -58,9 +57,9 @@ class ConnectionAnswer(BaseModel):
     organization_id: str | None
     attribution: str
     state: State
-    reason: str | None
+    reason: ReasonWord | None
     remedy: RemedyAnswer | None
-    next_attempt_at: datetime | None
+    next_attempt_at: GoesOnAt
     token_state: TokenState
     token_expires_at: datetime | None
     token_checked_at: datetime | None
@@ -70,21 +69,25 @@ class ConnectionAnswer(BaseModel):
     left_behind: list[str]
 
 
-class NumberAnswer(BaseModel):
-    phone_number_id: str
-    digits: str
-    is_coexistence: bool
-    is_registered: bool
-
-
-class ConnectionsAnswer(BaseModel):
-    """What follows: the same request with `after` the last WABA."""
-
+class ConnectionsAnswer(PageAnswer):
     connections: list[ConnectionAnswer]
 
 
 class OneAnswer(ConnectionAnswer):
     numbers: list[NumberAnswer]
+
+
+class TokenBody(Model):
+    reason: AuditReason
+    on_behalf_of: OnBehalfOf | None = None
+
+
+class TokenAnswer(BaseModel):
+    """The customer's token: a secret. It is another one after each renewal, so keep none."""
+
+    access_token: Annotated[str, Field(repr=False)]
+    token_state: TokenState
+    token_expires_at: datetime | None
 
 
 class AcceptedAnswer(BaseModel):
@@ -93,100 +96,88 @@ class AcceptedAnswer(BaseModel):
     status: Literal["accepted"] = "accepted"
 
 
+#: What a request that is under way is answered with.
+ACCEPTED = {202: AcceptedAnswer}
+
+
+async def accepted(nudges: FollowUpNudges) -> tuple[int, AcceptedAnswer]:
+    """Nudge the processor and return 202. Call after the commit."""
+    await nudges.send()
+    return 202, AcceptedAnswer()
+
+
 class ConnectionsApi:
-    def __init__(self, pool: Pool, ring: KeyRing, nudges: FollowUpNudges) -> None:
+    def __init__(self, pool: Pool, ring: KeyRing, nudges: FollowUpNudges, limiter: Limiter) -> None:
+        self._limiter = limiter
         self._pool = pool
         self._ring = ring
         self._nudges = nudges
 
     def endpoints(self) -> Sequence[Endpoint]:
-        accepted = {202: AcceptedAnswer}
         return (
             Endpoint(
-                "GET", BASE, "listConnections", "Connections that have an owner", self.list,
-                {200: ConnectionsAnswer}, refuses=(403,), query=ListQuery,
+                "GET", BASE, "listConnections", "Connections that have an owner",
+                "By WABA: the caller's organization's, or with the company's key everybody's.",
+                self.list, {200: ConnectionsAnswer}, refuses=(403,), query=ListQuery,
             ),
             Endpoint(
                 "GET", CONNECTION_PATH, "getConnection", "One connection, with its numbers",
+                "`reason` and `remedy` say what keeps it from being active, and who must act.",
                 self.show, {200: OneAnswer}, refuses=(404,), path_model=WabaPath,
             ),
             Endpoint(
                 "POST", f"{CONNECTION_PATH}/provision", "provisionConnection",
-                "Try to bring it to work once more", self.provision, accepted,
-                refuses=(403, 404, 409), path_model=WabaPath,
-            ),
-            Endpoint(
-                "POST", CONNECTION_PATH + "/numbers/{phone_number_id}/pin", "setPin",
-                "The two-step verification PIN a number has", self.set_pin, accepted,
-                refuses=(403, 404), path_model=NumberPath, body=PinBody,
+                "Try to bring it to work once more",
+                "For when the cause of a blocked connection is removed.",
+                self.provision, ACCEPTED, refuses=(403, 404, 409), path_model=WabaPath,
             ),
             Endpoint(
                 "POST", f"{CONNECTION_PATH}/disconnect", "disconnectConnection",
                 "Disconnect from our side: deregister, unsubscribe, forget the token",
-                self.disconnect, accepted, refuses=(403, 404), path_model=WabaPath,
+                "No webhook that comes later is the organization's. `left_behind` of the connection"
+                " then says what only the customer can remove at Meta.",
+                self.disconnect, ACCEPTED, refuses=(403, 404), path_model=WabaPath,
                 body=DisconnectBody,
+            ),
+            Endpoint(
+                "POST", f"{CONNECTION_PATH}/token", "takeToken",
+                "The customer's token, for the company's backend",
+                "Only for a key of the company that was made with the right `token`. Each answer is"
+                " in the audit log.",
+                self.take_token, {200: TokenAnswer}, refuses=(403, 404, 409), path_model=WabaPath,
+                body=TokenBody, own_right=Right.TOKEN,
             ),
         )  # fmt: skip
 
     async def list(self, call: ApiCall) -> tuple[int, ConnectionsAnswer]:
         query: ListQuery = call.query
         async with transaction(self._pool) as conn:
-            page = await views.connections(
+            found = await views.connections(
                 conn,
                 organization_id=call.authenticated.scope(query.organization_id),
                 state=query.state,
                 after=query.after,
-                limit=query.limit,
+                limit=query.limit + 1,
             )
-        return 200, ConnectionsAnswer(connections=[connection_answer(view) for view in page])
+        page, next_after = page_of(found, query.limit)
+        return 200, ConnectionsAnswer(
+            connections=[connection_answer(view) for view in page], next_after=next_after
+        )
 
     async def show(self, call: ApiCall) -> tuple[int, OneAnswer]:
         async with transaction(self._pool) as conn:
             view = await self._find(conn, call)
             # A provisional owner sees the connection's state, but nothing inside it.
-            shown = [] if view.is_provisional else await numbers.current(conn, view.waba_id)
-        number_answers = [
-            NumberAnswer(
-                phone_number_id=number.phone_number_id,
-                digits=number.digits,
-                is_coexistence=number.is_coexistence,
-                is_registered=number.is_registered,
-            )
-            for number in shown
-        ]
-        return 200, OneAnswer(**connection_answer(view).model_dump(), numbers=number_answers)
+            shown = [] if view.is_provisional else await standing(conn, view.waba_id)
+        answers = [number_answer(number) for number in shown]
+        return 200, OneAnswer(**connection_answer(view).model_dump(), numbers=answers)
 
     async def provision(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
-            view = await self._find_proven(conn, call)
-            await connection_requests.request_provisioning(conn, view)
-        return await self._accepted()
-
-    async def set_pin(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
-        async with transaction(self._pool) as conn:
-            view = await self._find_proven(conn, call)
-            await connection_requests.set_pin(
-                conn, self._ring, view, call.path.phone_number_id, call.body.pin
-            )
-        return await self._accepted()
-
-    async def set_customer_pin(self, waba_id: str, organization_id: str, pin: str) -> None:
-        """Set the customer's PIN for all of the connection's numbers that are not registered.
-
-        Do nothing if the organization has not proved the connection.
-        """
-        async with transaction(self._pool) as conn:
-            try:
-                await connection_requests.find_proven(
-                    conn, waba_id, organization_id=organization_id
-                )
-            except UseCaseError:
-                return
-            for number in await numbers.current(conn, waba_id):
-                if not number.is_registered:
-                    await tokens.set_pin(conn, self._ring, waba_id, number.phone_number_id, pin)
-            await follow_ups.add(conn, "provision", [waba_id])
-        await self._nudges.send()
+            view = await find_proven(conn, call)
+            requester = call.authenticated.requester()
+            await connection_requests.request_provisioning(conn, view, requester)
+        return await accepted(self._nudges)
 
     async def disconnect(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
         async with transaction(self._pool) as conn:
@@ -194,25 +185,42 @@ class ConnectionsApi:
                 conn,
                 call.path.waba_id,
                 organization_id=call.authenticated.organization_id,
-                actor=call.authenticated.actor,
-                reason=call.body.reason,
+                requester=call.authenticated.requester(call.body.reason, call.body.on_behalf_of),
             )
-        return await self._accepted()
+        return await accepted(self._nudges)
 
-    async def _accepted(self) -> tuple[int, AcceptedAnswer]:
-        """Nudge the processor and return 202. Call after the commit."""
-        await self._nudges.send()
-        return 202, AcceptedAnswer()
+    async def take_token(self, call: ApiCall) -> tuple[int, TokenAnswer]:
+        if call.authenticated.organization_id is not None:
+            raise Problem(403, "company_only", "Only a key of the company may take tokens.")
+        over = await self._limiter.count(PER_TOKEN_KEY, str(call.authenticated.key_id))
+        if over is not None:
+            raise limit_problem(over)
+        async with transaction(self._pool) as conn:
+            view = await find_proven(conn, call)
+            token = await connection_requests.take_token(
+                conn,
+                self._ring,
+                view,
+                call.authenticated.requester(call.body.reason, call.body.on_behalf_of),
+            )
+        return 200, TokenAnswer(
+            access_token=token,
+            token_state=view.token_state,
+            token_expires_at=view.token_expires_at,
+        )
 
     async def _find(self, conn: Conn, call: ApiCall) -> ConnectionView:
         return await connection_requests.find_connection(
             conn, call.path.waba_id, organization_id=call.authenticated.organization_id
         )
 
-    async def _find_proven(self, conn: Conn, call: ApiCall) -> ConnectionView:
-        return await connection_requests.find_proven(
-            conn, call.path.waba_id, organization_id=call.authenticated.organization_id
-        )
+
+async def find_proven(conn: Conn, call: ApiCall) -> ConnectionView:
+    """Return the connection that the request names, locked, if its owner has proven it. Raise
+    Missing or NotAllowed."""
+    return await connection_requests.find_proven(
+        conn, call.path.waba_id, organization_id=call.authenticated.organization_id
+    )
 
 
 def connection_answer(view: ConnectionView) -> ConnectionAnswer:

@@ -4,16 +4,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.console.http.endpoints import ApiCall, Endpoint, Model, Problem
+from services.console.api.fields import (
+    CodePath,
+    GoesOnAt,
+    MetaId,
+    OrganizationId,
+    ReasonWord,
+    Url,
+)
+from services.console.http.endpoints import HEADER_VALUE, ApiCall, Endpoint, Model, OnBehalfOf
+from services.console.http.problems import Problem
 from services.console.onboardings import Onboardings
-from shared.domain.remedies import Remedy, remedy
+from shared.domain.remedies import Actor, Language, Remedy, remedy
 from shared.settings.console import ConsoleSettings
-from shared.store.connections import views
-from shared.store.connections.onboardings import Onboarding
+from shared.store.connections import tracking_codes, views
+from shared.store.connections.onboardings import NewOnboarding, Onboarding
 from shared.store.pool import Pool, transaction
 
 BASE = "/api/v1/whatsapp/onboarding"
@@ -21,16 +31,6 @@ ONBOARDING_PATH = BASE + "/{tracking_code}"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 #: Meta's dialog returns the browser here in the redirect flow, if the company names no other URL.
 RETURN_PATH = "/connect/return"
-
-OrganizationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-#: https, or http on this machine.
-Url = Annotated[
-    str,
-    Field(
-        pattern=r"^(https://[A-Za-z0-9.-]{1,253}|http://(localhost|127\.0\.0\.1))"
-        r"(:[0-9]{1,5})?(/[!-~]{0,500})?$"
-    ),
-]
 
 
 def _whole_to_int(value: object) -> object:
@@ -41,10 +41,15 @@ def _whole_to_int(value: object) -> object:
 class StartBody(Model):
     organization_id: OrganizationId | None = None
     flow: Literal["popup", "redirect"] = "popup"
-    #: The customer's number stays on the WhatsApp Business app.
-    is_coexistence: bool = False
+    is_coexistence: Annotated[
+        bool, Field(description="The customer's number stays on the WhatsApp Business app")
+    ] = False
     redirect_uri: Url | None = None
+    return_url: Annotated[
+        Url | None, Field(description="Where our page leads the customer when all is done")
+    ] = None
     lifetime_minutes: Annotated[int, Field(ge=5, le=43_200), BeforeValidator(_whole_to_int)] = 1440
+    on_behalf_of: OnBehalfOf | None = None
 
 
 class SessionBody(Model):
@@ -52,55 +57,73 @@ class SessionBody(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    event: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{0,63}$")]
-    data: Annotated[dict[str, Any], Field(max_length=50, default_factory=dict)]
+    event: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{0,63}$", examples=["FINISH"])]
+    data: Annotated[
+        dict[str, Any],
+        Field(max_length=50, default_factory=dict, examples=[{"waba_id": "102290129340398"}]),
+    ]
 
 
 class CodeBody(Model):
-    code: Annotated[str, Field(pattern=r"^[!-~]{1,4096}$")]
+    code: Annotated[str, Field(pattern=r"^[!-~]{1,4096}$", examples=["AQDl0...4f"])]
     redirect_uri: Url | None = None
 
 
-class CodePath(Model):
-    tracking_code: Annotated[str, Field(pattern=r"^[!-.0-~]{1,128}$")]
+class WabaBody(Model):
+    waba_id: MetaId
 
 
 class RemedyAnswer(BaseModel):
-    who: Literal["customer", "operator", "nobody"]
+    """`who` must act. `texts` may be shown to the customer unchanged; `text` is the English one."""
+
+    who: Actor
     text: str
+    texts: dict[Language, str]
 
 
 class ConnectionState(BaseModel):
     waba_id: str
     state: str
-    reason: str | None
+    reason: ReasonWord | None
     remedy: RemedyAnswer | None
-    next_attempt_at: datetime | None
+    next_attempt_at: GoesOnAt
+
+
+class WabaChoiceAnswer(BaseModel):
+    waba_id: str
+    name: str | None
 
 
 class OnboardingAnswer(BaseModel):
     """`reason` says why it is not completed, or is stuck, `next_attempt_at` when it goes on by
-    itself; `connection` comes with the proof."""
+    itself; `connection` comes with the proof. If the customer shared several WABAs, one of
+    `waba_choices` must be chosen (`waba_choice_needed`). `tracking_code` is a secret: it gives
+    access to the onboarding. `onboarding_id` is none, and may be logged."""
 
+    onboarding_id: UUID
     tracking_code: str
     organization_id: str
     flow: str
     state: Literal["open", "completed", "cancelled", "expired"]
-    reason: str | None
+    reason: ReasonWord | None
     remedy: RemedyAnswer | None
-    next_attempt_at: datetime | None
+    next_attempt_at: GoesOnAt
     session_event: str | None
     waba_id: str | None
+    waba_choices: list[WabaChoiceAnswer]
     connection: ConnectionState | None
     created_at: datetime
     expires_at: datetime
 
 
 class Launch(BaseModel):
-    """How to open Meta's dialog: our own page, the redirect's URL, or `FB.login` with `options`."""
+    """How to open Meta's dialog: our own page, the redirect's URL, or `FB.login` with `options`.
+
+    `dialog_url` is for a page of the company's own, and null without a `redirect_uri` of its own.
+    """
 
     page_url: str
-    dialog_url: str
+    dialog_url: str | None
     sdk_url: str
     app_id: str
     graph_version: str
@@ -115,7 +138,9 @@ def remedy_answer(known_remedy: Remedy | None) -> RemedyAnswer | None:
     """Return a remedy as the API shows it."""
     if known_remedy is None:
         return None
-    return RemedyAnswer(who=known_remedy.who, text=known_remedy.text)
+    return RemedyAnswer(
+        who=known_remedy.who, text=known_remedy.text, texts=dict(known_remedy.texts)
+    )
 
 
 class OnboardingApi:
@@ -127,27 +152,44 @@ class OnboardingApi:
     def endpoints(self) -> Sequence[Endpoint]:
         return (
             Endpoint(
-                "POST", BASE, "startOnboarding", "Start an onboarding", self.start,
-                {200: StartAnswer, 201: StartAnswer}, refuses=(403, 409, 422), body=StartBody,
+                "POST", BASE, "startOnboarding", "Start an onboarding",
+                "Send the customer to `launch.page_url`, or open Meta's dialog on a page of your"
+                " own. With the same Idempotency-Key the answer is 200 and the first onboarding.",
+                self.start, {200: StartAnswer, 201: StartAnswer}, refuses=(403, 409, 422),
+                body=StartBody,
                 headers={IDEMPOTENCY_KEY: "The same key means the same onboarding"},
             ),
             Endpoint(
-                "GET", ONBOARDING_PATH, "getOnboarding", "How an onboarding stands", self.show,
-                {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
+                "GET", ONBOARDING_PATH, "getOnboarding", "How an onboarding stands",
+                "`reason` and `remedy` say what is missing and who must act; `connection` comes"
+                " with the proof.",
+                self.show, {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
             ),
             Endpoint(
                 "DELETE", ONBOARDING_PATH, "cancelOnboarding", "Close an open onboarding",
+                "Its link works no more. What is proven already stays.",
                 self.cancel, {200: OnboardingAnswer}, refuses=(404,), path_model=CodePath,
             ),
             Endpoint(
                 "POST", f"{ONBOARDING_PATH}/session", "reportSession",
-                "What Meta's dialog told the browser", self.session, {200: OnboardingAnswer},
-                refuses=(404, 409), path_model=CodePath, body=SessionBody,
+                "What Meta's dialog told the browser",
+                "Its WA_EMBEDDED_SIGNUP message, as it came, before or after the code.",
+                self.session, {200: OnboardingAnswer}, refuses=(404, 409), path_model=CodePath,
+                body=SessionBody,
             ),
             Endpoint(
                 "POST", f"{ONBOARDING_PATH}/code", "exchangeCode",
-                "The code Meta's dialog gave: within 30 s", self.code, {200: OnboardingAnswer},
-                refuses=(404, 409), path_model=CodePath, body=CodeBody,
+                "The code Meta's dialog gave: within 30 s",
+                "It is exchanged once. A refused one leaves the onboarding open: see `reason`.",
+                self.code, {200: OnboardingAnswer}, refuses=(404, 409), path_model=CodePath,
+                body=CodeBody,
+            ),
+            Endpoint(
+                "POST", f"{ONBOARDING_PATH}/waba", "chooseWaba",
+                "Which one of `waba_choices` is connected",
+                "When the customer shared several WABAs in one login (`waba_choice_needed`).",
+                self.choose_waba, {200: OnboardingAnswer}, refuses=(404, 409), path_model=CodePath,
+                body=WabaBody,
             ),
         )  # fmt: skip
 
@@ -159,19 +201,25 @@ class OnboardingApi:
                 403, "organization_needed", "This key is the company's: name an organization_id."
             )
         key = call.headers.get(IDEMPOTENCY_KEY)
-        if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
-            raise Problem(422, "invalid_header", f"{IDEMPOTENCY_KEY}: 1 to 200 plain characters.")
+        if key is not None and not HEADER_VALUE.fullmatch(key):
+            raise Problem(
+                422, "invalid_header", f"{IDEMPOTENCY_KEY}: 1 to 200 ASCII characters, no space."
+            )
         redirect_uri = body.redirect_uri
         if body.flow == "redirect":
             redirect_uri = redirect_uri or self._settings.console_url + RETURN_PATH
-        onboarding, is_new = await self._onboardings.start(
+        new = NewOnboarding(
             organization_id,
+            tracking_codes.new_code(),
+            datetime.now(UTC) + timedelta(minutes=body.lifetime_minutes),
             flow=body.flow,
             is_coexistence=body.is_coexistence,
             redirect_uri=redirect_uri,
-            lifetime=timedelta(minutes=body.lifetime_minutes),
+            return_url=body.return_url,
             idempotency_key=key,
         )
+        requester = call.authenticated.requester(on_behalf_of=body.on_behalf_of)
+        onboarding, is_new = await self._onboardings.start(new, requester)
         answer = await self.answer(onboarding)
         return (201 if is_new else 200), StartAnswer(
             **answer.model_dump(), launch=self.launch(onboarding)
@@ -181,20 +229,35 @@ class OnboardingApi:
         return 200, await self.answer(await self._find(call))
 
     async def cancel(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
-        return 200, await self.answer(await self._onboardings.cancel(await self._find(call)))
+        onboarding = await self._find(call)
+        requester = call.authenticated.requester()
+        return 200, await self.answer(await self._onboardings.cancel(onboarding, requester))
 
     async def session(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: SessionBody = call.body
         onboarding = await self._find(call)
         return 200, await self.answer(
-            await self._onboardings.record_session(onboarding, body.event, body.data)
+            await self._onboardings.record_session(
+                onboarding, body.event, body.data, call.authenticated.requester()
+            )
         )
 
     async def code(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: CodeBody = call.body
         onboarding = await self._find(call)
         return 200, await self.answer(
-            await self._onboardings.exchange_code(onboarding, body.code, body.redirect_uri)
+            await self._onboardings.exchange_code(
+                onboarding, body.code, call.authenticated.requester(), body.redirect_uri
+            )
+        )
+
+    async def choose_waba(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
+        body: WabaBody = call.body
+        onboarding = await self._find(call)
+        return 200, await self.answer(
+            await self._onboardings.choose_waba(
+                onboarding, body.waba_id, call.authenticated.requester()
+            )
         )
 
     async def answer(self, onboarding: Onboarding) -> OnboardingAnswer:
@@ -208,7 +271,8 @@ class OnboardingApi:
         reason = onboarding.why(datetime.now(UTC))
         goes_on_at = onboarding.next_attempt_at if reason == onboarding.waits_for else None
         return OnboardingAnswer(
-            tracking_code=onboarding.tracking_code,
+            onboarding_id=onboarding.id,
+            tracking_code=self._onboardings.code_of(onboarding),
             organization_id=onboarding.organization_id,
             flow=onboarding.flow,
             state=onboarding.state,
@@ -217,6 +281,10 @@ class OnboardingApi:
             next_attempt_at=goes_on_at,
             session_event=onboarding.session_event,
             waba_id=onboarding.waba_id,
+            waba_choices=[
+                WabaChoiceAnswer(waba_id=choice.waba_id, name=choice.name)
+                for choice in await self._onboardings.choices(onboarding)
+            ],
             connection=view
             and ConnectionState(
                 waba_id=view.waba_id,
@@ -230,41 +298,57 @@ class OnboardingApi:
         )
 
     def launch(self, onboarding: Onboarding) -> Launch:
-        """Return how to open Meta's dialog, for Embedded Signup v4.
+        """Return how to open Meta's dialog.
 
-        The configuration chooses the products. `extras` is empty except for coexistence: Meta's
-        pages still name its feature type (Versions, May 2026).
+        Who opens it with a `redirect_uri` of its own must bind what comes back to the browser.
         """
         settings = self._settings
-        extras: dict[str, Any] = {"setup": {}}
-        if onboarding.is_coexistence:
-            extras["featureType"] = "whatsapp_business_app_onboarding"
-        options = {
-            "config_id": settings.meta_config_id,
-            "response_type": "code",
-            "override_default_response_type": True,
-            "extras": extras,
-        }
+        tracking_code = self._onboardings.code_of(onboarding)
+        dialog_url = None
+        if onboarding.redirect_uri not in (None, settings.console_url + RETURN_PATH):
+            dialog_url = self.dialog_url(onboarding, onboarding.redirect_uri, tracking_code)
+        return Launch(
+            page_url=f"{settings.console_url}/connect/{tracking_code}",
+            dialog_url=dialog_url,
+            sdk_url=settings.meta_sdk_url,
+            app_id=settings.meta_app_id,
+            graph_version=settings.meta_graph_version,
+            options={
+                "config_id": settings.meta_config_id,
+                "response_type": "code",
+                "override_default_response_type": True,
+                "extras": _extras(onboarding),
+            },
+        )
+
+    def dialog_url(self, onboarding: Onboarding, redirect_uri: str, state: str) -> str:
+        """Return the URL of Meta's dialog. It redirects to `redirect_uri`, and gives `state` back
+        as it is."""
+        settings = self._settings
         query = {
             "client_id": settings.meta_app_id,
             "config_id": settings.meta_config_id,
             "response_type": "code",
             "override_default_response_type": "true",
-            "redirect_uri": onboarding.redirect_uri or settings.console_url + RETURN_PATH,
-            "state": onboarding.tracking_code,
-            "extras": orjson.dumps(extras).decode(),
+            "redirect_uri": redirect_uri,
+            "state": state,
+            "extras": orjson.dumps(_extras(onboarding)).decode(),
         }
         dialog = f"{settings.meta_dialog_url}/{settings.meta_graph_version}/dialog/oauth"
-        return Launch(
-            page_url=f"{settings.console_url}/connect/{onboarding.tracking_code}",
-            dialog_url=f"{dialog}?{urlencode(query)}",
-            sdk_url=settings.meta_sdk_url,
-            app_id=settings.meta_app_id,
-            graph_version=settings.meta_graph_version,
-            options=options,
-        )
+        return f"{dialog}?{urlencode(query)}"
 
     async def _find(self, call: ApiCall) -> Onboarding:
         return await self._onboardings.find(
             call.path.tracking_code, call.authenticated.organization_id
         )
+
+
+def _extras(onboarding: Onboarding) -> dict[str, Any]:
+    """Return what Embedded Signup v4 takes beside the configuration, which chooses the products.
+
+    Empty except for coexistence: Meta's pages still name its feature type (Versions, May 2026).
+    """
+    extras: dict[str, Any] = {"setup": {}}
+    if onboarding.is_coexistence:
+        extras["featureType"] = "whatsapp_business_app_onboarding"
+    return extras

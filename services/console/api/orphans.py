@@ -6,10 +6,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from services.console.api.connections import AcceptedAnswer, After, WabaPath
-from services.console.api.onboarding import OrganizationId
+from services.console.api.connections import AcceptedAnswer
+from services.console.api.fields import OrganizationId, WabaPath
+from services.console.api.lists import PageAnswer, PageQuery, page_of
 from services.console.follow_up_nudges import FollowUpNudges
-from services.console.http.endpoints import ApiCall, Caller, Endpoint, Model, Problem
+from services.console.http.endpoints import (
+    ApiCall,
+    AuditReason,
+    Caller,
+    Endpoint,
+    Model,
+    OnBehalfOf,
+)
+from services.console.http.problems import Problem
 from shared.actions import ownership
 from shared.cache import Cache
 from shared.domain.facts import State
@@ -17,20 +26,18 @@ from shared.store.connections import views
 from shared.store.pool import Pool, transaction
 
 BASE = "/api/v1/whatsapp/orphans"
-MAX_LISTED = 100
-
-
-class OrphansQuery(Model):
-    after: After = ""
-    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
 
 
 class ClaimBody(Model):
-    """`actor` is who decided, `reason` why: both go into the audit log."""
+    """`on_behalf_of` is who decided, `reason` why: both go into the audit log, beside the key.
+
+    `actor` is the former name of `on_behalf_of`.
+    """
 
     organization_id: OrganizationId
-    actor: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
-    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$")]
+    on_behalf_of: OnBehalfOf | None = None
+    actor: Annotated[OnBehalfOf | None, Field(json_schema_extra={"deprecated": True})] = None
+    reason: AuditReason
 
 
 class OrphanAnswer(BaseModel):
@@ -45,7 +52,7 @@ class OrphanAnswer(BaseModel):
     candidates: list[str]
 
 
-class OrphansAnswer(BaseModel):
+class OrphansAnswer(PageAnswer):
     orphans: list[OrphanAnswer]
 
 
@@ -59,10 +66,13 @@ class OrphansApi:
         return (
             Endpoint(
                 "GET", BASE, "listOrphans", "WABAs that nobody owns, with what is known of them",
-                self.list, {200: OrphansAnswer}, refuses=(403,), query=OrphansQuery,
+                "They are shared with us, and no organization proved one. Only with the company's"
+                " key.",
+                self.list, {200: OrphansAnswer}, refuses=(403,), query=PageQuery,
             ),
             Endpoint(
                 "POST", BASE + "/{waba_id}/claim", "claimOrphan", "Give one to an organization",
+                "Changes that came meanwhile are delivered to it. Only with the company's key.",
                 self.claim, {202: AcceptedAnswer}, refuses=(403, 404, 409), path_model=WabaPath,
                 body=ClaimBody,
             ),
@@ -70,8 +80,10 @@ class OrphansApi:
 
     async def list(self, call: ApiCall) -> tuple[int, OrphansAnswer]:
         _require_company(call.authenticated)
+        query: PageQuery = call.query
         async with transaction(self._pool) as conn:
-            orphans = await views.orphans(conn, after=call.query.after, limit=call.query.limit)
+            found = await views.orphans(conn, after=query.after, limit=query.limit + 1)
+        page, next_after = page_of(found, query.limit)
         return 200, OrphansAnswer(
             orphans=[
                 OrphanAnswer(
@@ -83,8 +95,9 @@ class OrphansApi:
                     waiting_changes=orphan.waiting_changes,
                     candidates=list(orphan.candidates),
                 )
-                for orphan in orphans
-            ]
+                for orphan in page
+            ],
+            next_after=next_after,
         )
 
     async def claim(self, call: ApiCall) -> tuple[int, AcceptedAnswer]:
@@ -95,8 +108,7 @@ class OrphansApi:
                 conn,
                 call.path.waba_id,
                 body.organization_id,
-                actor=f"{body.actor} by {call.authenticated.actor}",
-                reason=body.reason,
+                call.authenticated.requester(body.reason, body.on_behalf_of or body.actor),
             )
         await self._cache.invalidate("waba", call.path.waba_id)
         await self._nudges.send()

@@ -1,38 +1,44 @@
 """The page where customers connect: it opens Meta's dialog and posts its results to us."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from string import Template
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
-from markupsafe import escape
 
-from services.console.api.connections import ConnectionsApi, PinBody
+from services.console.api.fields import CodePath
+from services.console.api.numbers import NumbersApi, PinBody
 from services.console.api.onboarding import (
     RETURN_PATH,
     CodeBody,
-    CodePath,
-    OnboardingAnswer,
     OnboardingApi,
     SessionBody,
+    WabaBody,
 )
-from services.console.http.endpoints import Handler, Problem, read_body, validate
+from services.console.connect.browser import States, UnknownState, browser_name, name_browser
+from services.console.connect.html import DeadEnd, HtmlPages, origin_of
+from services.console.connect.page_status import page_status, refused_status
+from services.console.connect.who_asks import waiting_numbers, who_asks
+from services.console.connect.words import language_of, words_for
+from services.console.http.endpoints import Handler, read_body, validate
+from services.console.http.problems import Problem
 from services.console.onboardings import Onboardings
-from shared.actions.errors import Missing, UseCaseError
+from shared.actions.errors import Missing, UseCaseError, WrongState
+from shared.crypto import KeyRing
 from shared.settings.console import ConsoleSettings
+from shared.store.audit import Requester
 from shared.store.connections.onboardings import CANCEL, Onboarding
+from shared.store.pool import Pool
 
 PATH = "/connect/{tracking_code}"
-_CONNECT_PAGE = Path(__file__).parent / "static" / "connect.html"
-_NOT_FOUND_PAGE = _CONNECT_PAGE.with_name("nowhere.html")
-#: Shown to a customer who needs another link to continue.
-NEW_LINK = "Ask us for a new link when you are ready."
-#: Reasons for which the page asks for a PIN.
-PIN_REASONS = ("pin_needed", "pin_or_lock")
+#: What a status means to whoever opens the page.
+_DEAD_ENDS: Mapping[int, DeadEnd] = {
+    404: "no_link",
+    429: "limited",
+    500: "away",
+    503: "away",
+}
 
 
 class ConnectPages:
@@ -43,15 +49,22 @@ class ConnectPages:
         self,
         onboardings: Onboardings,
         onboarding_api: OnboardingApi,
-        connections_api: ConnectionsApi,
+        numbers_api: NumbersApi,
+        pool: Pool,
+        ring: KeyRing,
         settings: ConsoleSettings,
     ) -> None:
         self._onboardings = onboardings
-        self._connections_api = connections_api
+        self._numbers_api = numbers_api
         self._onboarding_api = onboarding_api
+        self._pool = pool
+        self._states = States(ring)
+        self._html = HtmlPages(settings)
         self._origin = settings.console_url
-        self._content_security_policy = _content_security_policy(settings)
-        self._template = Template(_CONNECT_PAGE.read_text())
+        #: Our page's dialogs return here, whatever URL the company named for its own.
+        self._return_path_url = settings.console_url + RETURN_PATH
+        meta_urls = (settings.meta_dialog_url, settings.meta_sdk_url)
+        self._meta_origins = [origin_of(url) for url in meta_urls]
 
     def routes(self) -> Sequence[tuple[str, str, Handler]]:
         """Method, path and handler of each page and of what its script calls."""
@@ -61,145 +74,155 @@ class ConnectPages:
             ("GET", f"{PATH}/status", self.status),
             ("POST", f"{PATH}/session", self.session),
             ("POST", f"{PATH}/code", self.code),
+            ("POST", f"{PATH}/waba", self.choose_waba),
             ("POST", f"{PATH}/pin", self.pin),
         )
+
+    @web.middleware
+    async def in_words(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell whoever opens the page in words, and in HTML, what the API tells in JSON: that there
+        are too many requests, or that a server is away."""
+        response = await handler(request)
+        is_shown = "text/html" in request.headers.get("Accept", "")
+        is_json = response.content_type != "text/html"
+        kind = _DEAD_ENDS.get(response.status)
+        if kind is None or not (is_shown and is_json and request.path.startswith("/connect/")):
+            return response
+        page = self._html.dead_end(request, kind, response.status)
+        for name, value in response.headers.items():
+            if not name.startswith("Content-"):
+                page.headers.setdefault(name, value)
+        return page
 
     async def show(self, request: web.Request) -> web.Response:
         try:
             onboarding = await self._find(request)
-        except (Problem, Missing) as error:
-            status = error.status if isinstance(error, Problem) else 404
-            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=status)
+        except (Problem, Missing):
+            return self._html.dead_end(request, "no_link", 404)
+        asking = await who_asks(self._pool, onboarding.organization_id)
+        language = language_of(request)
+        response = web.Response(content_type="text/html")
+        state = self._states.make(onboarding.id, name_browser(request, response))
         launch = self._onboarding_api.launch(onboarding)
-        page_data: dict[str, Any] = launch.model_dump() | {
+        facts = launch.model_dump() | {
             "flow": onboarding.flow,
-            "tracking_code": onboarding.tracking_code,
-            "status": _page_status(await self._onboarding_api.answer(onboarding)),
-            "meta_origins": [_origin_of(launch.dialog_url), _origin_of(launch.sdk_url)],
+            "tracking_code": self._onboardings.code_of(onboarding),
+            "status": await self._status(request, onboarding),
+            "dialog_url": self._onboarding_api.dialog_url(onboarding, self._return_path_url, state),
+            "meta_origins": self._meta_origins,
+            "words": words_for(language, asking.name),
+            "has_return_url": onboarding.return_url is not None,
         }
-        return self._html_response(
-            self._template.substitute(facts=escape(orjson.dumps(page_data).decode()))
-        )
-
-    def _html_response(self, text: str, *, status: int = 200) -> web.Response:
-        response = web.Response(text=text, content_type="text/html", status=status)
-        response.headers["Content-Security-Policy"] = self._content_security_policy
-        return response
+        return self._html.fill(response, language, asking, onboarding.return_url, facts)
 
     async def status(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            _page_status(await self._onboarding_api.answer(await self._find(request)))
-        )
+        return _json(await self._status(request, await self._find(request)))
 
     async def session(self, request: web.Request) -> web.Response:
-        body = await self._read_posted_body(request, SessionBody)
-        onboarding = await self._onboardings.record_session(
-            await self._find(request), body.event, body.data
-        )
-        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
+        async def record(onboarding: Onboarding, body: SessionBody) -> None:
+            await self._onboardings.record_session(
+                onboarding, body.event, body.data, _customer(onboarding)
+            )
+
+        return await self._act(request, SessionBody, record)
 
     async def code(self, request: web.Request) -> web.Response:
-        body = await self._read_posted_body(request, CodeBody)
-        onboarding = await self._onboardings.exchange_code(await self._find(request), body.code)
-        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
+        async def exchange(onboarding: Onboarding, body: CodeBody) -> None:
+            await self._onboardings.exchange_code(onboarding, body.code, _customer(onboarding))
+
+        return await self._act(request, CodeBody, exchange)
+
+    async def choose_waba(self, request: web.Request) -> web.Response:
+        async def choose(onboarding: Onboarding, body: WabaBody) -> None:
+            await self._onboardings.choose_waba(onboarding, body.waba_id, _customer(onboarding))
+
+        return await self._act(request, WabaBody, choose)
 
     async def pin(self, request: web.Request) -> web.Response:
         """Set the PIN of the connection's numbers that wait for a PIN."""
-        body = await self._read_posted_body(request, PinBody)
-        onboarding = await self._find(request)
-        if onboarding.waba_id is not None and onboarding.proven_at is not None:
-            await self._connections_api.set_customer_pin(
-                onboarding.waba_id, onboarding.organization_id, body.pin
-            )
-        return web.json_response(_page_status(await self._onboarding_api.answer(onboarding)))
+
+        async def set_pin(onboarding: Onboarding, body: PinBody) -> None:
+            if onboarding.waba_id is not None and onboarding.proven_at is not None:
+                await self._onboardings.count_pin(onboarding)
+                await self._numbers_api.set_customer_pin(
+                    onboarding.waba_id, onboarding.organization_id, body.pin, _customer(onboarding)
+                )
+
+        return await self._act(request, PinBody, set_pin)
 
     async def finish_redirect(self, request: web.Request) -> web.Response:
         """End the redirect flow and redirect to the page; without a code, record a cancellation.
 
-        `state` is the tracking code: Meta promises to return it intact. If it is unknown, show the
-        not-found page. If the code is refused, the page shows why; one that is malformed or not
-        wanted changes nothing, and the page shows the onboarding as it is.
+        Change nothing if `state` is none of ours, or if another browser opened the dialog. If the
+        code is refused, the page shows why; one that is malformed or not wanted changes nothing,
+        and the page shows the onboarding as it is.
         """
         try:
-            path = validate(CodePath, {"tracking_code": request.query.get("state", "")}, "query")
-            onboarding = await self._onboardings.find(path.tracking_code, None)
-        except (Problem, Missing) as error:
-            status = error.status if isinstance(error, Problem) else 404
-            return self._html_response(_NOT_FOUND_PAGE.read_text(), status=status)
+            onboarding_id, is_same_browser = self._states.open(
+                request.query.get("state", ""), browser_name(request)
+            )
+            onboarding = await self._onboardings.by_id(onboarding_id)
+        except (UnknownState, Missing):
+            return self._html.dead_end(request, "no_link", 404)
+        if not is_same_browser:
+            return self._html.dead_end(request, "other_browser", 403)
         with suppress(Problem, UseCaseError):
             if (code := request.query.get("code")) is not None:
                 body = validate(CodeBody, {"code": code}, "query")
                 await self._onboardings.exchange_code(
-                    onboarding, body.code, self._return_url(onboarding)
+                    onboarding, body.code, _customer(onboarding), self._return_path_url
                 )
             else:
-                await self._onboardings.record_session(onboarding, CANCEL, {})
-        raise web.HTTPSeeOther(f"/connect/{onboarding.tracking_code}")
+                await self._onboardings.record_session(
+                    onboarding, CANCEL, {}, _customer(onboarding)
+                )
+        raise web.HTTPSeeOther(f"/connect/{self._onboardings.code_of(onboarding)}")
 
-    def _return_url(self, onboarding: Onboarding) -> str:
-        """Return the redirect URL that the dialog was opened with.
-
-        This includes a popup's onboarding whose customer opened its dialog URL.
-        """
-        return onboarding.redirect_uri or self._origin + RETURN_PATH
-
-    async def _find(self, request: web.Request) -> Onboarding:
-        path = validate(CodePath, dict(request.match_info), "path")
-        return await self._onboardings.find(path.tracking_code, None)
-
-    async def _read_posted_body(self, request: web.Request, model: Any) -> Any:
-        """Read and check a posted body. Raises Problem.
+    async def _act(
+        self, request: web.Request, model: Any, act: Callable[[Onboarding, Any], Awaitable[None]]
+    ) -> web.Response:
+        """Do what the page asks for. Return how the onboarding stands then; if it was refused, with
+        the reason in words. Raises Problem.
 
         Refuses a page of another origin: it must not act for the customer.
         """
         if request.headers.get("Origin") != self._origin:
             raise Problem(403, "other_origin", "Only the page itself may send this.")
-        return await read_body(model, request)
+        body = await read_body(model, request)
+        onboarding = await self._find(request)
+        code: str | None = None
+        try:
+            await act(onboarding, body)
+        except WrongState as error:
+            code = error.code
+        current = await self._onboardings.by_id(onboarding.id)
+        status = await self._status(request, current, refused_with=code)
+        return _json(status, status_code=409 if code else 200)
+
+    async def _status(
+        self, request: web.Request, onboarding: Onboarding, *, refused_with: str | None = None
+    ) -> dict[str, Any]:
+        answer = await self._onboarding_api.answer(onboarding)
+        asking = await who_asks(self._pool, onboarding.organization_id)
+        language = language_of(request)
+        words = words_for(language, asking.name)
+        numbers = await waiting_numbers(self._pool, answer)
+        status = page_status(answer, language, words, numbers)
+        if refused_with is None:
+            return status
+        return {"code": refused_with} | refused_status(status, refused_with, language, words)
+
+    async def _find(self, request: web.Request) -> Onboarding:
+        path = validate(CodePath, dict(request.match_info), "path")
+        return await self._onboardings.find(path.tracking_code, None)
 
 
-def _page_status(answer: OnboardingAnswer) -> dict[str, Any]:
-    """Return what the page shows: the step, the text for the customer, and whether it polls."""
-    connection = answer.connection
-    reason = connection.reason if connection else answer.reason
-    remedy = connection.remedy if connection else answer.remedy
-    needs_pin = connection is not None and reason in PIN_REASONS
-    is_in_progress = remedy is not None and remedy.who == "nobody"
-    is_done = connection is not None and connection.state == "active"
-    text = None if remedy is None else remedy.text
-    if is_done:
-        text = "Your account is connected. You can close this page."
-    elif remedy is not None and remedy.who == "operator":
-        text = "Something is not right at our side. We have been told, and will see to it."
-    elif connection and remedy and remedy.who == "customer" and not needs_pin:
-        text = f"{remedy.text} {NEW_LINK}"
-    elif answer.state == "completed" and connection is None:  # another organization owns it now
-        text = f"The account is connected by this link no more. {NEW_LINK}"
-    if is_done:
-        step = "done"
-    elif connection:
-        step = "setup"
-    else:
-        step = "prove" if is_in_progress else "login"
-    return {
-        "step": step,
-        "text": text,
-        "is_trouble": text is not None and not is_done and not is_in_progress,
-        "may_start": answer.state == "open" and not is_in_progress,
-        "looks_again": not is_done and (connection is not None or is_in_progress),
-        "needs_pin": needs_pin,
-    }
-
-
-def _content_security_policy(settings: ConsoleSettings) -> str:
-    """Allow the page's own files and requests, and Meta's SDK and dialog; nothing else."""
-    sdk, dialog = _origin_of(settings.meta_sdk_url), _origin_of(settings.meta_dialog_url)
-    return (
-        f"default-src 'none'; script-src 'self' {sdk}; style-src 'self'; img-src 'self' data:"
-        f" {dialog}; connect-src 'self' {dialog} {sdk}; frame-src {dialog}; base-uri 'none';"
-        f" form-action 'self' {dialog}; frame-ancestors 'none'"
+def _json(status: dict[str, Any], *, status_code: int = 200) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(status), content_type="application/json", status=status_code
     )
 
 
-def _origin_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def _customer(onboarding: Onboarding) -> Requester:
+    """Return who has the link, for the audit log."""
+    return Requester(f"customer of onboarding {onboarding.id}", "done on the page of the link")

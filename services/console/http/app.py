@@ -4,65 +4,75 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-import asyncpg
 import structlog
 from aiohttp import web
+from structlog.contextvars import bound_contextvars
 
 from services.console.connect.pages import ConnectPages
-from services.console.http.addresses import ClientAddresses
+from services.console.http.concurrency import ConcurrencyLimit
 from services.console.http.endpoints import (
     MAX_BODY_BYTES,
+    ApiCall,
     Caller,
     Endpoint,
     Handler,
-    Problem,
-    problem_of,
     read_call,
-)
-from services.console.http.limits import (
-    PER_ADDRESS,
-    PER_ORGANIZATION,
-    ConcurrencyLimit,
-    SlidingWindow,
 )
 from services.console.http.metrics import ConsoleMetrics
 from services.console.http.openapi import build_document
-from shared.actions.errors import UseCaseError
+from services.console.http.problems import Problem, limit_problem, problem_of
+from services.console.http.request_ids import HEADER, request_id_of
+from shared.addresses import ClientAddresses
+from shared.limits import Limit, Limiter
 from shared.store import api_keys
-from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
 
 log = structlog.get_logger()
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 STATIC = Path(__file__).parents[1] / "connect" / "static"
-#: Retry-After while PostgreSQL is unreachable.
-RETRY_AFTER_SECONDS = 5.0
+#: Handles that look for keys: whoever sends wrong ones leaves the others to those with a right one.
+MAX_AUTHENTICATING = 3
+#: Where a request keeps the id of the key it came with, once that works.
+_KEY_ID = web.RequestKey("key_id", str)
 
 
 class EndpointServer:
-    """Serve endpoints. Check the limit of the address, then the key, the other limits and the
-    request itself."""
+    """Serve endpoints. Check the limit of the address, then the key, the request itself and the
+    limit of whom it is about."""
 
-    def __init__(self, pool: Pool, addresses: ClientAddresses, metrics: ConsoleMetrics) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        addresses: ClientAddresses,
+        limiter: Limiter,
+        metrics: ConsoleMetrics,
+        *,
+        per_address: int,
+        per_organization: int,
+    ) -> None:
         self._pool = pool
         self._address_of = addresses.of
+        self._limiter = limiter
         self._metrics = metrics
-        self._address_window = SlidingWindow(PER_ADDRESS)
-        self._organization_window = SlidingWindow(PER_ORGANIZATION)
+        self._per_address = Limit("address", per_address)
+        self._per_organization = Limit("organization", per_organization)
+        #: Of the company's key, for requests that name no organization.
+        self._per_key = Limit("key", per_address)
         self._concurrency = ConcurrencyLimit()
+        self._authenticating = asyncio.Semaphore(MAX_AUTHENTICATING)
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """Return the request handler of an endpoint."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            caller = await self._authenticate(request, needs_key=endpoint.needs_key)
+            caller = await self._authenticate(request, endpoint)
             name = str(caller.key_id) if caller else self._address_of(request)
             with self._concurrency.admit(name) as is_allowed:
                 if not is_allowed:
-                    raise self._limit_problem("concurrent", 1.0)
-                self._count_for_organization(caller)
+                    raise self._too_many_at_once()
                 call = await read_call(endpoint, request, caller)
+                await self._count(call)
                 status, answer = await endpoint.handle(call)
             return web.Response(
                 status=status,
@@ -78,7 +88,7 @@ class EndpointServer:
         async def handle(request: web.Request) -> web.StreamResponse:
             with self._concurrency.admit(self._address_of(request)) as is_allowed:
                 if not is_allowed:
-                    raise self._limit_problem("concurrent", 1.0)
+                    raise self._too_many_at_once()
                 return await show(request)
 
         return handle
@@ -87,29 +97,17 @@ class EndpointServer:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Apply the limit of the address, turn errors into responses, and set the common headers.
 
-        Every error is JSON with a code and reveals nothing internal.
+        Every error is a problem with a code and reveals nothing internal. What is logged meanwhile
+        has the id of the request.
         """
-        try:
-            wait_seconds = self._address_window.seconds_left(self._address_of(request), _now())
-            if wait_seconds:
-                raise self._limit_problem("address", wait_seconds)
-            response = await handler(request)
-        except UseCaseError as error:
-            response = problem_of(error).response()
-        except Problem as problem:
-            response = problem.response()
-        except web.HTTPRedirection as redirection:
-            response = web.Response(
-                status=redirection.status, headers={"Location": redirection.headers["Location"]}
-            )
-        except web.HTTPException as error:
-            body = {"code": error.reason.lower().replace(" ", "_"), "message": error.reason}
-            response = web.json_response(body, status=error.status)
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
-        except Exception as error:
-            response = self._error_response(error)
+        request_id = request_id_of(request)
+        with bound_contextvars(request_id=request_id):
+            try:
+                response = await self._answer(request, handler)
+            except Exception as error:
+                response = self._note(request, error).response(request_id)
         self._metrics.requests.labels(f"{response.status // 100}xx").inc()
+        response.headers[HEADER] = request_id
         response.headers.setdefault("Cache-Control", "no-store")
         # Browsers obey it over HTTPS alone (RFC 6797, 8.1).
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -117,46 +115,72 @@ class EndpointServer:
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    async def _authenticate(self, request: web.Request, *, needs_key: bool) -> Caller | None:
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        over = await self._limiter.count(self._per_address, self._address_of(request))
+        if over is not None:
+            raise limit_problem(over)
+        try:
+            return await handler(request)
+        except web.HTTPRedirection as redirection:
+            location = redirection.headers["Location"]
+            return web.Response(status=redirection.status, headers={"Location": location})
+
+    def _note(self, request: web.Request, error: Exception) -> Problem:
+        """Return the error's problem. Log it if it is our fault, or if a key was refused, or what
+        it may do."""
+        problem = problem_of(error)
+        if problem.status in (401, 403):
+            self._metrics.refused.labels(problem.code).inc()
+            log.warning(
+                "request.refused",
+                reason=problem.code,
+                key_id=request.get(_KEY_ID),
+                address=self._address_of(request),
+            )
+        elif problem.status == 503:
+            log.warning("request.database_unavailable", exc_info=error)
+        elif problem.status == 500:
+            log.error("request.failed", exc_info=error)
+        return problem
+
+    async def _authenticate(self, request: web.Request, endpoint: Endpoint) -> Caller | None:
         """Return the caller, or None if there is no key and none is needed. Raises Problem."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if not key and not needs_key:
+        if not key and not endpoint.needs_key:
             return None
         api_key = None
         if scheme.lower() == "bearer" and key.startswith(api_keys.PREFIX) and key.isascii():
-            async with transaction(self._pool) as conn:
+            async with self._authenticating, transaction(self._pool) as conn:
                 api_key = await api_keys.use(conn, key)
         if api_key is None:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
+        request[_KEY_ID] = str(api_key.id)
+        if endpoint.right not in api_key.rights:
+            raise Problem(403, "right_missing", f"This key may not {endpoint.right}.")
         return Caller(api_key.id, api_key.name, api_key.organization_id)
 
-    def _count_for_organization(self, caller: Caller | None) -> None:
-        """Count a request of an organization. Raises Problem beyond PER_ORGANIZATION."""
-        if caller is not None and caller.organization_id is not None:
-            wait_seconds = self._organization_window.seconds_left(caller.organization_id, _now())
-            if wait_seconds:
-                raise self._limit_problem("organization", wait_seconds)
+    async def _count(self, call: ApiCall) -> None:
+        """Count a request with a key. Raises Problem if it is over its limit."""
+        if call.caller is None:
+            return
+        if (organization_id := call.organization_id) is not None:
+            over = await self._limiter.count(self._per_organization, organization_id)
+        else:
+            over = await self._limiter.count(self._per_key, str(call.caller.key_id))
+        if over is not None:
+            raise limit_problem(over)
 
-    def _limit_problem(self, limit: str, seconds: float) -> Problem:
-        self._metrics.limited.labels(limit).inc()
-        return Problem(429, "too_many", "Too many requests.", retry_after=seconds)
-
-    def _error_response(self, error: Exception) -> web.Response:
-        if is_infrastructure(error) or isinstance(error, asyncpg.PostgresConnectionError):
-            log.warning("request.database_unavailable", exc_info=error)
-            return Problem(
-                503, "unavailable", "Try again soon.", retry_after=RETRY_AFTER_SECONDS
-            ).response()
-        log.error("request.failed", exc_info=error)
-        return web.json_response(
-            {"code": "failed", "message": "This is our fault, and logged."}, status=500
-        )
+    def _too_many_at_once(self) -> Problem:
+        self._metrics.concurrent.inc()
+        return Problem(429, "too_many", "Too many requests at once.", headers={"Retry-After": "1"})
 
 
 def create_app(
     endpoints: Sequence[Endpoint], pages: ConnectPages, server: EndpointServer
 ) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[server.guard])
+    app = web.Application(
+        client_max_size=MAX_BODY_BYTES, middlewares=[pages.in_words, server.guard]
+    )
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, server.handler(endpoint))
     openapi_document = build_document(endpoints)
@@ -169,7 +193,3 @@ def create_app(
         app.router.add_route(method, path, server.page_handler(show))
     app.router.add_static("/static/", STATIC)
     return app
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,62 +1,50 @@
 """Endpoints as data, which the router and OpenAPI share, and the checks of a request."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.actions.errors import Missing, NotAllowed, UseCaseError, WrongState
+from services.console.http.problems import Problem, RefusalStatus
+from shared.store.api_keys import Right
+from shared.store.audit import Requester
 
 MAX_BODY_BYTES = 65_536
 BODY_SECONDS = 5.0
-
-#: The statuses of a refused request.
-RefusalStatus = Literal[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503]
-
-
-class Problem(Exception):
-    """A refused request: `code` is for programs, `message` for people. Never quotes a secret."""
-
-    def __init__(
-        self, status: RefusalStatus, code: str, message: str, *, retry_after: float | None = None
-    ) -> None:
-        self.status = status
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
-        super().__init__(code)
-
-    def response(self) -> web.Response:
-        body = {"code": self.code, "message": self.message}
-        response = web.json_response(body, status=self.status)
-        if self.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, round(self.retry_after)))
-        if self.status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-
-
-#: What the errors of use cases are answered with.
-_STATUSES: Mapping[type[UseCaseError], RefusalStatus] = {
-    Missing: 404,
-    NotAllowed: 403,
-    WrongState: 409,
-}
-
-
-def problem_of(error: UseCaseError) -> Problem:
-    return Problem(_STATUSES[type(error)], error.code, str(error))
 
 
 class Model(BaseModel):
     """Refuse unknown properties: else a misspelt property would silently get its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AuditReason = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f]{1,500}$",
+        description="Why, for the audit log",
+        examples=["the customer left us"],
+    ),
+]
+OnBehalfOf = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
+        description="Your word for the person you act for, for the audit log",
+        examples=["employee 17"],
+    ),
+]
+
+
+#: What an endpoint's own headers may hold.
+HEADER_VALUE = re.compile(r"[!-~]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +56,11 @@ class Caller:
     name: str
     organization_id: str | None
 
-    @property
-    def actor(self) -> str:
-        """Return the name for the audit log."""
-        return f"api key {self.name}"
+    def requester(
+        self, reason: str = "requested by API", on_behalf_of: str | None = None
+    ) -> Requester:
+        """Return this key as the audit log names it."""
+        return Requester(f"api key {self.name} {self.key_id}", reason, on_behalf_of)
 
     def scope(self, named: str | None) -> str | None:
         """Return the organization a request is about: the caller's own, or the one it names.
@@ -95,6 +84,16 @@ class ApiCall:
     query: Any
     body: Any
     headers: Mapping[str, str]
+
+    @property
+    def organization_id(self) -> str | None:
+        """Return the organization that the request names, or whose key it has."""
+        if self.caller is not None and self.caller.organization_id is not None:
+            return self.caller.organization_id
+        for part in (self.query, self.body):
+            if (named := getattr(part, "organization_id", None)) is not None:
+                return str(named)
+        return None
 
     @property
     def authenticated(self) -> Caller:
@@ -121,6 +120,7 @@ class Endpoint:
     path: str
     name: str
     summary: str
+    description: str
     handle: EndpointHandler
     answers: Mapping[int, type[BaseModel]]
     refuses: Sequence[RefusalStatus] = ()
@@ -129,6 +129,14 @@ class Endpoint:
     body: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = True
+    own_right: Right | None = None
+
+    @property
+    def right(self) -> Right:
+        """Return the right that a key needs for it."""
+        if self.own_right is not None:
+            return self.own_right
+        return Right.READ if self.method == "GET" else Right.CHANGE
 
 
 async def read_call(endpoint: Endpoint, request: web.Request, caller: Caller | None) -> ApiCall:

@@ -11,9 +11,14 @@ class ConsoleMetrics:
             ["status"],
             registry=registry,
         )
-        self.limited = Counter(
-            "porteiro_requests_limited",
-            "Requests refused with 429, by limit",
-            ["limit"],
+        self.refused = Counter(
+            "porteiro_requests_refused",
+            "Requests refused with 401 or 403, by the code of the problem",
+            ["code"],
+            registry=registry,
+        )
+        self.concurrent = Counter(
+            "porteiro_requests_concurrent",
+            "Requests refused with 429 because too many were under way, of a key or an address",
             registry=registry,
         )

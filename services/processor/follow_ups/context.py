@@ -1,6 +1,6 @@
 """What follow-ups need to run, and how an attempt of one ends."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from shared.crypto import KeyRing
@@ -13,11 +13,13 @@ from shared.store.pool import Conn, Pool
 
 @dataclass(frozen=True, slots=True)
 class FollowUpContext:
-    """What every follow-up needs. `ring` seals tokens and PINs."""
+    """What every follow-up needs. `ring` seals tokens and PINs. `retry_seconds` is the delay before
+    each retry of a call that failed."""
 
     pool: Pool
     ring: KeyRing
     graph: Graph
+    retry_seconds: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from shared.actions.connection_state import record_facts
 from shared.crypto import Undecryptable
 from shared.domain.facts import Fact, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
+from shared.domain.numbers import app_numbers
 from shared.domain.provisioning import Step
 from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
@@ -34,10 +35,11 @@ async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutco
         except Undecryptable:
             token = None
         all_numbers = await numbers.current(conn, follow_up.subject)
-        is_coexistence = await connections.is_coexistence(conn, follow_up.subject)
+        login = await connections.login(conn, follow_up.subject)
         done = await follow_ups.done_steps(conn, follow_up, proven_at=datetime.now(UTC))
         maybe_registered = await follow_ups.half_registered(conn, follow_up.subject)
-    linked = [number for number in all_numbers if is_coexistence or number.is_coexistence]
+    on_app = app_numbers(all_numbers, login)
+    linked = [number for number in all_numbers if number.phone_number_id in on_app]
     left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
     if token is None:
         return await _finish(context, follow_up, [APP_STAYS, *left, SUBSCRIPTION_STAYS])

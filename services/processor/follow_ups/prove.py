@@ -1,6 +1,7 @@
 """Prove an onboarding: ask Meta, with its token, whether its session WABA is true."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -10,18 +11,30 @@ from shared.actions import ownership
 from shared.actions.connection_reads import read_connection
 from shared.crypto import Undecryptable
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
-from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_waba
+from shared.domain.numbers import Login
+from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_wabas
 from shared.domain.provisioning import Blocked
 from shared.domain.remedies import Reason
 from shared.graph.answers import Waba
 from shared.process.crash_points import crash_point
 from shared.store import events
-from shared.store.connections import connections, eras, follow_ups, onboardings, tokens
+from shared.store.connections import (
+    connections,
+    eras,
+    follow_ups,
+    numbers,
+    onboardings,
+    tokens,
+    waba_choices,
+)
 from shared.store.connections import login_codes as codes
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import Onboarding
+from shared.store.connections.waba_choices import WabaChoice
 from shared.store.pool import Conn, now, transaction
 
+#: WABAs that a customer may choose from.
+MAX_CHOICES = 20
 #: The onboarding was closed meanwhile. The caller that closed it already got the answer.
 ENDED: Literal["ended"] = "ended"
 
@@ -30,10 +43,11 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     """Ask Meta which WABA the onboarding's token is for. Then store, in one transaction, the proof,
     the connection's owner, its token and the next follow-up.
 
-    A token that proves nothing is deleted, and its onboarding gets the reason.
+    A token that proves nothing is deleted, and its onboarding gets the reason. One that proves
+    several WABAs waits until the customer has chosen.
     """
     async with transaction(context.pool) as conn:
-        onboarding = await onboardings.find(conn, follow_up.subject, organization_id=None)
+        onboarding = await onboardings.by_subject(conn, follow_up.subject)
         unproven = await codes.read_token(conn, context.ring, onboarding) if onboarding else None
         connected = (
             await eras.proven_wabas(conn, onboarding.organization_id) if onboarding else frozenset()
@@ -44,12 +58,13 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     token = unproven.text
     report = await context.graph.debug_token(token)
     try:
-        waba = await _read_waba(context, report, token, onboarding, connected)
+        waba = await _read_proven_waba(context, report, token, onboarding, connected)
     except ProofRefused as refusal:
         reason = refusal.reason
+        is_popup = onboarding.flow == "popup"
+        if reason == "waba_choice_needed" or (reason == "session_needed" and is_popup):
+            return Blocked(reason)
         if reason == "session_needed":
-            if onboarding.flow == "popup":
-                return Blocked(reason)
             reason = "waba_ambiguous"  # a redirect brings no message from the browser
         async with ending(context.pool, follow_up) as conn:
             await _refuse_proof(conn, onboarding, reason)
@@ -80,20 +95,50 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     return StepDone("proven")
 
 
-async def _read_waba(
+async def _read_proven_waba(
     context: FollowUpContext,
     report: TokenReport,
     token: str,
     onboarding: Onboarding,
     connected: Collection[str],
 ) -> Waba:
-    """Read the WABA that the token proves, with the token. Raise ProofRefused."""
-    waba_id = proven_waba(
+    """Read the WABA that the token proves, with the token. Raise ProofRefused.
+
+    If it proves several, store those that it reaches: the customer must choose one.
+    """
+    waba_ids = proven_wabas(
         report,
         app_id=context.graph.app_id,
         session_waba=onboarding.session_waba_id,
+        session_wabas=onboarding.session_waba_ids or (),
         connected=connected,
     )
+    if len(waba_ids) == 1:
+        return await _read_waba(context, waba_ids[0], token)
+    wabas = await _read_reachable(context, waba_ids[:MAX_CHOICES], token)
+    if len(wabas) == 1:
+        return wabas[0]
+    choices = [WabaChoice(waba.waba_id, waba.name) for waba in wabas]
+    async with transaction(context.pool) as conn:
+        await waba_choices.save(conn, onboarding.id, choices)
+    raise ProofRefused("waba_choice_needed" if choices else "waba_not_granted")
+
+
+async def _read_reachable(
+    context: FollowUpContext, waba_ids: Sequence[str], token: str
+) -> list[Waba]:
+    """Read those of the WABAs that the token reaches. Raise GraphError if that is not known."""
+    readings = await asyncio.gather(
+        *(_read_waba(context, waba_id, token) for waba_id in waba_ids), return_exceptions=True
+    )
+    for reading in readings:
+        if isinstance(reading, BaseException) and not isinstance(reading, ProofRefused):
+            raise reading
+    return [reading for reading in readings if isinstance(reading, Waba)]
+
+
+async def _read_waba(context: FollowUpContext, waba_id: str, token: str) -> Waba:
+    """Read the WABA with the token. Raise ProofRefused."""
     try:
         return await context.graph.read_waba(waba_id, token)
     except MetaRefused as error:
@@ -126,21 +171,21 @@ async def _take_ownership(
     onboarding's link was closed.
     """
     row = await connections.ensure_locked(conn, waba.waba_id)
-    organization_id = onboarding.organization_id
-    era = await eras.open_era(conn, waba.waba_id)
-    if era is not None and ownership.stands_against(era, organization_id):
-        return "owned_by_another"
     proving_organization = await ownership.record_proof(
-        conn, row, onboarding.tracking_code, waba.owner_business_id, await now(conn)
+        conn, row, onboarding, waba.owner_business_id, await now(conn)
     )
     if proving_organization is None:
-        return ENDED
+        era = await eras.open_era(conn, waba.waba_id)
+        is_anothers = era is not None and ownership.stands_against(era, onboarding.organization_id)
+        return "owned_by_another" if is_anothers else ENDED
     # Read the onboarding again: the browser's message may have come meanwhile. Without a message,
     # what the organization requested counts.
-    latest = await onboardings.find(conn, onboarding.tracking_code, organization_id=organization_id)
+    latest = await onboardings.by_id(conn, onboarding.id)
     event = latest.session_event if latest and latest.session_event in FINISHES else None
     is_coexistence = event == COEXISTENCE or (event is None and onboarding.is_coexistence)
-    await connections.start_over(conn, waba.waba_id, is_coexistence=is_coexistence)
+    number = latest.session_phone_number_id if latest else None
+    await connections.start_over(conn, waba.waba_id, Login(number, is_coexistence))
+    await numbers.start_over(conn, waba.waba_id)
     # Close the old token's setup: what it waits for, such as a limit of 72 hours, must not delay
     # the new setup.
     await follow_ups.close(conn, ["provision"], waba.waba_id)
@@ -156,7 +201,7 @@ async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: Reason) -> N
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
 
 
-async def record_blocked_proof(conn: Conn, tracking_code: str, reason: Reason) -> None:
-    onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
+async def record_blocked_proof(conn: Conn, subject: str, reason: Reason) -> None:
+    onboarding = await onboardings.by_subject(conn, subject)
     if onboarding is not None:
         await onboardings.set_reason(conn, onboarding, reason)

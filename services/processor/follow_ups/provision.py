@@ -2,26 +2,30 @@
 
 import hmac
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.processor.follow_ups.context import FollowUpContext, PutOff, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import record_facts
+from shared.actions.number_states import tell_states
 from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
-from shared.domain.provisioning import (
-    AWAITING_WEBHOOK,
-    AwaitWebhook,
-    Blocked,
-    PhoneNumber,
-    Step,
-    next_step,
-    webhooks_arrive,
-)
+from shared.domain.numbers import PhoneNumber, after_number_failure, is_about_number
+from shared.domain.provisioning import Blocked, Plan, Step, plan, webhooks_arrive
 from shared.domain.remedies import Reason
+from shared.domain.token_health import TokenState
+from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
+from shared.store.connections import (
+    connections,
+    eras,
+    facts,
+    failed_calls,
+    follow_ups,
+    numbers,
+    tokens,
+)
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
@@ -42,7 +46,7 @@ class ProvisioningState:
 
     connection: ConnectionRow
     token: tokens.StoredToken | None
-    next: Step | AwaitWebhook | None
+    plan: Plan
     proven_at: datetime
 
 
@@ -50,7 +54,7 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
     """Take the next step of a `provision` follow-up.
 
     Each step is recorded before it is attempted. After a crash it is done at most once more, which
-    Meta tolerates.
+    Meta tolerates. What fails for one number stops no other.
     """
     async with fenced(context.pool, follow_up) as (conn, row):
         state = await _load_state(conn, context, follow_up, row)
@@ -59,30 +63,33 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
             return StepDone("nothing_to_provision")
     if state.token is None:
         return await _fetch_token(context, follow_up, state.connection, "no_token")
-    step = state.next
-    if isinstance(step, AwaitWebhook):
-        seconds = (datetime.now(UTC) - state.proven_at).total_seconds() / 4
-        after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
-        return PutOff(after, AWAITING_WEBHOOK, is_counted=False)
+    step = state.plan.step
     if step is None:
-        return await _complete(context, follow_up, state.token)
+        return await _rest(context, follow_up, state, state.token)
     pin = await _begin_step(context, follow_up, step)
     crash_point("provision.begun")
     try:
         phone_numbers = await _make_call(context, follow_up.subject, step, state, pin)
     except GraphError as error:
-        if not error.is_token_dead:
+        if error.is_token_dead:
+            return await _replace_dead_token(context, follow_up, state, error)
+        if not step.phone_number_id or not is_about_number(error):
             raise
-        return await _replace_dead_token(context, follow_up, state, error)
+        return await _record_number_failure(context, follow_up, step, error)
     crash_point("provision.done")
-    async with fenced(context.pool, follow_up) as (conn, _):
+    async with fenced(context.pool, follow_up) as (conn, row):
         if phone_numbers is not None:
             await numbers.save(conn, follow_up.subject, phone_numbers)
         if step.name == "register":
             await numbers.mark_registered(
                 conn, follow_up.subject, step.phone_number_id, is_registered=True
             )
+        elif step.phone_number_id:
+            await numbers.forget_failures(
+                conn, follow_up.subject, phone_number_id=step.phone_number_id
+            )
         await follow_ups.end_step(conn, follow_up, step)
+        await tell_states(conn, row)
         await follow_ups.advance(conn, follow_up)
     return StepDone(step.name)
 
@@ -90,27 +97,69 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
 async def _load_state(
     conn: Conn, context: FollowUpContext, follow_up: FollowUp, row: ConnectionRow
 ) -> ProvisioningState | None:
-    """Return None if there is nothing to provision: nobody owns the connection, that is in doubt,
-    or it is about to be disconnected."""
+    """Return None if there is nothing to provision: nobody owns the connection, also because a
+    disconnect has ended the era, or that is in doubt."""
     waba_id = follow_up.subject
     era = await eras.open_era(conn, waba_id)
     if era is None or era.is_suspended:
         return None
-    proven_at = era.proven_at
-    if await follow_ups.is_open(conn, "disconnect", waba_id):
-        return None
+    proven_at, at = era.proven_at, datetime.now(UTC)
+    heard = (await facts.current(conn, [waba_id]))[waba_id].get("webhook_received")
     token = await tokens.read(conn, context.ring, waba_id)
-    if token is None:
-        return ProvisioningState(row, None, None, proven_at)
-    all_numbers = await numbers.current(conn, waba_id)
-    if await connections.is_coexistence(conn, waba_id):
-        # The dialog reported coexistence: never register, whatever Meta now says of a number.
-        all_numbers = [replace(number, is_coexistence=True) for number in all_numbers]
-    received = (await facts.current(conn, [waba_id]))[waba_id].get("webhook_received")
-    arrive = webhooks_arrive(received.at if received else None, proven_at, datetime.now(UTC))
-    done = await follow_ups.done_steps(conn, follow_up, proven_at=proven_at)
-    step = next_step(all_numbers, done, webhooks_arrive=arrive)
-    return ProvisioningState(row, token, step, proven_at)
+    next_steps = plan(
+        await numbers.current(conn, waba_id),
+        await follow_ups.done_steps(conn, follow_up, proven_at=proven_at),
+        await connections.login(conn, waba_id),
+        webhooks_arrive=webhooks_arrive(heard.at if heard else None, proven_at, at),
+        now=at,
+    )
+    return ProvisioningState(row, token, next_steps, proven_at)
+
+
+async def _rest(
+    context: FollowUpContext,
+    follow_up: FollowUp,
+    state: ProvisioningState,
+    token: tokens.StoredToken,
+) -> StepOutcome:
+    """Nothing can be done now. The connection is active if one of its numbers works; the follow-up
+    goes on while another waits for something that comes by itself."""
+    next_steps = state.plan
+    async with fenced(context.pool, follow_up) as (conn, row):
+        if next_steps.works and row.status.state in LIVE:  # not taken down since its last step
+            if row.status.state != "active":
+                await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
+            await tokens.set_state(conn, follow_up.subject, "valid", token)
+        await tell_states(conn, row)
+        if next_steps.waits_for is None and next_steps.reason is None:
+            await follow_ups.end(conn, follow_up)
+            return StepDone(COMPLETE)
+    if next_steps.waits_for is None:
+        return Blocked(next_steps.reason or "failed")
+    seconds = (datetime.now(UTC) - state.proven_at).total_seconds() / 4
+    after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
+    if next_steps.until is not None:
+        after = max(1.0, (next_steps.until - datetime.now(UTC)).total_seconds())
+    return PutOff(after, next_steps.waits_for, is_counted=False)
+
+
+async def _record_number_failure(
+    context: FollowUpContext, follow_up: FollowUp, step: Step, error: GraphError
+) -> StepOutcome:
+    """Record the failed step on its number, and go on with the others."""
+    waba_id, number_id = follow_up.subject, step.phone_number_id
+    async with fenced(context.pool, follow_up) as (conn, row):
+        [number] = [
+            each
+            for each in await numbers.current(conn, waba_id)
+            if each.phone_number_id == number_id
+        ]
+        failure = after_number_failure(number, error, context.retry_seconds, datetime.now(UTC))
+        await numbers.record_failure(conn, waba_id, number_id, failure)
+        await failed_calls.add(conn, waba_id, error, phone_number_id=number_id)
+        await tell_states(conn, row)
+        await follow_ups.advance(conn, follow_up)
+    return StepDone(f"{step.name}_failed")
 
 
 async def _begin_step(context: FollowUpContext, follow_up: FollowUp, step: Step) -> str:
@@ -119,6 +168,7 @@ async def _begin_step(context: FollowUpContext, follow_up: FollowUp, step: Step)
         await follow_ups.begin_step(conn, follow_up, step)
         if step.name != "register":
             return ""
+        await numbers.begin_register(conn, follow_up.subject, step.phone_number_id)
         new = f"{secrets.randbelow(10**6):06}"
         return await tokens.ensure_pin(
             conn, context.ring, follow_up.subject, step.phone_number_id, new
@@ -140,33 +190,31 @@ async def _make_call(
         case "register":
             await graph.register(waba_id, step.phone_number_id, pin, token)
         case "sync_contacts" | "sync_history":
-            try:
-                await graph.sync(waba_id, step.phone_number_id, step.name, token)
-            except MetaRefused as error:
-                if error.reason == "bad_request":  # Meta's answer for a number not on the app
-                    raise MetaRefused("not_on_app", error.code, error.subcode) from None
-                # An earlier attempt without an answer used the sync, or there is nothing to sync.
-                if error.reason not in ("sync_used", "history_declined"):
-                    raise
+            await _sync(graph, waba_id, step, token)
     return None
 
 
-async def _complete(
-    context: FollowUpContext, follow_up: FollowUp, token: tokens.StoredToken
-) -> StepOutcome:
-    async with fenced(context.pool, follow_up) as (conn, row):
-        if row.status.state in LIVE:  # not taken down since its last step
-            await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
-            await tokens.set_state(conn, follow_up.subject, "valid", token)
-        await follow_ups.end(conn, follow_up)
-    return StepDone(COMPLETE)
+async def _sync(graph: Graph, waba_id: str, step: Step, token: str) -> None:
+    """Request a sync. One that was used before, or that brings nothing any more, counts as done."""
+    try:
+        await graph.sync(waba_id, step.phone_number_id, step.name, token)
+    except MetaRefused as error:
+        if error.reason == "bad_request":  # Meta's answer for a number not on the app
+            raise MetaRefused("not_on_app", error.code, error.subcode) from None
+        # An earlier attempt without an answer used the sync, or there is nothing to sync.
+        if error.reason not in ("sync_used", "history_declined"):
+            raise
+    except CustomerMustAct as error:
+        # Contacts come first. If only the history is too late, it alone is lost.
+        if (step.name, error.reason) != ("sync_history", "sync_late"):
+            raise
 
 
 async def _replace_dead_token(
     context: FollowUpContext, follow_up: FollowUp, state: ProvisioningState, error: GraphError
 ) -> StepOutcome:
     assert state.token is not None
-    token_state: tokens.TokenState = "expired" if error.subcode == 463 else "revoked"
+    token_state: TokenState = "expired" if error.subcode == 463 else "revoked"
     async with transaction(context.pool) as conn:
         await connections.lock(conn, [follow_up.subject])
         await tokens.set_state(conn, follow_up.subject, token_state, state.token)

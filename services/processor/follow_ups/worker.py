@@ -18,7 +18,7 @@ from shared.domain.graph_errors import GraphError
 from shared.domain.provisioning import AWAITING_WEBHOOK, Blocked, RetryLater, after_failure
 from shared.process.crash_points import crash_point
 from shared.store import due
-from shared.store.connections import follow_ups
+from shared.store.connections import failed_calls, follow_ups
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.due import LeasedRows
 from shared.store.errors import NotConnected, is_infrastructure
@@ -32,19 +32,20 @@ AWAITED = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class FollowUpWorker:
-    """Work on due follow-ups of the kinds that have a handler; other kinds stay as they are.
+    """Work on due follow-ups of these kinds, the first kind first; other kinds stay as they are.
 
-    Many processes may do so at once: each follow-up is leased by one of them.
+    Each kind has a handler. Many workers may do so at once: each follow-up is leased by one.
     """
 
     pool: Pool
     handlers: Mapping[FollowUpKind, FollowUpHandler]
     retry_seconds: Sequence[int]
     metrics: FollowUpMetrics
+    kinds: Sequence[FollowUpKind] = ()
     _quarantine: Quarantine[LeasedRows] = field(init=False)
 
     def __post_init__(self) -> None:
-        kinds = list(self.handlers)
+        kinds = self.kinds or list(self.handlers)
         self._quarantine = Quarantine(
             "follow_up",
             partial(due.lease_follow_up, kinds=kinds),
@@ -86,11 +87,11 @@ class FollowUpWorker:
     async def _attempt(self, leased: LeasedRows) -> None:
         async with transaction(self.pool) as conn:
             follow_up = await follow_ups.load(conn, leased.leases[0])
-        if follow_up is None:
-            return
+        if follow_up is None:  # it was closed since
+            raise follow_ups.LeaseLost
         outcome = await self._run_step(follow_up)
         log_fields = {"follow_up_id": str(follow_up.id), "kind": follow_up.kind}
-        if follow_up.kind != "prove":  # its subject is a tracking code, which is a secret
+        if follow_up.kind != "prove":  # the version before wrote a tracking code there, a secret
             log_fields["waba_id"] = follow_up.subject
         if isinstance(outcome, StepDone):
             self.metrics.ends.labels(follow_up.kind, "done").inc()
@@ -115,6 +116,9 @@ class FollowUpWorker:
             if is_infrastructure(error):
                 raise
             reason = error.reason if isinstance(error, GraphError) else "failed"
+            if isinstance(error, GraphError) and error.step:
+                async with transaction(self.pool) as conn:
+                    await failed_calls.add(conn, follow_up.subject, error)
             if reason == "failed":
                 log.error("follow_up.failed", kind=follow_up.kind, exc_info=error)
             age = datetime.now(UTC) - follow_up.asked_at

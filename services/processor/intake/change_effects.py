@@ -33,7 +33,7 @@ async def lock_for_effects(
     """Read the effects of changes that are about to be stored, and lock what they change."""
     by_key: dict[bytes, ChangeEffects | UnreadableChange] = {}
     for _, received_at, change in changes:
-        if change.field not in FIELDS:
+        if change.error is not None or change.field not in FIELDS:
             continue
         try:
             effects = read_change(orjson.loads(change.content), received_at, app_id=app_id)
@@ -52,13 +52,13 @@ async def apply_new_changes(
     """Apply the effects of those changes that were new, in the transaction that stored them. Return
     the failures.
 
-    Only a change whose own effects cannot be applied becomes failed or dead. Raise infrastructure
-    errors.
+    Only a change whose own effects cannot be applied, or that cannot be stored exactly, becomes
+    failed or dead. Raise infrastructure errors.
     """
     readable: list[ReadableChange] = []
     errors: list[tuple[NewChange, Exception]] = []
     for row in new:
-        effects = group.by_key.get(row.change.key)
+        effects = row.change.error or group.by_key.get(row.change.key)
         if isinstance(effects, ChangeEffects):
             readable.append((row, effects))
         elif effects is not None:

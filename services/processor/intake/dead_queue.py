@@ -31,13 +31,13 @@ class DeadQueueConsumer:
         reason, queue = _reason_and_queue(message.headers.get("x-death"))
         blame: Blame = "poison" if reason == "delivery_limit" else "ours"
         async with transaction(self._pool) as conn:
-            is_new = await dead_letters.add_message(
+            letter_id = await dead_letters.add_message(
                 conn, self._ring, message.body, f"{reason}: given up in {queue}", blame
             )
         crash_point("dead_queue.stored")
-        if is_new:
+        if letter_id is not None:
             self._metrics.dead_letters.labels("message", blame).inc()
-        log.error("message.dead", queue=queue, reason=reason)
+        log.error("message.dead", queue=queue, reason=reason, letter_id=letter_id)
 
 
 def _reason_and_queue(header: Any) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from shared.broker.connect import ignoring_broker_loss
+from shared.broker.connect import cancellation_as_broker_lost, ignoring_broker_loss
 from shared.broker.topology import RAW, RAW_SLOW
 from shared.messages import BrokenBundle, Webhook, decode_bundle
 from shared.process.health import Dependency
@@ -22,13 +22,19 @@ MAX_GROUP_WEBHOOKS = 200
 #: Bytes of one lane's messages in a group. A single larger delivery is taken alone. Parsed messages
 #: use about ten times as much memory.
 MAX_LANE_BYTES = 8_000_000
-#: Webhooks of a group that are reserved for the slow lane while both lanes wait. A busy fast lane
-#: keeps most of the group; an idle one leaves the whole group to the slow lane.
+#: The slow lane's webhooks in a group while both lanes wait, or one delivery of it. No more, so
+#: that a group with webhooks of the fast lane stays short. An idle fast lane leaves the whole group
+#: to the slow one.
 SLOW_SHARE = 20
 #: Unacked deliveries of each lane. A delivery has at most about 1 MB, except a single webhook of
 #: 3 MB.
 PREFETCH: dict[Lane, int] = {"fast": 64, "slow": 16}
 QUEUES: dict[Lane, str] = {"fast": RAW, "slow": RAW_SLOW}
+#: What a backlog is: a delivery that waited this long here, or so many messages in the broker.
+BACKLOG_SECONDS = 0.25
+BACKLOG_MESSAGES = 64
+#: How long the broker may take to say how many messages wait.
+COUNT_SECONDS = 1.0
 #: How long a delivery rests after an interruption; twice as long after each other one.
 REST_SECONDS = 0.1
 MAX_REST_SECONDS = 60.0
@@ -79,6 +85,7 @@ class DeliveryQueue:
         self._resting: dict[object, Delivery] = {}
         self._isolated: deque[Delivery] = deque()
         self._is_isolated_taken = False
+        self._channels: dict[Lane, AbstractChannel] = {}
         self._changed = asyncio.Event()
         self._return_requested = asyncio.Event()
         self._is_closed = False
@@ -89,13 +96,14 @@ class DeliveryQueue:
         All unacked deliveries then return to the broker.
         """
         self._return_requested.clear()
-        channels = [await self._consume(amqp, lane) for lane in QUEUES]
+        self._channels = {lane: await self._consume(amqp, lane) for lane in QUEUES}
         self._dependency.mark(up=True)
-        ends = [asyncio.ensure_future(channel.closed()) for channel in channels]
+        ends = [asyncio.ensure_future(channel.closed()) for channel in self._channels.values()]
         ends.append(asyncio.ensure_future(self._return_requested.wait()))
         try:
             await asyncio.wait(ends, return_when="FIRST_COMPLETED")
         finally:
+            self._channels.clear()
             for end in ends:
                 end.cancel()
             for waiting in self._lanes.values():
@@ -103,6 +111,27 @@ class DeliveryQueue:
             self._resting.clear()
             self._isolated.clear()
             self._is_isolated_taken = False
+
+    async def has_backlog(self) -> bool:
+        """Return whether webhooks wait for others, here or in the broker.
+
+        A broker that does not say in time how many messages wait has too many. Return False without
+        a connection. Raise BrokerLost or AMQPError.
+        """
+        now = asyncio.get_running_loop().time()
+        for waiting in self._lanes.values():
+            if waiting and now - waiting[0].taken_at > BACKLOG_SECONDS:
+                return True
+        try:
+            async with asyncio.timeout(COUNT_SECONDS):
+                for lane, channel in list(self._channels.items()):
+                    with cancellation_as_broker_lost():
+                        queue = await channel.declare_queue(QUEUES[lane], passive=True)
+                    if (queue.declaration_result.message_count or 0) > BACKLOG_MESSAGES:
+                        return True
+        except TimeoutError:
+            return True
+        return False
 
     def return_all(self) -> None:
         """Return all unacked deliveries to the broker, by opening new channels."""
@@ -165,8 +194,7 @@ class DeliveryQueue:
     def _take_group(self) -> list[Delivery]:
         slow_share = SLOW_SHARE if self._lanes["slow"] else 0
         fast = self._take_from("fast", MAX_GROUP_WEBHOOKS - slow_share)
-        fast_webhooks = sum(len(delivery.webhooks) for delivery in fast)
-        return fast + self._take_from("slow", MAX_GROUP_WEBHOOKS - fast_webhooks)
+        return fast + self._take_from("slow", SLOW_SHARE if fast else MAX_GROUP_WEBHOOKS)
 
     def close(self) -> None:
         """Hand out no more groups: `take` returns []."""

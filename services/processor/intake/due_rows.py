@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import orjson
 import structlog
 
 from services.processor.intake.failures import Failure, FailureRecorder
@@ -16,6 +15,7 @@ from services.processor.quarantine import Quarantine
 from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
 from shared.domain.account_changes import read_change
+from shared.domain.exact_json import read_content
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
 from shared.store import due, events
@@ -133,7 +133,7 @@ class DueRows:
         if change.content is None:
             raise ContentLost
         content = changes.open_content(self._ring, change.id, change.content)
-        effects = read_change(orjson.loads(content), change.received_at, app_id=self._app_id)
+        effects = read_change(read_content(content), change.received_at, app_id=self._app_id)
         if effects:
             await apply_effects(conn, [effects], await lock_connections(conn, [effects]))
 

@@ -23,7 +23,8 @@ _NEVER_FINISHED = "never_finished: every attempt ended its process"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt, as recorded on its row. `after` is the seconds to the retry; None: dead."""
+    """A failed attempt, as recorded on its row. `after` is the seconds to the retry; None: dead,
+    and `letter_id` is its dead letter."""
 
     kind: Literal["change", "webhook"]
     id: UUID
@@ -31,6 +32,7 @@ class Failure:
     reason: str
     after: int | None
     blame: Blame | None
+    letter_id: UUID | None = None
     error: Exception | None = None
 
 
@@ -53,33 +55,45 @@ class FailureRecorder:
         """Record a failed attempt of a change that the caller's transaction has locked."""
         after, blame = self._decide(error, lease)
         await changes.fail(conn, lease, describe(error), _timedelta(after))
+        letter_id = None
         if blame is not None:
-            await dead_letters.add_changes(conn, [lease.id], blame)
-        return Failure("change", lease.id, lease.attempts, describe(error), after, blame, error)
+            letter_id = _only(await dead_letters.add_changes(conn, [lease.id], blame))
+        return Failure(
+            "change", lease.id, lease.attempts, describe(error), after, blame, letter_id, error
+        )
 
     async def fail_webhook(self, conn: Conn, lease: Lease, error: Exception) -> list[Failure]:
         """Record a failed attempt of a webhook. If the lease is void, do nothing and return []."""
         after, blame = self._decide(error, lease)
         if not await webhooks.fail(conn, lease, describe(error), _timedelta(after)):
             return []
+        letter_id = None
         if blame is not None:
-            await dead_letters.add_webhooks(conn, [lease.id], blame)
-        return [Failure("webhook", lease.id, lease.attempts, describe(error), after, blame, error)]
+            letter_id = _only(await dead_letters.add_webhooks(conn, [lease.id], blame))
+        return [
+            Failure(
+                "webhook", lease.id, lease.attempts, describe(error), after, blame, letter_id, error
+            )
+        ]
 
     async def give_up_change(self, conn: Conn, last: Lease) -> list[Failure]:
         """Give up a change whose last attempt never finished, unless it was attempted since."""
         if await changes.load_leased(conn, last) is None:
             return []
         await changes.fail(conn, last, _NEVER_FINISHED, None)
-        await dead_letters.add_changes(conn, [last.id], "poison")
-        return [Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
+        letter_id = _only(await dead_letters.add_changes(conn, [last.id], "poison"))
+        return [
+            Failure("change", last.id, last.attempts, _NEVER_FINISHED, None, "poison", letter_id)
+        ]
 
     async def give_up_webhook(self, conn: Conn, last: Lease) -> list[Failure]:
         """Give up a webhook whose last attempt never finished, unless it was attempted since."""
         if not await webhooks.fail(conn, last, _NEVER_FINISHED, None):
             return []
-        await dead_letters.add_webhooks(conn, [last.id], "poison")
-        return [Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison")]
+        letter_id = _only(await dead_letters.add_webhooks(conn, [last.id], "poison"))
+        return [
+            Failure("webhook", last.id, last.attempts, _NEVER_FINISHED, None, "poison", letter_id)
+        ]
 
     def report(self, failures: Iterable[Failure]) -> list[Nudge]:
         """Log and count committed failures. Return the nudges to send."""
@@ -94,7 +108,12 @@ class FailureRecorder:
             }
             if failure.after is None:
                 self._metrics.dead_letters.labels(failure.kind, failure.blame).inc()
-                log.error("attempt.gave_up", exc_info=failure.error, **log_fields)
+                log.error(
+                    "attempt.gave_up",
+                    letter_id=failure.letter_id,
+                    exc_info=failure.error,
+                    **log_fields,
+                )
             else:
                 log.warning("attempt.failed", exc_info=failure.error, **log_fields)
                 nudges.append(Nudge(failure.id, failure.attempt + 1, failure.after))
@@ -105,6 +124,11 @@ class FailureRecorder:
         if isinstance(decision, GiveUp):
             return None, decision.blame
         return decision.after_seconds, None
+
+
+def _only(letter_ids: Sequence[UUID]) -> UUID | None:
+    """Return the new letter's id; None if there was an open letter already."""
+    return letter_ids[0] if letter_ids else None
 
 
 def _timedelta(seconds: int | None) -> timedelta | None:

@@ -16,9 +16,9 @@ from services.processor.intake.newer_messages import NewerMessages
 from services.processor.intake.retry_nudges import RetryNudges
 from services.processor.intake.webhook_groups import WebhookGroups
 from services.processor.metrics import ProcessorMetrics
-from services.processor.polling_loop import PollingLoop
 from shared.errors import StartupRefused
 from shared.messages import Nudge
+from shared.polling_loop import PollingLoop
 from shared.process.crash_points import crash_point
 from shared.store.errors import NotConnected, is_infrastructure
 from shared.store.intake.webhooks import LanedWebhook

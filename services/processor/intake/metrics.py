@@ -1,6 +1,6 @@
 """Metrics of the work on webhooks and follow-ups, in the processor and in jobs."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
@@ -36,5 +36,10 @@ class IntakeMetrics:
             "porteiro_webhook_stored_seconds",
             "Seconds from receipt until stored in PostgreSQL",
             buckets=_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self.slow_organizations = Gauge(
+            "porteiro_organizations_slow",
+            "Organizations over their limit whose webhooks take the slow lane",
             registry=registry,
         )

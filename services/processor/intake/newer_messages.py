@@ -5,10 +5,13 @@ from uuid import UUID
 
 import structlog
 
+from services.processor.intake.metrics import IntakeMetrics
 from shared.actions import letter_replays
 from shared.crypto import KeyRing, Undecryptable
-from shared.messages import BrokenBundle, decode_bundle
+from shared.messages import BrokenBundle, decode_bundle, describe_newer
+from shared.store.audit import Requester
 from shared.store.intake import dead_letters
+from shared.store.intake.dead_letters import LetterFilter
 from shared.store.intake.replays import LetterSelection
 from shared.store.pool import Conn, Pool, transaction
 
@@ -21,20 +24,28 @@ MAX_LETTERS = 100
 
 
 class NewerMessages:
-    def __init__(self, pool: Pool, ring: KeyRing) -> None:
+    def __init__(self, pool: Pool, ring: KeyRing, metrics: IntakeMetrics) -> None:
         self._pool = pool
         self._ring = ring
+        self._metrics = metrics
         self._looked_at: UUID | None = None
 
     async def keep(self, messages: Sequence[bytes]) -> None:
-        """Store the messages, sealed. Idempotent. Log each that is new."""
+        """Store the messages, sealed. Idempotent. Count and log those that are new."""
         async with transaction(self._pool) as conn:
             added = [
                 await dead_letters.add_message(conn, self._ring, message, NEWER, "ours")
                 for message in messages
             ]
-        if any(added):
-            log.error("messages.newer", count=sum(added))
+        letter_ids = [letter_id for letter_id in added if letter_id is not None]
+        if letter_ids:
+            self._metrics.dead_letters.labels("message", "ours").inc(len(letter_ids))
+            log.error(
+                "messages.newer",
+                count=len(letter_ids),
+                letter_ids=letter_ids,
+                reason=sorted({describe_newer(message) for message in messages}),
+            )
 
     async def work_once(self) -> bool:
         """Look at the next letters and replay those that this version can read.
@@ -44,7 +55,7 @@ class NewerMessages:
         async with transaction(self._pool) as conn:
             letters = await dead_letters.listed(
                 conn,
-                fingerprint=dead_letters.message_fingerprint(NEWER),
+                LetterFilter(fingerprint=dead_letters.message_fingerprint(NEWER)),
                 after=self._looked_at,
                 limit=MAX_LETTERS,
             )
@@ -56,8 +67,7 @@ class NewerMessages:
                     LetterSelection(readable, None, None),
                     "replayed",
                     rate=MAX_LETTERS,
-                    actor="processor",
-                    reason="this version can read them",
+                    requester=Requester("processor", "this version can read them"),
                 )
         if replay_id is not None:
             await letter_replays.run(self._pool, self._ring, replay_id, lambda _: None)

@@ -18,15 +18,17 @@ from uuid import UUID
 
 import structlog
 
+from services.processor.intake.awaited_webhooks import AwaitedWebhooks
 from services.processor.intake.change_effects import apply_new_changes, lock_for_effects
 from services.processor.intake.failures import Failure, FailureRecorder
 from services.processor.intake.metrics import IntakeMetrics
+from services.processor.intake.organization_traffic import OwnedWebhook
 from services.processor.intake.split_webhooks import SplitWebhook, split_in_parts
-from shared.crypto import KeyRing
+from shared.crypto import KeyRing, SubjectHasher
 from shared.errors import StartupRefused
 from shared.messages import Nudge
 from shared.process.crash_points import crash_point
-from shared.store import events
+from shared.store import events, people
 from shared.store.connections import follow_ups
 from shared.store.due import Lease
 from shared.store.errors import NotConnected, is_infrastructure
@@ -47,11 +49,13 @@ MAX_GROUP_BYTES = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class StoredChanges:
-    """How many changes of a group were new and how many were stored before, and what failed."""
+    """How many changes of a group were new and how many were stored before, what failed, and whose
+    the new ones are."""
 
     failures: Sequence[Failure]
     new: int = 0
     already_stored: int = 0
+    owned: Sequence[OwnedWebhook] = ()
 
 
 def _groups(leases: Sequence[Lease], sizes: Mapping[UUID, int]) -> Iterator[list[Lease]]:
@@ -103,14 +107,19 @@ class WebhookGroups:
         self,
         pool: Pool,
         ring: KeyRing,
+        hasher: SubjectHasher,
         recorder: FailureRecorder,
         metrics: IntakeMetrics,
+        count_owned: Callable[[Sequence[OwnedWebhook]], None],
         *,
         app_id: str,
     ) -> None:
         self._app_id = app_id
+        self._count_owned = count_owned
+        self.awaited = AwaitedWebhooks(pool)
         self._pool = pool
         self._ring = ring
+        self._hasher = hasher
         self._recorder = recorder
         self._metrics = metrics
 
@@ -206,6 +215,7 @@ class WebhookGroups:
                 [failure for part in parts for failure in part.failures],
                 new=sum(part.new for part in parts),
                 already_stored=sum(part.already_stored for part in parts),
+                owned=[owned for part in parts for owned in part.owned],
             ),
         )
 
@@ -233,8 +243,10 @@ class WebhookGroups:
         ]
         if not rows:
             return StoredChanges(failures)
+        self.awaited.heard({row.change.waba_id for row in rows if row.change.waba_id})
         effects = await lock_for_effects(conn, rows, app_id=self._app_id)
         new = await changes.insert(conn, self._ring, rows)
+        await people.add(conn, self._hasher, new)
         failed = await apply_new_changes(conn, new, effects, self._recorder)
         failures += failed
         failed_ids = {failure.id for failure in failed}
@@ -243,13 +255,23 @@ class WebhookGroups:
             await events.add_for_changes(conn, owned)
         if owed := {row.change.waba_id for row in new if row.is_owed and row.change.waba_id}:
             await follow_ups.add(conn, "attribute", owed)
-        return StoredChanges(failures, new=len(new), already_stored=len(rows) - len(new))
+        return StoredChanges(
+            failures,
+            new=len(new),
+            already_stored=len(rows) - len(new),
+            owned=[
+                OwnedWebhook(row.webhook_id, row.organization_id, row.change.waba_id)
+                for row in new
+                if row.organization_id and row.change.waba_id
+            ],
+        )
 
     def _report(self, splits: Sequence[SplitWebhook], stored: StoredChanges) -> list[Nudge]:
         """Count and log what is stored. Call it after the commit. Return the nudges to send."""
         now = datetime.now(UTC)
         self._metrics.changes.labels("new").inc(stored.new)
         self._metrics.changes.labels("known").inc(stored.already_stored)
+        self._count_owned(stored.owned)
         self._metrics.group_webhooks.observe(len(splits))
         self._metrics.webhooks.inc(sum(1 for s in splits if not s.error))
         for s in splits:

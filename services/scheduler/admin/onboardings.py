@@ -1,33 +1,43 @@
 """Commands for onboardings."""
 
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
-import structlog
 import typer
 
 from services.scheduler.admin.database import in_transaction
 from services.scheduler.admin.options import (
+    NO_REASON,
     ORGANIZATION,
+    OnBehalfOption,
     OrganizationArgument,
+    ReasonOption,
+    requester,
     require_match,
     require_meta_id,
 )
-from services.scheduler.admin.tables import MAX_SHOWN, print_table
+from services.scheduler.admin.tables import MAX_SHOWN, Columns, JsonOption, print_list
+from services.scheduler.answers import Answer
 from services.scheduler.run_job import UsageError, run_job
 from shared.actions import ownership
-from shared.actions.onboarding_proof import request_proof
-from shared.settings.groups import DatabaseSettings, Environment
+from shared.crypto import KeyRing
+from shared.settings.groups import DatabaseSettings, Environment, TokenKeySettings
 from shared.settings.load import load
-from shared.store.connections import connections, onboardings, organizations
-from shared.store.connections.onboardings import NewOnboarding
+from shared.store import audit
+from shared.store.connections import (
+    connections,
+    login_codes,
+    onboardings,
+    organizations,
+    tracking_codes,
+)
+from shared.store.connections.onboardings import NewOnboarding, Onboarding
 from shared.store.pool import Conn, now
 
-log = structlog.get_logger()
-app = typer.Typer(
-    help="Manage onboardings, organizations' attempts to connect a WABA.", no_args_is_help=True
-)
+app = typer.Typer(help="Manage onboardings: attempts to connect a WABA.", no_args_is_help=True)
 
 #: Hard to guess, and usable as one segment of a URL's path without escaping.
 TRACKING_CODE = re.compile(r"[A-Za-z0-9._~-]{8,128}")
@@ -40,52 +50,82 @@ def start_onboarding(
     organization_id: OrganizationArgument,
     code: Annotated[str | None, typer.Option(help="A tracking code; else a random one.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=720, help="Hours until it expires.")] = 24,
+    reason: ReasonOption = NO_REASON,
+    on_behalf_of: OnBehalfOption = None,
 ) -> None:
-    """Start an onboarding and log its tracking code. It counts only if the exit code is 0."""
+    """Start an onboarding, and write its tracking code.
 
-    async def start(conn: Conn) -> None:
+    The code is a secret. It goes to standard output.
+
+    Example: porteiro onboardings start bakery --hours 48
+    """
+    tracking_code = code or tracking_codes.new_code()
+
+    async def start(conn: Conn) -> Answer:
+        ring = KeyRing(load(TokenKeySettings).token_keys)
         require_match(ORGANIZATION, "ORGANIZATION_ID", organization_id)
         if not await organizations.exists(conn, organization_id):
             raise UsageError(["ORGANIZATION_ID is not known: see `porteiro organizations add`"])
-        tracking_code = require_match(
-            TRACKING_CODE, "--code", code or onboardings.new_tracking_code()
-        )
+        require_match(TRACKING_CODE, "--code", tracking_code)
         expires_at = datetime.now(UTC) + timedelta(hours=hours)
         new = NewOnboarding(organization_id, tracking_code, expires_at)
-        if not await onboardings.start(conn, new):
+        onboarding = await onboardings.start(conn, ring, new)
+        if onboarding is None:
             raise UsageError(["--code is taken: choose another"])
-        log.info("onboarding.started", organization_id=organization_id, tracking_code=tracking_code)
+        subject = f"{onboarding.id} for {organization_id}"
+        asked = requester(reason, on_behalf_of)
+        await audit.add(conn, asked, action="onboarding.start", subject=subject)
+        return Answer(
+            "onboarding.started",
+            f"The onboarding {onboarding.id} of {organization_id} is started. Its tracking code, a"
+            " secret:",
+            organization_id=organization_id,
+            onboarding_id=str(onboarding.id),
+        )
 
     run_job("onboardings", in_transaction(start))
+    sys.stdout.write(tracking_code + "\n")
 
 
 @app.command("list")
-def list_onboardings() -> None:
-    """List onboardings that are under way or stuck, and why; the last to expire first."""
+def list_onboardings(as_json: JsonOption = False) -> None:
+    """List onboardings under way or stuck, and why."""
 
     async def show(conn: Conn) -> None:
         now = datetime.now(UTC)
-        columns = ("tracking code", "organization", "started", "reason")
-        rows = [
-            (row.tracking_code, row.organization_id, f"{row.created_at:%Y-%m-%d %H:%M}",
-             row.why(now) or "")
-            for row in await onboardings.unfinished(conn, limit=MAX_SHOWN)
-        ]  # fmt: skip
-        print_table("Unfinished onboardings", columns, rows, no_wrap=("tracking code",))
+        columns: Columns[Onboarding] = {
+            "id": lambda row: row.id,
+            "started": lambda row: row.created_at,
+            "reason": lambda row: row.why(now),
+            "organization": lambda row: row.organization_id,
+        }
+        unfinished = await onboardings.unfinished(conn, limit=MAX_SHOWN)
+        print_list("Unfinished onboardings (UTC)", columns, unfinished, as_json=as_json)
 
     run_job("onboardings", in_transaction(show))
 
 
 @app.command("retry")
-def retry_onboarding(code: Code) -> None:
+def retry_onboarding(
+    onboarding_id: Annotated[UUID, typer.Argument(help="The onboarding's id (see `list`).")],
+    reason: ReasonOption = NO_REASON,
+    on_behalf_of: OnBehalfOption = None,
+) -> None:
     """Ask Meta again about a login that could not be proven. First mend the cause."""
 
-    async def retry(conn: Conn) -> None:
-        onboarding = await onboardings.find(conn, code, organization_id=None)
+    async def retry(conn: Conn) -> Answer:
+        onboarding = await onboardings.by_id(conn, onboarding_id)
         if onboarding is None or not onboarding.has_token:
-            raise UsageError(["CODE is no onboarding with a login that waits to be proven"])
-        await request_proof(conn, onboarding)
-        log.info("onboarding.proof_requested", tracking_code=code)
+            raise UsageError(["this is no onboarding with a login that waits to be proven"])
+        asked, subject = requester(reason, on_behalf_of), str(onboarding_id)
+        await audit.add(conn, asked, action="onboarding.retry", subject=subject)
+        await login_codes.request_proof(conn, onboarding)
+        return Answer(
+            "onboarding.proof_requested",
+            f"Meta is asked again about the onboarding {subject}: `porteiro onboardings list` shows"
+            " it until its login is proven.",
+            onboarding_id=subject,
+        )
 
     run_job("onboardings", in_transaction(retry))
 
@@ -97,21 +137,31 @@ def prove_onboarding(
     business: Annotated[
         str | None, typer.Option(help="Meta's id of the business that owns the WABA.")
     ] = None,
+    reason: ReasonOption = NO_REASON,
+    on_behalf_of: OnBehalfOption = None,
 ) -> None:
     """Record a session as proven, as if a token proved it. Only where ENVIRONMENT is local."""
 
-    async def prove(conn: Conn) -> None:
+    async def prove(conn: Conn) -> Answer:
         if load(DatabaseSettings).environment is not Environment.LOCAL:
             raise UsageError(["only where ENVIRONMENT is local: elsewhere a token must prove it"])
+        onboarding = await onboardings.find(conn, code, organization_id=None)
         organization_id = await ownership.record_proof(
             conn,
             await connections.ensure_locked(conn, require_meta_id("WABA_ID", waba_id)),
-            code,
+            onboarding,
             None if business is None else require_meta_id("--business", business),
             await now(conn),
         )
-        if organization_id is None:
+        if onboarding is None or organization_id is None:
             raise UsageError(["CODE is no onboarding that could be of this WABA"])
-        log.info("onboarding.proven", organization_id=organization_id, waba_id=waba_id)
+        asked, subject = requester(reason, on_behalf_of), f"{onboarding.id} for {waba_id}"
+        await audit.add(conn, asked, action="onboarding.prove", subject=subject)
+        return Answer(
+            "onboarding.proven",
+            f"WABA {waba_id} belongs to {organization_id} now, as if a token proved it.",
+            organization_id=organization_id,
+            waba_id=waba_id,
+        )
 
     run_job("onboardings", in_transaction(prove))

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from aio_pika.exceptions import AMQPError
 from uuid_utils.compat import uuid7
 
 from services.scheduler.run_job import JobFailed
+from services.scheduler.run_scheduled import JobRun, run_scheduled
 from shared.broker.connect import BrokerLost, connect
 from shared.broker.publisher import NotPublished, publish
 from shared.broker.topology import CHANGES, PROVISION
@@ -16,7 +18,7 @@ from shared.messages import Nudge, encode_nudge
 from shared.settings.groups import BrokerSettings, DatabaseSettings
 from shared.settings.load import load
 from shared.store.overdue import count_untouched, find_overdue
-from shared.store.pool import open_pool, transaction
+from shared.store.pool import transaction
 
 log = structlog.get_logger()
 
@@ -41,22 +43,25 @@ async def sweep() -> None:
     failure: the processors find the rows without it.
     """
     settings = load(SweepSettings)
-    url = settings.database_url.get_secret_value()
-    async with open_pool(url, name="retry-sweep", size=1) as pool:
-        async with transaction(pool) as conn:
-            rows = await find_overdue(conn, OVERDUE, limit=MAX_ROWS)
-        if not rows:
-            log.info("retry_sweep.done", count=0, total=0)
+    await run_scheduled("retry-sweep", settings, partial(_sweep, settings))
+
+
+async def _sweep(settings: SweepSettings, run: JobRun) -> None:
+    async with transaction(run.pool) as conn:
+        rows = await find_overdue(conn, OVERDUE, limit=MAX_ROWS)
+    run.counts["overdue"] = len(rows)
+    if not rows:
+        log.info("retry_sweep.done", count=0, total=0)
+        return
+    await _wake(settings.rabbitmq_url.get_secret_value())
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        async with transaction(run.pool) as conn:
+            untouched = await count_untouched(conn, rows)
+        if untouched < len(rows):
+            log.info("retry_sweep.done", count=len(rows) - untouched, total=len(rows))
             return
-        await _wake(settings.rabbitmq_url.get_secret_value())
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline:
-            async with transaction(pool) as conn:
-                untouched = await count_untouched(conn, rows)
-            if untouched < len(rows):
-                log.info("retry_sweep.done", count=len(rows) - untouched, total=len(rows))
-                return
-            await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(PAUSE_SECONDS)
     raise JobFailed(
         f"{len(rows)} rows are overdue by 5 minutes and no processor works on them: check that the"
         " processors run and are ready"

@@ -1,13 +1,10 @@
 """Declare the exchanges and queues on RabbitMQ."""
 
-import structlog
-
+from services.scheduler.answers import Answer
 from shared.broker import topology
 from shared.broker.connect import connect
 from shared.settings.groups import TopologySettings
 from shared.settings.load import load
-
-log = structlog.get_logger()
 
 
 async def declare_topology() -> None:
@@ -16,4 +13,5 @@ async def declare_topology() -> None:
     amqp = await connect(settings.rabbitmq_url.get_secret_value(), "porteiro topology")
     async with amqp:
         queues = await topology.declare(amqp, settings.retry_seconds)
-    log.info("topology.done", count=len(queues))
+    sentence = f"All {len(queues)} queues are there."
+    Answer("topology.done", sentence, count=len(queues)).say()

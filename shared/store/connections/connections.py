@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from shared.domain.attribution import Basis, Owner, Why
 from shared.domain.facts import ConnectionStatus
+from shared.domain.numbers import Login
 from shared.store.pool import Conn
 
 
@@ -99,23 +100,28 @@ async def save(conn: Conn, connections: Sequence[ConnectionRow]) -> None:
     )
 
 
-async def is_coexistence(conn: Conn, waba_id: str) -> bool:
-    """Return whether its numbers stay on the WhatsApp Business app, as Meta's dialog reported."""
-    return bool(
-        await conn.fetchval(
-            "SELECT is_coexistence FROM whatsapp_connections WHERE waba_id = $1", waba_id
-        )
-    )
-
-
-async def start_over(conn: Conn, waba_id: str, *, is_coexistence: bool) -> None:
-    """Set `is_coexistence` and clear `left_behind`: the customer just completed Meta's dialog."""
-    await conn.execute(
+async def login(conn: Conn, waba_id: str) -> Login:
+    """Return what the customer chose in Meta's dialog when they last connected."""
+    record = await conn.fetchrow(
         """
-        UPDATE whatsapp_connections SET is_coexistence = $2, left_behind = '{}' WHERE waba_id = $1
+        SELECT login_phone_number_id AS phone_number_id, is_coexistence
+        FROM whatsapp_connections WHERE waba_id = $1
         """,
         waba_id,
-        is_coexistence,
+    )
+    return Login() if record is None else Login(**record)
+
+
+async def start_over(conn: Conn, waba_id: str, login: Login) -> None:
+    """Store the login and clear `left_behind`: the customer just completed Meta's dialog."""
+    await conn.execute(
+        """
+        UPDATE whatsapp_connections
+        SET login_phone_number_id = $2, is_coexistence = $3, left_behind = '{}' WHERE waba_id = $1
+        """,
+        waba_id,
+        login.phone_number_id,
+        login.is_coexistence,
     )
 
 

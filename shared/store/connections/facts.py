@@ -50,6 +50,40 @@ async def current(conn: Conn, waba_ids: Collection[str]) -> dict[str, dict[FactN
     return facts
 
 
+async def of_numbers(
+    conn: Conn, waba_id: str, names: Collection[FactName]
+) -> dict[tuple[FactName, str], Fact]:
+    """Return the stored facts of the WABA's numbers with these names, by name and digits."""
+    records = await conn.fetch(
+        """
+        SELECT name, value, at, digits FROM connection_facts
+        WHERE waba_id = $1 AND digits <> '' AND name = ANY($2)
+        """,
+        waba_id,
+        list(names),
+    )
+    return {(record["name"], record["digits"]): Fact(**record) for record in records}
+
+
+LinkFacts = dict[tuple[FactName, str], Fact]
+
+
+async def about_links(conn: Conn, waba_ids: Collection[str]) -> dict[str, LinkFacts]:
+    """Return, by WABA, the facts about its numbers' links to the WhatsApp Business app, by name and
+    digits; no digits: of all of them."""
+    stored: dict[str, LinkFacts] = {waba_id: {} for waba_id in waba_ids}
+    for record in await conn.fetch(
+        """
+        SELECT waba_id, name, digits, value, at FROM connection_facts
+        WHERE waba_id = ANY($1) AND name IN ('phone_link', 'link_takedown')
+        """,
+        list(waba_ids),
+    ):
+        fact = Fact(record["name"], record["value"], record["at"], record["digits"])
+        stored[record["waba_id"]][fact.name, fact.digits] = fact
+    return stored
+
+
 async def add_numbers(conn: Conn, numbers: Collection[tuple[str, NumberRef]]) -> None:
     """Store numbers (by WABA id) that a webhook named. A stored id is never replaced by None."""
     if not numbers:

@@ -130,6 +130,19 @@ async def wake_waiting(conn: Conn, waba_ids: Collection[str]) -> None:
     )
 
 
+async def awaiting_webhook(conn: Conn, limit: int) -> frozenset[str]:
+    """Return WABAs whose provisioning waits for a webhook."""
+    records = await conn.fetch(
+        """
+        SELECT subject FROM follow_ups
+        WHERE kind = 'provision' AND state = 'pending' AND reason = $1 LIMIT $2
+        """,
+        AWAITING_WEBHOOK,
+        limit,
+    )
+    return frozenset(record["subject"] for record in records)
+
+
 async def load(conn: Conn, lease: due.Lease) -> FollowUp | None:
     """Return the leased follow-up; None if the lease is void."""
     record = await conn.fetchrow(
@@ -291,13 +304,23 @@ async def done_steps(conn: Conn, follow_up: FollowUp, *, proven_at: datetime) ->
     records = await conn.fetch(
         """
         SELECT step AS name, phone_number_id FROM provision_steps
-        WHERE waba_id = $2 AND done_at IS NOT NULL
-            AND (follow_up_id = $1 AND done_at >= $5 OR step = ANY($3) AND done_at >= $4)
+        WHERE follow_up_id = $1 AND done_at >= $2
         """,
         follow_up.id,
-        follow_up.subject,
-        list(SYNCS),
-        proven_at,
         follow_up.asked_at,
+    )
+    since_asked = {Step(**record) for record in records}
+    return since_asked | await syncs_done(conn, follow_up.subject, proven_at)
+
+
+async def syncs_done(conn: Conn, waba_id: str, proven_at: datetime) -> set[Step]:
+    records = await conn.fetch(
+        """
+        SELECT step AS name, phone_number_id FROM provision_steps
+        WHERE waba_id = $1 AND done_at >= $2 AND step = ANY($3)
+        """,
+        waba_id,
+        proven_at,
+        list(SYNCS),
     )
     return {Step(**record) for record in records}

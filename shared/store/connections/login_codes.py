@@ -8,11 +8,12 @@ import asyncpg
 
 from shared.crypto import KeyRing, associated_data
 from shared.domain.remedies import Reason
+from shared.store.connections import follow_ups, onboardings
 from shared.store.connections.onboardings import EXCHANGE, Onboarding
 from shared.store.pool import Conn
 
 
-async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bool:
+async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> bool:
     """Return True if the code is new and the caller must exchange it now.
 
     A code gives True only once, and only while no other exchange of the onboarding is under way.
@@ -22,13 +23,15 @@ async def start_exchange(conn: Conn, tracking_code: str, code_hash: bytes) -> bo
         status = await conn.execute(
             """
             UPDATE whatsapp_onboarding
-            SET code_hash = $2, code_at = now(), reason = NULL, token = NULL
-            WHERE tracking_code = $1 AND state = 'open' AND expires_at > now()
+            SET code_hash = $2, code_at = now(), reason = NULL, token = NULL,
+                session_waba_id = CASE WHEN waba_choices IS NULL THEN session_waba_id END,
+                waba_choices = NULL  -- what was chosen, was chosen of the login before
+            WHERE id = $1 AND state = 'open' AND expires_at > now()
                 AND proven_at IS NULL AND code_hash IS DISTINCT FROM $2
-                AND (token IS NULL OR reason = 'session_needed')
+                AND (token IS NULL OR reason IN ('session_needed', 'waba_choice_needed'))
                 AND (code_at IS NULL OR reason IS NOT NULL OR code_at < now() - $3::interval)
             """,
-            tracking_code,
+            onboarding_id,
             code_hash,
             EXCHANGE,
         )
@@ -96,6 +99,12 @@ async def read_token(conn: Conn, ring: KeyRing, onboarding: Onboarding) -> Unpro
         return None
     text = ring.open(record["token"], _binding(onboarding.id)).decode()
     return UnprovenToken(text, record["token_expires_at"])
+
+
+async def request_proof(conn: Conn, onboarding: Onboarding) -> None:
+    """Request a new proof with the stored token. Clear the reason why the onboarding was stuck."""
+    await onboardings.set_reason(conn, onboarding, None)
+    await follow_ups.add(conn, "prove", [str(onboarding.id)])
 
 
 async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: Reason | None) -> None:

@@ -1,15 +1,16 @@
 """Onboardings: attempts of an organization to connect, and what the browser and the token said."""
 
-import secrets
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from shared.crypto import KeyRing
 from shared.domain.remedies import Reason
+from shared.store.connections import tracking_codes
 from shared.store.pool import Conn
 
 #: How long an exchange takes at most. After it, the process that began it is presumed dead.
@@ -26,33 +27,38 @@ class NewOnboarding:
     """A new onboarding, as its organization requests it."""
 
     organization_id: str
-    tracking_code: str
+    tracking_code: str = field(repr=False)
     expires_at: datetime
     flow: Flow = "popup"
     is_coexistence: bool = False
     redirect_uri: str | None = None
+    return_url: str | None = None
     idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Onboarding:
-    """An onboarding.
+    """An onboarding. `stored_code` is its tracking code (see tracking_codes).
 
-    `session_event` and `session_waba_id` are what the browser reported (unproven). `reason` is why
+    `session_event` and `session_waba_id` are what the browser reported (unproven);
+    `session_waba_ids` if it named several WABAs. `reason` is why
     its code or its proof failed. `waits_for` is why its proof is put off, and `next_attempt_at` is
     until when.
     """
 
     id: UUID
     organization_id: str
-    tracking_code: str
+    stored_code: bytes = field(repr=False)
     flow: Flow
     is_coexistence: bool
     redirect_uri: str | None
+    return_url: str | None
     state: str
     reason: str | None
     session_event: str | None
     session_waba_id: str | None
+    session_phone_number_id: str | None
+    session_waba_ids: Sequence[str] | None
     waba_id: str | None
     code_hash: bytes | None
     code_at: datetime | None
@@ -81,66 +87,85 @@ class SessionResult:
     """The result of a message from the browser.
 
     `is_new_failure` is true if the message newly reports that the customer got no further, and no
-    code or token of the onboarding is in use.
+    code or token of the onboarding is in use. `is_changed`: it says something new.
     """
 
     has_token: bool
+    is_changed: bool
     is_new_failure: bool
 
 
 _SELECT = """
-    SELECT id, organization_id, tracking_code, flow, is_coexistence, redirect_uri,
+    SELECT id, organization_id, flow, is_coexistence, redirect_uri, return_url,
+           coalesce(sealed_tracking_code, convert_to(tracking_code, 'UTF8')) AS stored_code,
            CASE WHEN state = 'open' AND expires_at <= now() THEN 'expired' ELSE state::text END
                AS state,
-           reason, session_event, session_waba_id, waba_id, code_hash, code_at,
+           reason, session_event, session_waba_id, session_waba_ids, session_phone_number_id,
+           waba_id, code_hash, code_at,
            token IS NOT NULL AS has_token, created_at, expires_at, proven_at, waits_for,
            next_attempt_at
     FROM whatsapp_onboarding LEFT JOIN LATERAL (
         SELECT follow_ups.reason AS waits_for,
                CASE WHEN follow_ups.reason IS NOT NULL THEN due_at END AS next_attempt_at
         FROM follow_ups
-        WHERE subject = tracking_code AND kind = 'prove' AND follow_ups.state = 'pending'
+        WHERE subject IN (whatsapp_onboarding.id::text, tracking_code) AND kind = 'prove'
+            AND follow_ups.state = 'pending'
+        LIMIT 1
     ) AS waiting ON true
 """
 
 
-def new_tracking_code() -> str:
-    """Return a secret of 144 random bits. It starts with a letter: a command line would take a dash
-    for an option."""
-    return "o" + secrets.token_urlsafe(18)
-
-
-async def start(conn: Conn, new: NewOnboarding) -> UUID | None:
-    """Store a new onboarding and return its id. Return None if its tracking code or idempotency key
-    exists already."""
-    onboarding_id: UUID | None = await conn.fetchval(
+async def start(conn: Conn, ring: KeyRing, new: NewOnboarding) -> Onboarding | None:
+    """Store and return a new onboarding. Return None if its tracking code or idempotency key exists
+    already.
+    """
+    id_: UUID = uuid7()
+    status = await conn.execute(
         """
         INSERT INTO whatsapp_onboarding
-            (id, organization_id, tracking_code, expires_at, flow, is_coexistence, redirect_uri,
-             idempotency_key)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+            (id, organization_id, tracking_code_hash, sealed_tracking_code, expires_at, flow,
+             is_coexistence, redirect_uri, return_url, idempotency_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
         """,
-        uuid7(),
+        id_,
         new.organization_id,
-        new.tracking_code,
+        tracking_codes.hash_code(new.tracking_code),
+        tracking_codes.seal_code(ring, id_, new.tracking_code),
         new.expires_at,
         new.flow,
         new.is_coexistence,
         new.redirect_uri,
+        new.return_url,
         new.idempotency_key,
     )
-    return onboarding_id
+    return await by_id(conn, id_) if status == "INSERT 0 1" else None
 
 
 async def find(conn: Conn, tracking_code: str, *, organization_id: str | None) -> Onboarding | None:
     """Return the onboarding if it belongs to the organization, else None. If `organization_id` is
     None, return the onboarding of any organization."""
     record = await conn.fetchrow(
-        f"{_SELECT} WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)",
-        tracking_code,
+        f"{_SELECT} WHERE tracking_code_hash = $1 AND ($2::text IS NULL OR organization_id = $2)",
+        tracking_codes.hash_code(tracking_code),
         organization_id,
     )
     return None if record is None else Onboarding(**record)
+
+
+async def by_id(conn: Conn, onboarding_id: UUID) -> Onboarding | None:
+    record = await conn.fetchrow(f"{_SELECT} WHERE id = $1", onboarding_id)
+    return None if record is None else Onboarding(**record)
+
+
+async def by_subject(conn: Conn, subject: str) -> Onboarding | None:
+    """Return the onboarding of a follow-up: its subject is the onboarding's id.
+
+    The version before wrote its tracking code there.
+    """
+    try:
+        return await by_id(conn, UUID(subject))
+    except ValueError:
+        return await find(conn, subject, organization_id=None)
 
 
 async def find_by_idempotency_key(
@@ -171,37 +196,50 @@ async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
 
 async def save_session(
     conn: Conn,
-    tracking_code: str,
+    onboarding_id: UUID,
     *,
     event: str,
-    session_waba_id: str | None,
+    waba_ids: Sequence[str] = (),
+    phone_number_id: str | None = None,
 ) -> SessionResult | None:
     """Record what the browser reported. Return None, and record nothing, if it was proven or ended.
 
-    A message without a WABA keeps the WABA that an earlier message named. CANCEL and ERROR do not
-    replace an earlier FINISH. The browser never changes `reason`, the result of a code or a proof.
+    `waba_ids` are the WABAs that it named: none, one or several. A message without a WABA keeps
+    what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH. The browser
+    never changes `reason`, the result of a code or a proof.
     """
     record = await conn.fetchrow(
         """
         WITH before AS (
-            SELECT id, session_event FROM whatsapp_onboarding
-            WHERE tracking_code = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+            SELECT id, session_event, session_waba_id, session_waba_ids FROM whatsapp_onboarding
+            WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
             FOR UPDATE
         )
         UPDATE whatsapp_onboarding AS stored SET
             session_event = CASE
                 WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
                 THEN $2 ELSE stored.session_event END,
-            session_waba_id = coalesce($3, session_waba_id)
+            session_waba_id = CASE cardinality($3::text[])
+                WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
+            session_waba_ids = CASE cardinality($3)
+                WHEN 0 THEN stored.session_waba_ids WHEN 1 THEN NULL ELSE $3 END,
+            waba_choices = CASE WHEN cardinality($3) = 0 THEN waba_choices END,
+            session_phone_number_id = CASE WHEN $4 THEN $5
+                ELSE stored.session_phone_number_id END
         FROM before WHERE stored.id = before.id
         RETURNING token IS NOT NULL AS has_token,
+            (stored.session_event, stored.session_waba_id, stored.session_waba_ids)
+                IS DISTINCT FROM
+                (before.session_event, before.session_waba_id, before.session_waba_ids)
+                AS is_changed,
             NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
                 AND stored.session_event IS DISTINCT FROM before.session_event AS is_new_failure
         """,
-        tracking_code,
+        onboarding_id,
         event,
-        session_waba_id,
+        list(waba_ids),
         event not in (CANCEL, ERROR),
+        phone_number_id,
     )
     return None if record is None else SessionResult(**record)
 
@@ -213,23 +251,21 @@ async def set_reason(conn: Conn, onboarding: Onboarding, reason: Reason | None) 
     )
 
 
-async def cancel(conn: Conn, tracking_code: str, organization_id: str | None) -> bool:
-    """Cancel an open, unproven onboarding for ever and delete its token. Return False if there is
-    none."""
+async def cancel(conn: Conn, onboarding_id: UUID) -> bool:
+    """Cancel an open, unproven onboarding for ever and delete its token. Return False if it is
+    not open, or proven."""
     status = await conn.execute(
         """
         UPDATE whatsapp_onboarding
         SET state = 'cancelled', reason = 'link_closed', token = NULL, token_expires_at = NULL
-        WHERE tracking_code = $1 AND ($2::text IS NULL OR organization_id = $2)
-            AND state = 'open' AND proven_at IS NULL
+        WHERE id = $1 AND state = 'open' AND proven_at IS NULL
         """,
-        tracking_code,
-        organization_id,
+        onboarding_id,
     )
     return status == "UPDATE 1"
 
 
-async def complete(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -> str | None:
+async def complete(conn: Conn, onboarding_id: UUID, waba_id: str, at: datetime) -> str | None:
     """Record the proof that this onboarding's session belongs to that WABA.
 
     Return the onboarding's organization; None if there is no such onboarding, if it was cancelled,
@@ -239,11 +275,10 @@ async def complete(conn: Conn, tracking_code: str, waba_id: str, at: datetime) -
         """
         UPDATE whatsapp_onboarding
         SET waba_id = $2, proven_at = least(proven_at, $3), state = 'completed', reason = NULL
-        WHERE tracking_code = $1 AND state <> 'cancelled'
-            AND (proven_at IS NULL OR waba_id = $2)
+        WHERE id = $1 AND state <> 'cancelled' AND (proven_at IS NULL OR waba_id = $2)
         RETURNING organization_id
         """,
-        tracking_code,
+        onboarding_id,
         waba_id,
         at,
     )

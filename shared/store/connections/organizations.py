@@ -12,16 +12,25 @@ class Organization:
     """An organization. `wabas` counts the connections it owns."""
 
     id: str
+    display_name: str | None
     created_at: datetime
     business_ids: Sequence[str]
     wabas: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAs:
+    """How customers are shown the organization. None: not set."""
+
+    display_name: str | None
+    logo_url: str | None
 
 
 async def listed(conn: Conn, *, after: str, limit: int) -> list[Organization]:
     """Return organizations after `after`, in the order of their ids."""
     records = await conn.fetch(
         """
-        SELECT id, created_at,
+        SELECT id, display_name, created_at,
                ARRAY(SELECT business_id FROM business_owners
                      WHERE organization_id = organizations.id ORDER BY 1) AS business_ids,
                (SELECT count(*) FROM whatsapp_connections
@@ -40,16 +49,45 @@ async def exists(conn: Conn, organization_id: str) -> bool:
     )
 
 
-async def add(conn: Conn, organization_id: str) -> None:
-    """Create an organization when it is first named. Idempotent."""
-    await conn.execute(
+async def add(conn: Conn, organization_id: str) -> bool:
+    """Create an organization when it is first named. Return whether it is new."""
+    status = await conn.execute(
         "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
     )
+    return status == "INSERT 0 1"
 
 
-async def add_business(conn: Conn, organization_id: str, business_id: str) -> None:
-    """Record that an operator confirmed the organization as the business's owner. Idempotent."""
-    await conn.execute(
+async def shown_as(conn: Conn, organization_id: str) -> ShownAs:
+    record = await conn.fetchrow(
+        "SELECT display_name, logo_url FROM organizations WHERE id = $1", organization_id
+    )
+    return ShownAs(**record) if record else ShownAs(None, None)
+
+
+async def show_as(conn: Conn, organization_id: str, shown: ShownAs) -> bool:
+    """Set how customers are shown the organization. What is None stays as it is.
+
+    Return False if there is no such organization.
+    """
+    status = await conn.execute(
+        """
+        UPDATE organizations
+        SET display_name = coalesce($2, display_name), logo_url = coalesce($3, logo_url)
+        WHERE id = $1
+        """,
+        organization_id,
+        shown.display_name,
+        shown.logo_url,
+    )
+    return status == "UPDATE 1"
+
+
+async def add_business(conn: Conn, organization_id: str, business_id: str) -> bool:
+    """Record that an operator confirmed the organization as the business's owner.
+
+    Return whether that is new.
+    """
+    status = await conn.execute(
         """
         INSERT INTO organization_businesses (organization_id, business_id) VALUES ($1, $2)
         ON CONFLICT DO NOTHING
@@ -57,6 +95,7 @@ async def add_business(conn: Conn, organization_id: str, business_id: str) -> No
         organization_id,
         business_id,
     )
+    return status == "INSERT 0 1"
 
 
 async def remove_business(conn: Conn, organization_id: str, business_id: str) -> bool:

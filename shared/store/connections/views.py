@@ -7,10 +7,14 @@ from datetime import datetime
 from shared.domain.attribution import ERA_BASES
 from shared.domain.facts import State
 from shared.domain.remedies import Remedy, remedy
-from shared.store.connections.tokens import TokenState
+from shared.domain.token_health import TokenState
 from shared.store.pool import Conn
 
 _TOKEN_REASONS = {"expired": "reconnect", "revoked": "reconnect", "unknown": "undecryptable"}
+
+
+#: What an active connection waits for concerns another of its numbers.
+_OF_OTHER_NUMBERS = ("numbers_wait", "awaiting_webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,9 @@ class ConnectionView:
     token_state: TokenState
     token_expires_at: datetime | None
     token_checked_at: datetime | None
+    token_reason: str | None
+    token_doubt: str | None
+    next_check_at: datetime | None
     owner_business_id: str | None
     owned_since: datetime | None
     is_coexistence: bool
@@ -54,8 +61,9 @@ class ConnectionView:
         if self.state == "provisioning" and self.next_attempt_at is not None:
             return self.waits_for
         if self.state == "active" and self.token_state in _TOKEN_REASONS:
-            return _TOKEN_REASONS[self.token_state]
-        reason = self.reason or self.waits_for
+            return self.token_reason or _TOKEN_REASONS[self.token_state]
+        is_fine = self.state == "active" and self.waits_for in _OF_OTHER_NUMBERS
+        reason = self.reason or (None if is_fine else self.waits_for)
         if self.state == "provisioning" and not self.has_token:
             return reason or "no_token"
         return reason
@@ -83,7 +91,8 @@ _SELECT = """
            token IS NOT NULL AS has_token,
            CASE WHEN token_state IN ('valid', 'expiring') AND token_expires_at <= now()
                 THEN 'expired' ELSE token_state::text END AS token_state,
-           token_expires_at, token_checked_at, owner_business_id, owned_since, is_coexistence,
+           token_expires_at, token_checked_at, token_reason, token_doubt, next_check_at,
+           owner_business_id, owned_since, is_coexistence,
            left_behind, waits_for, next_attempt_at
     FROM whatsapp_connections LEFT JOIN LATERAL (
         SELECT follow_ups.reason AS waits_for,

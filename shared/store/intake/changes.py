@@ -9,7 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing, associated_data
-from shared.domain.splitting import Change
+from shared.domain.splitting import UNMATCHED_CONTACTS, Change
 from shared.store.connections.eras import is_owed, owner_of
 from shared.store.due import Lease
 from shared.store.pool import Conn
@@ -39,25 +39,31 @@ class SplitChange(NamedTuple):
 async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> list[NewChange]:
     """Store changes as processed. Return those that were new.
 
-    Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. Each new
-    change gets the organization that it belongs to (see eras.owner_of), for ever.
+    Idempotent by key: a change that Meta sent before, in any webhook, is not stored again. What is
+    from before `old_keys.below` has the key that the version before this one gives it, whichever
+    stores it. Each new change gets the organization that it belongs to (see eras.owner_of), for
+    ever.
     """
-    changes = sorted(
-        changes, key=lambda split: split.change.key
-    )  # every process locks in this order
+    changes = sorted(changes, key=lambda split: split.change.key)
     ids = [uuid7() for _ in changes]
     stored = await conn.fetch(
         f"""
         INSERT INTO webhook_changes
             (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
-             subject_hash, content, state, organization_id)
-        SELECT new.*, 'processed', owner.organization_id
+             content, state, organization_id)
+        SELECT id, webhook_id, received_at, CASE WHEN is_old THEN digest ELSE key END AS key, field,
+               event, waba_id, phone_number_id, content, 'processed', owner.organization_id
         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[], $5::text[], $6::text[],
-                    $7::text[], $8::text[], $9::bytea[], $10::bytea[])
+                    $7::text[], $8::text[], $9::bytea[], $10::bytea[], $11::bytea[])
             AS new (id, webhook_id, received_at, key, field, event, waba_id, phone_number_id,
-                    subject_hash, content)
+                    content, digest, whole_key)
+            CROSS JOIN LATERAL (
+                SELECT new.key < coalesce((SELECT below FROM old_keys), '') AS is_old
+            ) AS form
             LEFT JOIN LATERAL ({owner_of("new")}) AS owner ON true
-        ORDER BY new.key
+        WHERE NOT is_old OR whole_key IS NULL
+            OR (SELECT true FROM webhook_changes WHERE key = new.whole_key) IS NULL
+        ORDER BY 4  -- every process locks in this order
         ON CONFLICT (key) DO NOTHING
         RETURNING id, organization_id,
             organization_id IS NULL AND {is_owed("webhook_changes")} AS is_owed
@@ -70,8 +76,9 @@ async def insert(conn: Conn, ring: KeyRing, changes: Sequence[SplitChange]) -> l
         [c.event for _, _, c in changes],
         [c.waba_id for _, _, c in changes],
         [c.phone_number_id for _, _, c in changes],
-        [ring.subject_hash(c.subject) if c.subject else None for _, _, c in changes],
         [ring.seal(c.content, _binding(id_)) for id_, (_, _, c) in zip(ids, changes, strict=True)],
+        [c.digest for _, _, c in changes],
+        [c.whole_key for _, _, c in changes],
     )
     by_id = {record["id"]: record for record in stored}
     return [
@@ -138,7 +145,7 @@ async def fail(conn: Conn, lease: Lease, error: str, after: timedelta | None) ->
 async def assign(conn: Conn, waba_id: str, *, limit: int) -> int:
     """Give changes of the WABA that have no organization yet to the one they belong to.
 
-    Return how many. Add an event for each of them that is processed.
+    Return how many. Add an event for each of them that is processed and told.
     """
     count: int = await conn.fetchval(
         f"""
@@ -155,12 +162,13 @@ async def assign(conn: Conn, waba_id: str, *, limit: int) -> int:
         ), added AS (
             INSERT INTO events (id, type, organization_id, waba_id)
             SELECT id, 'change.' || coalesce(field, 'unknown'), organization_id, waba_id
-            FROM assigned WHERE state = 'processed'
+            FROM assigned WHERE state = 'processed' AND event IS DISTINCT FROM $3
         )
         SELECT count(*) FROM assigned
         """,
         waba_id,
         limit,
+        UNMATCHED_CONTACTS,
     )
     return count
 
@@ -177,6 +185,15 @@ async def is_any_owed(conn: Conn, waba_id: str) -> bool:
             waba_id,
         )
     )
+
+
+async def count_unowned(conn: Conn, waba_id: str) -> int:
+    """Return how many changes of the WABA have no organization."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM webhook_changes WHERE waba_id = $1 AND organization_id IS NULL",
+        waba_id,
+    )
+    return count
 
 
 async def read_content(conn: Conn, ring: KeyRing, change_id: UUID) -> bytes | None:

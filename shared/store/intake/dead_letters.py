@@ -19,7 +19,11 @@ LetterKind = Literal["change", "webhook", "message"]
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter. `field`, `event`, `waba_id` and `organization_id` are None unless it is
-    of a change."""
+    of a change.
+
+    `replays` counts the earlier letters of the same webhook or change that were replayed.
+    `died_again_as` is the letter that followed the replay of this one.
+    """
 
     id: UUID
     kind: LetterKind
@@ -37,11 +41,27 @@ class Letter:
     event: str | None
     waba_id: str | None
     organization_id: str | None
+    replays: int
+    died_again_as: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Open letters, or closed ones with `is_closed`, that match all that is not None. `since` and
+    `until` are about when they died."""
+
+    fingerprint: str | None = None
+    waba_id: str | None = None
+    organization_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    is_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A group of open letters that have the same cause."""
+    """A group of open letters that have the same cause. `died_again` counts those whose webhook or
+    change was replayed before."""
 
     fingerprint: str
     kind: LetterKind
@@ -50,12 +70,13 @@ class Cause:
     count: int
     first_failed_at: datetime
     died_at: datetime
+    died_again: int
 
 
-async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
-    """Add a letter for each dead webhook. Call it in the transaction that marks them dead.
-    Idempotent."""
-    await conn.execute(
+async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> list[UUID]:
+    """Add a letter for each dead webhook. Return the letters' ids. Call it in the transaction that
+    marks them dead. Idempotent."""
+    added = await conn.fetch(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
                                   attempts, first_failed_at)
@@ -66,17 +87,19 @@ async def add_webhooks(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
             JOIN webhook_log AS log ON log.id = letter.webhook_id
         WHERE log.state = 'dead'
         ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+        RETURNING id
         """,
         [uuid7() for _ in ids],
         list(ids),
         blame,
     )
+    return [record["id"] for record in added]
 
 
-async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
-    """Add a letter for each dead change. Call it in the transaction that marks them dead.
-    Idempotent."""
-    await conn.execute(
+async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> list[UUID]:
+    """Add a letter for each dead change. Return the letters' ids. Call it in the transaction that
+    marks them dead. Idempotent."""
+    added = await conn.fetch(
         """
         INSERT INTO dead_letters (id, kind, subject_id, webhook_id, blame, error, fingerprint,
                                   attempts, first_failed_at)
@@ -88,18 +111,22 @@ async def add_changes(conn: Conn, ids: Collection[UUID], blame: Blame) -> None:
             JOIN webhook_changes AS change ON change.id = letter.change_id
         WHERE change.state = 'dead'
         ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+        RETURNING id
         """,
         [uuid7() for _ in ids],
         list(ids),
         blame,
     )
+    return [record["id"] for record in added]
 
 
-async def add_message(conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame) -> bool:
+async def add_message(
+    conn: Conn, ring: KeyRing, body: bytes, error: str, blame: Blame
+) -> UUID | None:
     """Add a letter for a message that RabbitMQ dead-lettered. Its bytes are sealed, not parsed.
-    Return False if there is an open letter of the same bytes already."""
+    Return its id, or None if there is an open letter of the same bytes already."""
     digest = sha256(body).digest()
-    id_ = uuid7()
+    id_: UUID = uuid7()
     status = await conn.execute(
         """
         INSERT INTO dead_letters (id, kind, subject_id, blame, error, fingerprint, attempts,
@@ -114,7 +141,7 @@ async def add_message(conn: Conn, ring: KeyRing, body: bytes, error: str, blame:
         message_fingerprint(error),
         ring.seal(body, _binding(id_)),
     )
-    return status == "INSERT 0 1"
+    return id_ if status == "INSERT 0 1" else None
 
 
 def message_fingerprint(error: str) -> str:
@@ -122,33 +149,49 @@ def message_fingerprint(error: str) -> str:
     return sha256(f"message|{error}".encode()).hexdigest()[:12]
 
 
-async def causes(conn: Conn) -> list[Cause]:
-    """Return the causes of the open letters, the most frequent first."""
+async def causes(conn: Conn, chosen: LetterFilter) -> list[Cause]:
+    """Return the causes of the letters, the most frequent first."""
     records = await conn.fetch(
-        """
+        f"""
         SELECT fingerprint, min(kind) AS kind, min(blame) AS blame, min(error) AS error,
                count(*) AS count, min(first_failed_at) AS first_failed_at,
-               max(died_at) AS died_at
-        FROM dead_letters WHERE closed_at IS NULL
+               max(died_at) AS died_at, count(*) FILTER (WHERE replays > 0) AS died_again
+        FROM ({_SELECT} WHERE {_condition(chosen)}) AS letter
         GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint
-        """
+        """,
+        *_arguments(chosen),
     )
     return [Cause(**record) for record in records]
 
 
 async def listed(
-    conn: Conn, *, fingerprint: str | None, after: UUID | None, limit: int
+    conn: Conn, chosen: LetterFilter, *, after: UUID | None, limit: int
 ) -> list[Letter]:
-    """Return open letters after `after`, the oldest first."""
+    """Return the letters after `after`, the oldest first."""
+    records = await conn.fetch(
+        f"""
+        {_SELECT} WHERE {_condition(chosen)} AND ($6::uuid IS NULL OR dead_letters.id > $6)
+        ORDER BY dead_letters.id LIMIT $7
+        """,
+        *_arguments(chosen),
+        after,
+        limit,
+    )
+    return [Letter(**record) for record in records]
+
+
+async def about(conn: Conn, id_: UUID, *, limit: int) -> list[Letter]:
+    """Return the letters with this id, or of the webhook or change with this id, the newest
+    first."""
     records = await conn.fetch(
         f"""
         {_SELECT}
-        WHERE dead_letters.closed_at IS NULL AND ($1::text IS NULL OR fingerprint = $1)
-            AND ($2::uuid IS NULL OR dead_letters.id > $2)
-        ORDER BY dead_letters.id LIMIT $3
+        WHERE dead_letters.id = $1 OR dead_letters.webhook_id = $1
+            OR (dead_letters.webhook_id =
+                    (SELECT webhook_id FROM webhook_changes WHERE id = $1) AND subject_id = $1)
+        ORDER BY dead_letters.id DESC LIMIT $2
         """,
-        fingerprint,
-        after,
+        id_,
         limit,
     )
     return [Letter(**record) for record in records]
@@ -162,13 +205,39 @@ async def by_ids(conn: Conn, ids: Collection[UUID]) -> list[Letter]:
     return [Letter(**record) for record in records]
 
 
-_SELECT = """
+#: Letters of one webhook are few, so that they are found by its id.
+_SAME = """
+    FROM dead_letters AS other
+    WHERE other.webhook_id = dead_letters.webhook_id AND other.subject_id = dead_letters.subject_id
+"""
+_SELECT = f"""
     SELECT dead_letters.id, kind, subject_id, dead_letters.webhook_id, blame, error, fingerprint,
            dead_letters.attempts, dead_letters.first_failed_at, died_at, closed_at, outcome,
-           field, event, waba_id, organization_id
+           field, event, waba_id, organization_id,
+           (SELECT count(*) {_SAME} AND other.id < dead_letters.id
+                AND other.outcome = 'replayed') AS replays,
+           (SELECT other.id {_SAME} AND other.id > dead_letters.id
+                AND dead_letters.outcome = 'replayed' ORDER BY other.id LIMIT 1) AS died_again_as
     FROM dead_letters LEFT JOIN webhook_changes
         ON kind = 'change' AND webhook_changes.id = subject_id
 """
+
+
+def _condition(chosen: LetterFilter) -> str:
+    """Return the SQL condition. Its $1 to $5 are `_arguments`."""
+    return f"""
+        ($1::text IS NULL OR fingerprint = $1) AND ($2::text IS NULL OR waba_id = $2)
+        AND ($3::text IS NULL OR organization_id = $3)
+        AND ($4::timestamptz IS NULL OR died_at >= $4)
+        AND ($5::timestamptz IS NULL OR died_at < $5)
+        AND closed_at IS {"NOT NULL" if chosen.is_closed else "NULL"}
+    """
+
+
+def _arguments(chosen: LetterFilter) -> tuple[object, ...]:
+    return (
+        chosen.fingerprint, chosen.waba_id, chosen.organization_id, chosen.since, chosen.until,
+    )  # fmt: skip
 
 
 async def message_body(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | None:
@@ -180,7 +249,14 @@ async def message_body(conn: Conn, ring: KeyRing, letter_id: UUID) -> bytes | No
     return None if body is None else ring.open(body, _binding(letter_id))
 
 
-async def close(conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_id: UUID) -> None:
+async def count_old(conn: Conn, died_before: datetime) -> dict[str, int]:
+    query = "SELECT count(*) FROM dead_letters WHERE closed_at IS NULL AND died_at < $1"
+    return {"discarded_letters": await conn.fetchval(query, died_before)}
+
+
+async def close(
+    conn: Conn, letters: Sequence[Letter], *, outcome: str, replay_id: UUID | None
+) -> None:
     """Close locked letters. Their webhooks and changes become due again, or discarded."""
     by_kind: dict[LetterKind, list[UUID]] = {"change": [], "webhook": []}
     for letter in letters:

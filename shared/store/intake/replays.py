@@ -8,6 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from shared.store.audit import Requester
 from shared.store.intake import dead_letters
 from shared.store.intake.dead_letters import Letter
 from shared.store.pool import Conn
@@ -50,9 +51,13 @@ async def count(conn: Conn, selection: LetterSelection) -> int:
 
 
 async def add(
-    conn: Conn, selection: LetterSelection, outcome: LetterOutcome, *, rate: int, actor: str,
-    reason: str,
-) -> UUID:  # fmt: skip
+    conn: Conn,
+    selection: LetterSelection,
+    outcome: LetterOutcome,
+    *,
+    rate: int,
+    requester: Requester,
+) -> UUID:
     """Add a replay and return its id. No letter is replayed yet."""
     id_: UUID = uuid7()
     await conn.execute(
@@ -68,8 +73,8 @@ async def add(
         selection.fingerprint,
         outcome,
         rate,
-        actor,
-        reason,
+        requester.actor,
+        requester.reason,
     )
     return id_
 
@@ -93,13 +98,46 @@ async def get(conn: Conn, replay_id: UUID) -> Replay | None:
     return Replay(selection=selection, **fields)
 
 
-async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:
-    """Return the letters after the last one the replay reached, locked until the transaction ends.
+@dataclass(frozen=True, slots=True)
+class ReplaySummary:
+    """A replay, who asked for it and why. `died_again` counts its letters that a new one
+    followed."""
 
-    A lock lets one replay run at a time. Otherwise a replay that waits for the letters of another
-    one would find them closed, get none, and end too early.
-    """
-    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro replays'))")
+    id: UUID
+    created_at: datetime
+    finished_at: datetime | None
+    outcome: LetterOutcome
+    total: int
+    done: int
+    skipped: int
+    died_again: int
+    actor: str
+    reason: str
+
+
+async def listed(conn: Conn, *, before: UUID | None, limit: int) -> list[ReplaySummary]:
+    """Return the replays before `before`, the newest first."""
+    records = await conn.fetch(
+        """
+        SELECT id, created_at, finished_at, outcome, total, done, skipped, actor, reason,
+               (SELECT count(*) FROM dead_letters
+                WHERE replay_id = replays.id AND replays.outcome = 'replayed' AND EXISTS (
+                    SELECT FROM dead_letters AS other
+                    WHERE other.webhook_id = dead_letters.webhook_id
+                        AND other.subject_id = dead_letters.subject_id
+                        AND other.id > dead_letters.id
+                )) AS died_again
+        FROM replays WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+        """,
+        before,
+        limit,
+    )
+    return [ReplaySummary(**record) for record in records]
+
+
+async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter]:
+    """Return letters after the last one the replay reached, locked until the transaction ends."""
+    await _close_alone(conn)
     ids = await conn.fetch(
         f"""
         SELECT id FROM dead_letters
@@ -111,6 +149,26 @@ async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter
         limit,
     )
     return await dead_letters.by_ids(conn, [record["id"] for record in ids])
+
+
+async def old_letters(conn: Conn, died_before: datetime, *, limit: int) -> list[Letter]:
+    """Return open letters that died before, the oldest first, locked until the transaction ends."""
+    await _close_alone(conn)
+    ids = await conn.fetch(
+        """
+        SELECT id FROM dead_letters WHERE closed_at IS NULL AND died_at < $1
+        ORDER BY died_at, id LIMIT $2 FOR UPDATE
+        """,
+        died_before,
+        limit,
+    )
+    return await dead_letters.by_ids(conn, [record["id"] for record in ids])
+
+
+async def _close_alone(conn: Conn) -> None:
+    """Let no other transaction close letters. Otherwise a replay that waits for the letters of
+    another would find them closed, get none, and end too early."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtext('porteiro replays'))")
 
 
 async def advance(

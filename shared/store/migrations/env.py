@@ -2,6 +2,10 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["conn"], transaction_per_migration=True)
+context.configure(
+    connection=context.config.attributes["conn"],
+    on_version_apply=context.config.attributes["on_version_apply"],
+    transaction_per_migration=True,
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -13,7 +13,7 @@ def execute(script: str) -> None:
             op.execute(statement)
 
 
-def create_index_concurrently(name: str, on: str) -> None:
+def create_index_concurrently(name: str, on: str, *, unique: bool = False) -> None:
     """Create an index without stopping writes, outside a transaction. Idempotent.
 
     What a run that was stopped has left, an invalid index, is dropped first
@@ -23,5 +23,5 @@ def create_index_concurrently(name: str, on: str) -> None:
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")  # it waits for old transactions, and nobody for it
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+        op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}")
         op.execute("RESET lock_timeout")

@@ -18,7 +18,8 @@ from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.crosswise import write_in_opposite_order
-from tests.support.ownership import prove, report
+from tests.support.keys import TOKEN_RING
+from tests.support.ownership import name_waba, prove, report
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
 WABA = "210000000000010"
@@ -79,7 +80,7 @@ async def add_organization(conn: Conn, name: str, *businesses: str) -> None:
     for business in businesses:
         await organizations.add_business(conn, name, business)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    await onboardings.start(conn, NewOnboarding(name, f"code-{name}", expires_at))
+    await onboardings.start(conn, TOKEN_RING, NewOnboarding(name, f"code-{name}", expires_at))
 
 
 async def cancel_onboardings(conn: Conn) -> None:
@@ -186,8 +187,7 @@ async def test_no_provisional_owner_is_chosen_while_another_organization_onboard
     await shared_step(START)(conn)
     assert await owner_of(conn) == ("ana", "owner_business")  # bia's names no WABA
 
-    event = await onboardings.save_session(conn, "code-bia", event="FINISH", session_waba_id=WABA)
-    assert event is not None
+    await name_waba(conn, "code-bia", WABA)
     await decide_again(conn, [WABA], [])
     await recompute_due(conn)
     assert await owner_of(conn) == (None, "another_onboarding")

@@ -23,8 +23,17 @@ from shared.actions.connection_state import record_facts
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
+from shared.domain.numbers import PhoneNumber
 from shared.graph.client import Graph
-from shared.store.connections import connections, eras, follow_ups, onboardings, organizations
+from shared.store.audit import Requester
+from shared.store.connections import (
+    connections,
+    eras,
+    follow_ups,
+    numbers,
+    onboardings,
+    organizations,
+)
 from shared.store.connections import tokens as stored_tokens
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.connections.onboardings import NewOnboarding
@@ -33,7 +42,8 @@ from shared.store.intake import changes
 from shared.store.intake.webhooks import LanedWebhook
 from shared.store.pool import Conn, Pool, now, transaction
 from tests.support.eras import A, B, ValidTokens, find_era, intake, is_lock_awaited, own, take_down
-from tests.support.ownership import prove, report, store_message
+from tests.support.keys import TOKEN_RING
+from tests.support.ownership import name_waba, prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, message
 from tests.support.waiting import eventually
@@ -58,13 +68,13 @@ async def assign(pool: Pool, conn: Conn) -> None:
 
 
 def context(pool: Pool, ring: KeyRing, graph: object = None) -> FollowUpContext:
-    return FollowUpContext(pool, ring, cast("Graph", graph or ValidTokens()))
+    return FollowUpContext(pool, ring, cast("Graph", graph or ValidTokens()), (30,))
 
 
 async def start_of_b(conn: Conn) -> None:
     await organizations.add(conn, B)
     expires_at = await now(conn) + timedelta(hours=1)
-    await onboardings.start(conn, NewOnboarding(B, "code-b", expires_at))
+    await onboardings.start(conn, TOKEN_RING, NewOnboarding(B, "code-b", expires_at))
 
 
 async def test_a_change_that_skipped_an_era_whose_end_is_rolled_back_reaches_its_owner(
@@ -75,7 +85,7 @@ async def test_a_change_that_skipped_an_era_whose_end_is_rolled_back_reaches_its
     groups = intake(pool, ring)
     with pytest.raises(RolledBack):
         async with transaction(pool) as ending:
-            await ownership.release(ending, WABA, actor="eva", reason="a mistake")
+            await ownership.release(ending, WABA, Requester("eva", "a mistake"))
             webhook = make_webhook(write(message(1)))
             storing = asyncio.create_task(groups.store([LanedWebhook(webhook, "fast")]))
             await eventually(lambda: is_lock_awaited(conn))
@@ -138,7 +148,7 @@ async def test_a_takedown_that_comes_after_another_organization_s_login_still_co
     await own(conn)
     await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
     await start_of_b(conn)
-    await onboardings.save_session(conn, "code-b", event="FINISH", session_waba_id=WABA)
+    await name_waba(conn, "code-b", WABA)
     unshared_at = await now(conn) - timedelta(minutes=2)
     await read(pool, ring, monkeypatch, "reached", is_contested=True)  # B's login is refused
     await read(pool, ring, monkeypatch, "reached")  # and A asks by a live check
@@ -147,13 +157,55 @@ async def test_a_takedown_that_comes_after_another_organization_s_login_still_co
     assert (await find_era(conn)).is_suspended
 
 
+class LeavingMeanwhile(ValidTokens):
+    """While Meta answers the first call, the owner leaves."""
+
+    def __init__(self, conn: Conn) -> None:
+        self.calls: list[str] = []
+        self._conn = conn
+
+    async def read_numbers(self, waba_id: str, _: str) -> list[PhoneNumber]:
+        self.calls.append("read_numbers")
+        await leave(self._conn, waba_id)
+        return [PhoneNumber("60", "15550001111", is_coexistence=False, is_registered=False)]
+
+    async def is_subscribed(self, *_: str) -> bool:
+        self.calls.append("is_subscribed")
+        return True
+
+
+async def leave(conn: Conn, waba_id: str) -> None:
+    async with conn.transaction():
+        await disconnection.request(
+            conn, waba_id, organization_id=None, requester=Requester("eva", "left")
+        )
+
+
+async def test_a_disconnect_stops_the_setup_whoever_requests_it_again(
+    pool: Pool, conn: Conn, ring: KeyRing
+) -> None:
+    await own(conn)
+    await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
+    graph = LeavingMeanwhile(conn)
+    run = FollowUpHandler(partial(provision, context(pool, ring, graph)))
+    await follow_ups.add(conn, "provision", [WABA])
+
+    assert await worker(pool, {"provision": run}).work_once()
+    await follow_ups.add(conn, "provision", [WABA])
+    assert await worker(pool, {"provision": run}).work_once()
+
+    assert graph.calls == ["read_numbers"]
+    assert await numbers.current(conn, WABA) == []
+    assert not await follow_ups.is_open(conn, "provision", WABA)
+    assert await follow_ups.is_open(conn, "disconnect", WABA)
+
+
 async def test_a_disconnect_uses_no_token_of_the_next_owner(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     await own(conn)
     await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
-    async with conn.transaction():
-        await disconnection.request(conn, WABA, organization_id=None, actor="eva", reason="left")
+    await leave(conn, WABA)
     await start_of_b(conn)
     load = follow_ups.load
 

@@ -20,6 +20,7 @@ from shared.domain.facts import Fact, live_facts
 from shared.domain.provisioning import Blocked
 from shared.domain.remedies import BY_US
 from shared.graph.client import Graph
+from shared.store.audit import Requester
 from shared.store.connections import (
     connections,
     eras,
@@ -43,6 +44,7 @@ from tests.support.eras import (
     own,
     take_down,
 )
+from tests.support.keys import TOKEN_RING
 from tests.support.ownership import prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, account_update, message
@@ -136,7 +138,7 @@ async def test_what_a_suspended_era_holds_waits_for_no_person(pool: Pool, conn: 
         assert tuple((await conn.fetch(state))[0]) == ("pending", reason, 0, True)
 
     async with conn.transaction():
-        await ownership.release(conn, WABA, actor="eva", reason="they left")
+        await ownership.release(conn, WABA, Requester("eva", "they left"))
         await follow_ups.add(conn, "read", [WABA])
     assert await worker.work_once()
     assert (await conn.fetch(state))[0]["state"] == "blocked"
@@ -146,7 +148,7 @@ async def test_our_disconnect_ends_the_era_at_once(conn: Conn, ring: KeyRing) ->
     await own(conn)
     async with conn.transaction():
         await disconnection.request(
-            conn, WABA, organization_id=None, actor="eva", reason="they left"
+            conn, WABA, organization_id=None, requester=Requester("eva", "they left")
         )
     assert await eras.open_era(conn, WABA) is None
     assert (await store_message(conn, ring, WABA, at=await now(conn))).organization_id is None
@@ -156,16 +158,16 @@ async def test_a_claim_after_our_disconnect_can_be_disconnected(conn: Conn) -> N
     await own(conn)
     async with conn.transaction():
         await disconnection.request(
-            conn, WABA, organization_id=None, actor="eva", reason="they left"
+            conn, WABA, organization_id=None, requester=Requester("eva", "they left")
         )
         [row] = await connections.lock(conn, [WABA])
         await record_facts(conn, row, [Fact("app", BY_US, await now(conn))])
         await conn.execute("UPDATE follow_ups SET state = 'done', ended_at = now()")
     await organizations.add(conn, B)
     async with conn.transaction():
-        await ownership.claim(conn, WABA, B, actor="eva", reason="they called")
+        await ownership.claim(conn, WABA, B, Requester("eva", "they called"))
         await disconnection.request(
-            conn, WABA, organization_id=None, actor="eva", reason="a mistake"
+            conn, WABA, organization_id=None, requester=Requester("eva", "a mistake")
         )
     assert [era.end_reason for era in await eras.history(conn, WABA)] == ["disconnected"] * 2
 
@@ -188,9 +190,11 @@ async def test_the_end_of_an_era_is_told_once_and_its_setup_is_not_inherited(con
     async with conn.transaction():
         [row] = await connections.lock(conn, [WABA])
         await record_facts(conn, row, [Fact("setup", "complete", await now(conn))])
-        await ownership.release(conn, WABA, actor="eva", reason="they left")
+        await ownership.release(conn, WABA, Requester("eva", "they left"))
     await organizations.add(conn, B)
-    await onboardings.start(conn, NewOnboarding(B, "code-2", await now(conn) + timedelta(hours=1)))
+    await onboardings.start(
+        conn, TOKEN_RING, NewOnboarding(B, "code-2", await now(conn) + timedelta(hours=1))
+    )
     async with conn.transaction():
         await prove(conn, "code-2", WABA, None, await now(conn) + timedelta(seconds=1))
     told = await conn.fetch("SELECT organization_id, type FROM events ORDER BY id")

@@ -5,7 +5,6 @@ The oracle reads the rows and knows nothing of the product's query.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,10 +18,12 @@ from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact, live_facts
 from shared.store import due, events
+from shared.store.audit import Requester
 from shared.store.connections import connections, eras, follow_ups, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import changes, webhooks
 from shared.store.pool import Conn, Pool, now, transaction
+from tests.support.keys import TOKEN_RING
 from tests.support.ownership import prove, report
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
@@ -75,11 +76,11 @@ class Play:
             case "prove":
                 code = f"code-{self._count}"
                 new = NewOnboarding(organization, code, at + timedelta(hours=1))
-                await onboardings.start(conn, new)
+                await onboardings.start(conn, TOKEN_RING, new)
                 await prove(conn, code, WABA, None, at)
             case "claim":
                 try:
-                    await ownership.claim(conn, WABA, organization, actor="eva", reason="asked")
+                    await ownership.claim(conn, WABA, organization, Requester("eva", "asked"))
                 except UseCaseError:
                     return
             case "disconnect" | "release" if era is not None:
@@ -99,7 +100,7 @@ class Play:
         webhook = make_webhook(at=at)
         async with transaction(self._pool) as conn:
             await webhooks.insert(conn, self._ring, [make_webhook_row(webhook, state="split")])
-            change = replace(make_change(number), waba_id=WABA)
+            change = make_change(number)._replace(waba_id=WABA)
             for _ in range(2):  # a repetition stores nothing
                 new = await changes.insert(conn, self._ring, changes_of(webhook, change))
                 if owned := [row.id for row in new if row.organization_id]:

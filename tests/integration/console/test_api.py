@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.console.http.app import OPENAPI_PATH
 from shared.cache import open_redis
 from shared.store import api_keys
-from shared.store.connections import onboardings, organizations
+from shared.store.api_keys import Right
+from shared.store.connections import onboardings, organizations, tracking_codes
 from shared.store.pool import Conn
-from tests.support.keys import make_key
-from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, ORPHANS, Installation
+from tests.support.keys import OPERATOR, make_key
+from tests.support.onboarding_setup import CONNECTIONS, ONBOARDING, Installation
 from tests.support.simulated import WABA, number
 from tests.support.source import ROOT
 
@@ -63,9 +65,9 @@ async def test_no_request_breaks_the_api_or_reads_another_organization(
     assert any(code in url for url in urls)
     if caller != "company":
         assert [text for text in answers if WABA in text or "bakery" in text] == []
-        answer = await installation.request("GET", f"{CONNECTIONS}?organization_id=bakery")
-        [connection] = answer["connections"]
-        assert connection["state"] == "active"
+        # Not by the API: the fuzzer may have spent the limit of this address.
+        states = "SELECT state::text FROM whatsapp_connections WHERE organization_id = 'bakery'"
+        assert [row["state"] for row in await conn.fetch(states)] == ["active"]
 
 
 async def _write_document(installation: Installation, code: str, folder: Path) -> Path:
@@ -89,30 +91,6 @@ def _urls_and_answers(report: str) -> tuple[list[str], list[str]]:
     return [entry["request"]["url"] for entry in entries], [
         entry["response"]["content"].get("text", "") for entry in entries
     ]
-
-
-async def test_wrong_paths_queries_and_bodies_are_refused_as_json(
-    installation: Installation,
-) -> None:
-    for method, path, status, code in (
-        ("GET", "/nowhere", 404, "not_found"),
-        ("PATCH", CONNECTIONS, 405, "method_not_allowed"),
-        ("GET", f"{CONNECTIONS}/x", 422, "invalid_path"),
-        ("GET", f"{CONNECTIONS}?limit=0", 422, "invalid_query"),
-        ("GET", f"{CONNECTIONS}?limit=1&limit=2", 422, "invalid_query"),
-    ):
-        assert (await installation.request(method, path, status=status))["code"] == code
-    path = f"{ORPHANS}/{WABA}/claim"
-    for data, content, status in (
-        (b"{", "application/json", 400),
-        (b"{}", "text/plain", 415),
-        (b"[]", "application/json", 422),
-        (b'"' + b"x" * 70_000 + b'"', "application/json", 413),
-    ):
-        headers = {"Authorization": f"Bearer {installation.key}", "Content-Type": content}
-        async with installation.http.post(path, data=data, headers=headers) as answer:
-            assert answer.status == status
-            assert set(await answer.json()) == {"code", "message"}
 
 
 async def test_an_error_quotes_nothing_of_the_request(installation: Installation) -> None:
@@ -140,7 +118,7 @@ async def test_a_rate_limit_answers_429_with_retry_after(
 async def test_a_revoked_key_is_refused(installation: Installation, conn: Conn) -> None:
     await installation.request("GET", CONNECTIONS)
     [key] = await api_keys.listed(conn)
-    assert await api_keys.revoke(conn, key.id, actor="test", reason="a test")
+    assert await api_keys.revoke(conn, key.id, OPERATOR)
     await installation.request("GET", CONNECTIONS, status=401)
 
 
@@ -150,6 +128,29 @@ async def test_a_key_stops_working_when_it_expires(installation: Installation, c
     await installation.request("GET", CONNECTIONS)
     await conn.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
     await installation.request("GET", CONNECTIONS, status=401)
+
+
+async def test_a_key_without_the_right_changes_nothing(
+    installation: Installation, conn: Conn
+) -> None:
+    key = await make_key(conn, name="dashboard", rights=[Right.READ])
+    await installation.request("GET", CONNECTIONS, key=key)
+    with capture_logs() as logged:
+        for method, path in (
+            ("POST", ONBOARDING),
+            ("POST", f"{CONNECTIONS}/{WABA}/provision"),
+            ("DELETE", f"{ONBOARDING}/code-1"),
+        ):
+            refused = await installation.request(method, path, {}, key=key, status=403)
+            assert refused["code"] == "right_missing"
+        await installation.request("GET", CONNECTIONS, key="porteiro_CANARY", status=401)
+    [known] = [key for key in await api_keys.listed(conn) if key.name == "dashboard"]
+    lines = [line for line in logged if line["event"] == "request.refused"]
+    assert [(line["reason"], line["key_id"]) for line in lines] == [
+        *[("right_missing", str(known.id))] * 3, ("key_needed", None),
+    ]  # fmt: skip
+    assert "CANARY" not in json.dumps(logged, default=str)
+    assert await conn.fetchval("SELECT count(*) FROM whatsapp_onboarding") == 0
 
 
 async def test_the_day_of_a_keys_last_use_is_noted_once_a_day(
@@ -176,7 +177,7 @@ async def test_an_onboarding_is_shown_to_its_organization_alone_whatever_is_cach
     async with open_redis(installation.environment["REDIS_URL"]) as redis:
         await redis.flushdb()
         if cached is not None:
-            await redis.set(f"cache:onboarding:{code}", cached)
+            await redis.set(f"cache:onboarding:{tracking_codes.hash_code(code).hex()}", cached)
     await installation.request("GET", f"{ONBOARDING}/{code}", key=theirs, status=404)
 
 

@@ -69,10 +69,10 @@ async def test_concurrent_lookups_load_once(redis: Redis, registry: CollectorReg
     source.gate.clear()
     gets = [asyncio.create_task(cache.get("waba", "71", source.load)) for _ in range(20)]
 
-    async def is_loading() -> bool:
-        return source.loads > 0
+    async def all_wait() -> bool:
+        return lookups(registry, "miss") + lookups(registry, "down") == 20
 
-    await eventually(is_loading)
+    await eventually(all_wait)
     source.gate.set()
     assert set(await asyncio.gather(*gets)) == {"ana"}
     assert source.loads == 1

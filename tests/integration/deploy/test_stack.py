@@ -117,13 +117,13 @@ async def test_stack_json_is_complete_and_readable_only_by_its_owner(stack: Loca
 
 async def test_the_pids_are_those_of_the_servers(stack: LocalStack) -> None:
     processes = {name: psutil.Process(pid) for name, pid in stack.details["pids"].items()}
-    services = {"ingress", "processor", "console", "simulated_meta"}
+    services = {"ingress", "processor", "console", "token_health", "scheduler", "simulated_meta"}
     assert processes.keys() == services | {"postgresql", "redis", "rabbitmq", "epmd"}
     assert processes["postgresql"].name() == "postgres"
     assert processes["redis"].name() == "redis-server"
     assert processes["rabbitmq"].name().startswith("beam")
     for name in services:
-        assert processes[name].cmdline()[-1].endswith(name)
+        assert any(part.endswith(name) for part in processes[name].cmdline())
 
 
 async def test_every_queue_of_the_broker_is_as_designed(stack: LocalStack) -> None:
@@ -195,6 +195,14 @@ async def test_a_killed_postgresql_is_restarted_and_webhooks_are_processed(
     await process_webhook(stack, 3)
 
 
+async def test_up_over_a_running_stack_changes_nothing(stack: LocalStack) -> None:
+    before = stack.details
+    said = await stack.run("up")
+    assert "running already" in said
+    assert f"Meta posts to {before['ingress']}/api/v1/whatsapp/webhook" in said
+    assert stack.details == before
+
+
 async def test_up_after_the_supervisor_was_killed_replaces_everything(stack: LocalStack) -> None:
     old = stack.processes()
     stack.supervisor().kill()
@@ -211,6 +219,8 @@ async def test_down_leaves_nothing(stack: LocalStack) -> None:
     assert len(ports) >= 8
     assert data.is_dir()
 
+    env_file = (stack.file.parent / "porteiro.env").read_text()
+    assert "export PORTEIRO_ENV=" in env_file
     await stack.run("down")
     assert [process for process in processes if is_alive(process)] == []
     assert stack.processes() == set()

@@ -10,8 +10,9 @@ import pytest
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
-from services.ingress import app
-from services.ingress.app import MAX_BODY_BYTES, PATH
+from services.ingress import bodies
+from services.ingress.app import PATH
+from services.ingress.bodies import MAX_BODY_BYTES
 from shared.broker.topology import RAW
 from shared.messages import decode_bundle
 from shared.store.pool import Conn
@@ -107,7 +108,7 @@ async def test_a_body_of_undeclared_length_is_refused_at_the_limit(
 async def test_a_body_that_stalls_is_answered_with_408(
     client: aiohttp.ClientSession, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "FIRST_SECONDS", 0.2)
     never = asyncio.Event()
 
     async def stalling() -> AsyncIterator[bytes]:
@@ -141,7 +142,7 @@ async def test_the_handshake_echoes_the_challenge_only_with_the_right_token(
 async def test_a_full_receiver_answers_503_with_retry_after(
     client: aiohttp.ClientSession, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.ingress.receiver.MAX_BYTES_IN_FLIGHT", len(BODY) - 1)
+    monkeypatch.setattr("services.ingress.byte_budget.MAX_BYTES", len(BODY) - 1)
     async with client.post(PATH, data=BODY, headers={"X-Hub-Signature-256": sign(BODY)}) as answer:
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0

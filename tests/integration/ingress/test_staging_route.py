@@ -32,6 +32,19 @@ async def test_a_malformed_form_is_refused_with_the_reason(environment: dict[str
             assert "trackingCode" in (await answer.json())["error"]
 
 
+async def test_an_address_is_limited_as_one_that_signs_wrongly(
+    environment: dict[str, str], monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMIT_PER_ADDRESS", "3")
+    async with running.ingress(environment) as client:
+        statuses = []
+        for _ in range(5):
+            async with client.post(f"{PATH}/test", json=FORM) as answer:
+                statuses.append(answer.status)
+        assert statuses == [200] * 3 + [429] * 2
+        assert int(answer.headers["Retry-After"]) > 0
+
+
 async def test_production_has_no_such_route(
     environment: dict[str, str], monkeypatch: MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ def faults(log: list[dict[str, Any]]) -> list[str]:
         (
             "services.processor",
             "BODY_ENCRYPTION_KEY DATABASE_URL META_APP_ACCESS_TOKEN META_APP_ID META_APP_SECRET"
-            " RABBITMQ_URL REDIS_URL TOKEN_ENCRYPTION_KEY",
+            " RABBITMQ_URL REDIS_URL SUBJECT_HASH_KEY TOKEN_ENCRYPTION_KEY",
         ),
         (
             "services.console",

@@ -27,6 +27,7 @@ from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import NewChange, SplitChange
 from shared.store.intake.webhooks import LanedWebhook
 from shared.store.pool import Conn, Pool, open_pool
+from tests.support.keys import HASHER
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.samples import make_webhook, make_webhook_row
 from tests.support.sending import WABA, account_update, message
@@ -170,7 +171,7 @@ def _due_rows(
 ) -> tuple[DueRows, WebhookGroups]:
     metrics = IntakeMetrics(CollectorRegistry())
     recorder = FailureRecorder((30, 300, 1800), metrics)
-    groups = WebhookGroups(pool, ring, recorder, metrics, app_id="1")
+    groups = WebhookGroups(pool, ring, HASHER, recorder, metrics, lambda _: None, app_id="1")
     nudges = RetryNudges(
         Publisher(Health(CollectorRegistry()).dependency("publisher")),
         ProcessorMetrics(CollectorRegistry()),

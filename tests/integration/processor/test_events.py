@@ -21,6 +21,7 @@ from tests.support import running
 from tests.support.broker import Broker
 from tests.support.bundles import bundle, until_states
 from tests.support.command_line import porteiro
+from tests.support.keys import TOKEN_RING
 from tests.support.ownership import prove
 from tests.support.proxy import open_proxy
 from tests.support.sending import WABA, account_update, message
@@ -31,11 +32,15 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 async def proven_owner(pool: Pool) -> None:
+    await own(pool)
+
+
+async def own(pool: Pool) -> None:
     """Record the bakery's proof of the WABA."""
     async with transaction(pool) as conn:
         await organizations.add(conn, "bakery")
         until = NOW + timedelta(hours=1)
-        await onboardings.start(conn, NewOnboarding("bakery", "code-1", until))
+        await onboardings.start(conn, TOKEN_RING, NewOnboarding("bakery", "code-1", until))
         at = datetime(2026, 1, 1, tzinfo=UTC)
         assert await prove(conn, "code-1", WABA, None, at)
 
@@ -85,6 +90,9 @@ async def test_the_owner_receives_transitions_and_every_change(
     assert await backend.is_empty()
     assert change_message.routing_key == change["type"] == "change.messages"
     assert change_message.message_id == change["id"]
+    assert (change_message.type, change_message.app_id) == ("change.messages", "porteiro")
+    occurred_at = datetime.fromisoformat(change["occurred_at"])
+    assert change_message.timestamp == occurred_at.replace(microsecond=0)
     assert (change["organization_id"], change["waba_id"]) == ("bakery", WABA)
     assert change["data"]["value"]["messages"][0]["text"] == {"body": "oi"}
     assert change["revision"] is None
@@ -96,6 +104,30 @@ async def test_the_owner_receives_transitions_and_every_change(
         "change.account_update",
     }
     assert connected_message.message_id == connected["id"]
+
+
+async def test_an_onboardings_event_names_it_and_only_the_stored_row_lacks_its_code(
+    environment: dict[str, str], conn: Conn, pool: Pool, backend: Backend
+) -> None:
+    async with transaction(pool) as tx:
+        await organizations.add(tx, "bakery")
+        until = NOW + timedelta(hours=1)
+        new = NewOnboarding("bakery", "code-1", until)
+        onboarding = await onboardings.start(tx, TOKEN_RING, new)
+        assert onboarding is not None
+        await events.add_for_onboarding(
+            tx, "refused", onboarding, waba_id=WABA, reason="waba_not_granted"
+        )
+    stored = await conn.fetchval("SELECT data::text FROM events")
+    async with running.processor(environment):
+        _, refused = await backend.take()
+    assert "code-1" not in stored
+    assert (refused["type"], refused["waba_id"]) == ("onboarding.refused", WABA)
+    assert refused["data"] == {
+        "onboarding_id": str(onboarding.id),
+        "tracking_code": "code-1",
+        "reason": "waba_not_granted",
+    }
 
 
 async def test_an_unrouted_event_is_marked_and_can_be_replayed(
@@ -132,10 +164,33 @@ async def test_changes_from_before_the_proof_are_published_after_it(
         async with transaction(pool) as tx:
             await organizations.add(tx, "bakery")
             until = NOW + timedelta(hours=1)
-            await onboardings.start(tx, NewOnboarding("bakery", "code-1", until))
+            await onboardings.start(tx, TOKEN_RING, NewOnboarding("bakery", "code-1", until))
             assert await prove(tx, "code-1", WABA, None, NOW)
         types = [(await backend.take())[1]["type"] for _ in range(11)]
     assert sorted(types) == [*["change.messages"] * 10, "connection.provisioning"]
+
+
+@pytest.mark.parametrize("is_owned", [True, False])
+async def test_contacts_of_nobody_are_kept_and_told_to_nobody(
+    environment: dict[str, str], broker: Broker, conn: Conn, pool: Pool, is_owned: bool
+) -> None:
+    body = message(1)
+    value = body["entry"][0]["changes"][0]["value"]
+    value["messages"].append(value["messages"][0] | {"id": "wamid.2"})
+    value["contacts"] = [{"wa_id": "15550004445"}]
+    async with running.processor(environment):
+        if is_owned:
+            await own(pool)
+        await broker.put(RAW, bundle(write(body)))
+        await until_states(conn, split=1)
+        if not is_owned:
+            await own(pool)
+        owned = "SELECT count(*) = 3 FROM webhook_changes WHERE organization_id = 'bakery'"
+        await eventually(lambda: conn.fetchval(owned))
+    kept = "SELECT content IS NOT NULL FROM webhook_changes WHERE event = 'unmatched_contacts'"
+    assert await conn.fetchval(kept)
+    told = await conn.fetch("SELECT type FROM events ORDER BY type")
+    assert [row["type"] for row in told] == [*["change.messages"] * 2, "connection.provisioning"]
 
 
 async def test_events_wait_for_the_broker(
@@ -184,5 +239,6 @@ async def test_two_processes_lease_no_event_twice_and_do_not_wait(
         assert len(await events.lease(first)) == 1
         async with asyncio.timeout(5):
             assert await events.lease(second) == []
+            assert await events.first_due(second, []) is None
     async with transaction(pool) as third:
         assert await events.lease(third) == [], "it is leased"

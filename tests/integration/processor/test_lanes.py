@@ -45,6 +45,25 @@ async def test_an_idle_fast_lane_leaves_the_slow_lane_the_whole_group(broker: Br
     serving.cancel()
 
 
+async def test_a_backlog_is_what_waits_here_or_in_the_broker(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_queue, "BACKLOG_SECONDS", 60.0)
+    monkeypatch.setattr(delivery_queue, "BACKLOG_MESSAGES", 3)
+    for _ in range(PREFETCH["slow"] + 3):
+        await broker.put(RAW_SLOW, _bundle_of(1))
+    deliveries, serving = await _start_serving(broker)
+    assert not await deliveries.has_backlog()
+    monkeypatch.setattr(delivery_queue, "BACKLOG_MESSAGES", 2)
+    assert await deliveries.has_backlog()
+    monkeypatch.setattr(delivery_queue, "BACKLOG_MESSAGES", 3)
+    monkeypatch.setattr(delivery_queue, "BACKLOG_SECONDS", 0.0)
+    assert await deliveries.has_backlog()
+    serving.cancel()
+    await asyncio.wait({serving})
+    assert not await deliveries.has_backlog()
+
+
 async def test_a_group_has_a_limit_of_bytes(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

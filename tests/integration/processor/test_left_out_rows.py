@@ -140,10 +140,10 @@ async def test_an_event_that_cannot_be_written_is_put_off(
     row_id = (await add_events(conn, ring))[1]
     unseal = events.unseal
 
-    def failing_unseal(leased: events.LeasedEvent, ring: KeyRing) -> Event:
+    def failing_unseal(leased: events.LeasedEvent, bodies: KeyRing, tokens: KeyRing) -> Event:
         if leased.id == row_id:
             raise KeyError("a fault of ours")
-        return unseal(leased, ring)
+        return unseal(leased, bodies, tokens)
 
     monkeypatch.setattr(events, "unseal", failing_unseal)
     async with running.processor(environment):

@@ -1,9 +1,11 @@
 """What newer code wrote stops nothing that is older, and is worked once the code is newer."""
 
 import orjson
+from prometheus_client import CollectorRegistry
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import write
+from services.processor.intake.metrics import IntakeMetrics
 from services.processor.intake.newer_messages import NEWER, NewerMessages
 from shared import messages
 from shared.broker.topology import DEAD, RAW
@@ -74,7 +76,7 @@ async def test_a_kept_message_that_cannot_be_opened_or_comes_late_holds_back_no_
 ) -> None:
     other = KeyRing([b"z" * 32])
     await dead_letters.add_message(conn, other, bundle(write(message(1))), NEWER, "ours")
-    newer = NewerMessages(pool, ring)
+    newer = NewerMessages(pool, ring, IntakeMetrics(CollectorRegistry()))
     for count in (1, 2):  # the second is kept after the first look
         body = bundle(write(message(1 + count)))
         await dead_letters.add_message(conn, ring, body, NEWER, "ours")

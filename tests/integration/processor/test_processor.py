@@ -61,7 +61,8 @@ async def test_one_unreadable_change_of_a_thousand_fails_alone(
     good = [account_update("ACCOUNT_OFFBOARDED", time=1_790_000_000 + n) for n in range(999)]
     bad = account_update("PARTNER_ADDED", waba_info={"waba_id": "none"})
     entries = [webhook["entry"][0] for webhook in [*good[:500], bad, *good[500:]]]
-    await broker.put(RAW, bundle(write({"object": "any", "entry": entries})))
+    body = {"object": "whatsapp_business_account", "entry": entries}
+    await broker.put(RAW, bundle(write(body)))
     async with running.processor(environment):
         await until_states(conn, split=1)
     counts = await conn.fetch(

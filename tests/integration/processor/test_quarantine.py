@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from services.processor import quarantine as quarantines
 from services.processor.quarantine import SEARCH_SECONDS, Quarantine
 from shared.crypto import KeyRing
+from shared.errors import StartupRefused
 from shared.store import due
 from shared.store.due import LeasedRows
 from shared.store.intake import webhooks
@@ -74,6 +76,47 @@ async def test_a_row_is_not_blamed_for_a_server_that_ended_or_became_read_only(
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
             await quarantine.run_alone(pool, {ids[0]: succeed, ids[1]: work})
         assert len((await quarantine.lease(pool)).leases) == COUNT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StartupRefused(["the schema is newer"]),
+        ConnectionResetError(),
+        TimeoutError(),
+        asyncpg.InternalClientError("the connection was closed"),
+        asyncpg.InterfaceError("the connection is closed"),
+        asyncpg.DeadlockDetectedError(),
+        asyncpg.LockNotAvailableError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_no_row_can_cause_is_raised_and_no_row_is_blamed(
+    pool: Pool, conn: Conn, ring: KeyRing, quarantine: Quarantine[LeasedRows], error: Exception
+) -> None:
+    ids = await add_webhooks(conn, ring)
+
+    async def work(_: Conn) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await quarantine.run_alone(pool, {ids[0]: succeed, ids[1]: work})
+    assert await leasable(quarantine, pool) == COUNT
+
+
+async def test_of_too_many_failing_rows_those_left_out_first_are_tried_again(
+    pool: Pool,
+    conn: Conn,
+    ring: KeyRing,
+    quarantine: Quarantine[LeasedRows],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quarantines, "MAX_LEFT_OUT", 2)
+    first, *others, last = await add_webhooks(conn, ring)
+    for failing in ((first,), others[:2]):
+        await quarantine.run_alone(pool, {**dict.fromkeys(failing, fail), last: succeed})
+    leased = {lease.id for lease in (await quarantine.lease(pool)).leases}
+    assert leased == {first, others[2], last}
 
 
 async def test_a_row_rests_longer_each_time(

@@ -21,6 +21,7 @@ from shared.broker.topology import CHANGES, RAW
 from shared.crypto import KeyRing
 from shared.messages import Nudge
 from shared.process.health import Health
+from shared.store.audit import Requester
 from shared.store.intake import replays
 from shared.store.intake.replays import LetterSelection
 from shared.store.pool import Conn, Pool, transaction
@@ -97,7 +98,7 @@ async def test_a_change_that_always_fails_is_dead_after_three_retries_and_can_be
             async with transaction(pool) as tx:
                 replay_ids.append(
                     await letter_replays.start(
-                        tx, everything, "replayed", rate=10, actor=actor, reason="fixed"
+                        tx, everything, "replayed", rate=10, requester=Requester(actor, "fixed")
                     )
                 )
         for replay_id in replay_ids:
@@ -171,8 +172,7 @@ async def test_discarded_rows_count_as_processed(
             LetterSelection([letter["id"] for letter in letters], None, datetime.now(UTC)),
             "discarded",
             rate=10,
-            actor="operator",
-            reason="not needed",
+            requester=Requester("operator", "not needed"),
         )
     await letter_replays.run(pool, ring, replay_id, lambda _: None)
     assert await conn.fetchval("SELECT bool_and(processed) FROM webhook_log")

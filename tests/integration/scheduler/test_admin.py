@@ -23,7 +23,7 @@ async def test_a_connection_is_listed_shown_provisioned_and_disconnected(
     _, log = await porteiro("connections", "show", WABA, COLUMNS="200")
     assert "to do, by customer" in log
     assert "Add a payment method" in log
-    assert "15550001111 (not registered)" in log
+    assert "15550001111 (waiting)" in log
     assert (await porteiro("connections", "provision", WABA))[0] == 0
     await installation.until_active(code)
     reason = ("--reason", "contract ended")
@@ -35,9 +35,34 @@ async def test_a_connection_is_listed_shown_provisioned_and_disconnected(
     assert "bakery" in log
     exit_code, log = await porteiro("connections", "provision", WABA)
     assert (exit_code, "must connect again" in log) == (EXIT_REFUSED, True)
-    for arguments in (("show", "1"), ("provision", "1"), ("disconnect", "1", *reason)):
+    for arguments, fault in (
+        (("show", "1"), "Nothing is known of WABA 1."),
+        (("provision", "1"), "There is no such connection."),
+        (("disconnect", "1", *reason), "There is no such connection."),
+    ):
         exit_code, log = await porteiro("connections", *arguments)
-        assert (exit_code, "There is no such connection." in log) == (EXIT_REFUSED, True)
+        assert (exit_code, fault in log) == (EXIT_REFUSED, True)
+
+
+async def test_an_organization_is_shown_as_its_customers_know_it(
+    environment: dict[str, str], conn: Conn
+) -> None:
+    logo = "https://cdn.example.test/logo.svg"
+    await porteiro("organizations", "add", "bakery")
+    for arguments in (("--name", "Padaria São João"), ("--logo", logo)):
+        assert (await porteiro("organizations", "show-as", "bakery", *arguments))[0] == 0
+    [shown] = await conn.fetch("SELECT display_name, logo_url FROM organizations")
+    assert tuple(shown) == ("Padaria São João", logo)
+    _, log = await porteiro("organizations", "list", COLUMNS="200")
+    assert "Padaria São João" in log
+    for wrong in (
+        ("bakery",),
+        ("bakery", "--name", ""),
+        ("bakery", "--logo", "http://cdn.example.test/logo.svg"),
+        ("bakery", "--logo", "https://cdn.example.test/a; script-src *"),
+        ("nobody", "--name", "Nobody"),
+    ):
+        assert (await porteiro("organizations", "show-as", *wrong))[0] == EXIT_REFUSED
 
 
 async def test_a_blocked_onboarding_is_listed_and_retried(installation: Installation) -> None:
@@ -46,13 +71,15 @@ async def test_a_blocked_onboarding_is_listed_and_retried(installation: Installa
     code = await installation.connect()
     await installation.until(code, reason="app_token_refused")
     _, log = await porteiro("onboardings", "list", COLUMNS="200")
-    assert code in log
+    onboarding_id = (await installation.status(code))["onboarding_id"]
+    assert onboarding_id in log
+    assert code not in log
     assert "app_token_refused" in log
-    assert (await porteiro("onboardings", "retry", code))[0] == 0
+    assert (await porteiro("onboardings", "retry", onboarding_id))[0] == 0
     await installation.until_active(code)
     _, log = await porteiro("onboardings", "list", COLUMNS="200")
-    assert code not in log
-    exit_code, log = await porteiro("onboardings", "retry", code)
+    assert onboarding_id not in log
+    exit_code, log = await porteiro("onboardings", "retry", onboarding_id)
     assert (exit_code, "waits to be proven" in log) == (EXIT_REFUSED, True)
 
 
@@ -99,9 +126,10 @@ async def test_a_key_is_created_listed_and_revoked(environment: dict[str, str], 
     assert await api_keys.use(conn, key.strip()) is None
     entries = await conn.fetch("SELECT * FROM audit_log ORDER BY at")
     assert [(entry["action"], entry["subject"], entry["reason"]) for entry in entries] == [
-        ("api_key.created", str(api_key.id), "backend"),
+        ("api_key.created", f"{api_key.id} for bakery, may change, read", "backend"),
         ("api_key.revoked", str(api_key.id), "not given"),
     ]
-    assert entries[1]["actor"] == "eva"
+    assert entries[1]["actor"].startswith("command line, ")
+    assert entries[1]["on_behalf_of"] == "eva"
     for wrong in (str(api_key.id), str(uuid4())):
         assert (await porteiro("api-keys", "revoke", wrong))[0] == EXIT_REFUSED

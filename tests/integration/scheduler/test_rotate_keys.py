@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.crypto import KeyRing, Undecryptable
-from shared.domain.provisioning import PhoneNumber
+from shared.domain.numbers import PhoneNumber
 from shared.process.lifecycle import EXIT_REFUSED
 from shared.store import rotation
 from shared.store.connections import connections, numbers, onboardings, organizations, tokens
@@ -68,10 +68,10 @@ async def test_an_unproven_token_does_not_open_in_a_connection(
     conn: Conn, token_ring: KeyRing
 ) -> None:
     await organizations.add(conn, "ana")
-    await onboardings.start(conn, NewOnboarding("ana", "code-1", LATER))
+    await onboardings.start(conn, token_ring, NewOnboarding("ana", "code-1", LATER))
     onboarding = await onboardings.find(conn, "code-1", organization_id="ana")
     assert onboarding is not None
-    assert await codes.start_exchange(conn, "code-1", b"hash")
+    assert await codes.start_exchange(conn, onboarding.id, b"hash")
     assert await codes.save_token(
         conn, token_ring, onboarding, TOKEN, code_hash=b"hash", expires_at=None
     )
@@ -173,6 +173,11 @@ async def test_a_dry_run_counts_and_changes_nothing(
     assert (code, '"count":2' in log, '"newest":false' in log) == (0, True, True)
     assert await conn.fetch("SELECT token FROM whatsapp_connections ORDER BY waba_id") == before
     assert os.environ["TOKEN_ENCRYPTION_KEY"] == TOKEN_KEY
+
+
+async def test_a_dry_run_without_rows_says_so(environment: dict[str, str]) -> None:
+    code, log = await porteiro("rotate-keys", "--dry-run")
+    assert (code, '"count":0' in log) == (0, True)
 
 
 async def test_a_token_that_is_saved_while_its_row_is_resealed_stays(

@@ -92,6 +92,7 @@ async def test_every_state_is_an_enum(conn: Conn) -> None:
         "dead_letters.outcome": "e",
         "follow_ups.kind": "e",
         "follow_ups.state": "e",
+        "job_runs.outcome": "e",
         "replays.outcome": "e",
         "webhook_changes.state": "e",
         "webhook_log.kind": "e",
@@ -114,6 +115,7 @@ async def test_relations_are_foreign_keys(conn: Conn) -> None:
         """,
     )
     assert relations == {
+        "change_people.change_id -> webhook_changes",
         "dead_letters.replay_id -> replays",
         "dead_letters.webhook_id -> webhook_log",
         "events.organization_id -> organizations",
@@ -121,6 +123,7 @@ async def test_relations_are_foreign_keys(conn: Conn) -> None:
         "connection_eras.waba_id -> whatsapp_connections",
         "api_keys.organization_id -> organizations",
         "provision_steps.follow_up_id -> follow_ups",
+        "unsettled_bodies.id -> webhook_log",
         "organization_businesses.organization_id -> organizations",
         "webhook_changes.organization_id -> organizations",
         "webhook_changes.webhook_id -> webhook_log",

@@ -1,4 +1,4 @@
-"""Faults, usage and ledger of the simulated Meta: errors for clients, and a list of their calls."""
+"""Faults and ledger of the simulated Meta: errors for clients, and a list of their calls."""
 
 import json
 import time
@@ -94,38 +94,6 @@ async def test_an_impossible_fault_is_refused(
     assert answer["error"]
 
 
-async def test_every_answer_has_the_usage(meta: SimulatedMeta) -> None:
-    await meta.put_waba(number())
-    token = await meta.token()
-    low = await meta.call("GET", NUMBER, token)
-    assert json.loads(low.headers["X-App-Usage"]) == {
-        "call_count": 1,
-        "total_cputime": 1,
-        "total_time": 1,
-    }
-
-    await meta.order("PUT", "usage", {"app": 96, "business": 100})
-    usage = await meta.order("PUT", "usage", {"minutes": 17})
-    high = await meta.call("GET", "1", token)
-    refused = await meta.call("GET", WABA, "EAAguess")
-    fetched = await meta.fetch()
-
-    assert usage == {"app": 96, "business": 100, "minutes": 17}
-    assert json.loads(high.headers["X-App-Usage"])["call_count"] == 96
-    assert json.loads(refused.headers["X-Business-Use-Case-Usage"]) == {
-        BUSINESS: [
-            {
-                "type": "whatsapp_business_management",
-                "call_count": 100,
-                "total_cputime": 100,
-                "total_time": 100,
-                "estimated_time_to_regain_access": 17,
-            }
-        ]
-    }
-    assert "X-Business-Use-Case-Usage" not in fetched.headers
-
-
 async def test_the_ledger_has_every_call_and_no_secret(meta: SimulatedMeta) -> None:
     await meta.put_waba(coexisting(), number())
     signed = await meta.sign_up()
@@ -136,7 +104,7 @@ async def test_the_ledger_has_every_call_and_no_secret(meta: SimulatedMeta) -> N
     await meta.call("GET", f"{WABA}/phone_numbers", token)
     await meta.call("GET", NUMBER, token)
     await meta.call("GET", "1", token)
-    await meta.call("GET", f"{WABA}/message_templates", token)
+    await meta.call("GET", f"{WABA}/product_catalogs", token)
 
     calls = await meta.calls()
 
@@ -150,7 +118,7 @@ async def test_the_ledger_has_every_call_and_no_secret(meta: SimulatedMeta) -> N
         ("read_numbers", WABA, 200, None),
         ("read_number", NUMBER, 200, None),
         ("read_waba", "1", 400, 100),
-        ("unknown", f"/{WABA}/message_templates", 400, 2500),
+        ("unknown", f"/{WABA}/product_catalogs", 400, 2500),
     ]
     assert [entry["number"] for entry in calls] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert calls[0]["at"] == "2026-09-21T14:13:20.000+00:00"

@@ -26,6 +26,7 @@ async def test_a_waba_shows_the_fields_asked_for(meta: SimulatedMeta) -> None:
     fields = "owner_business_info{id,name},currency,account_review_status"
 
     answer = await meta.call("GET", WABA, token, params={"fields": fields})
+    empty = await meta.call("GET", f"{WABA}/", token, params={"fields": "name,country,status"})
     unknown = await meta.call("GET", WABA, token, params={"fields": "colour"})
 
     assert answer.body == {
@@ -34,6 +35,7 @@ async def test_a_waba_shows_the_fields_asked_for(meta: SimulatedMeta) -> None:
         "currency": "USD",
         "account_review_status": "APPROVED",
     }
+    assert empty.body == {"id": WABA, "name": "Bakery"}
     assert unknown.error == (100, None)
 
 

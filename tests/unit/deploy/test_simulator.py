@@ -29,7 +29,8 @@ async def test_webhooks_are_sent_as_ordered_and_remembered(meta: SimulatedMeta) 
         ("POST", f"wabas/{WABA}/events", {"event": "PARTNER_ADDED"}),
         ("POST", "signups", {"waba_id": WABA, "event": "CANCEL"}),
         ("POST", "tokens/revoke", {"waba_id": WABA}),
-        ("PUT", "usage", {"app": -1}),
+        ("PUT", "limits", {"app_calls": 0}),
+        ("PUT", "limits", {"hour_seconds": 0}),
     ],
 )
 async def test_an_impossible_order_is_refused(

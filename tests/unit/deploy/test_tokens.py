@@ -20,8 +20,10 @@ async def test_a_call_needs_a_valid_token(meta: SimulatedMeta) -> None:
     assert (with_guess.status, with_guess.error) == (401, (190, None))
 
 
-@pytest.mark.parametrize("proof", ["", "0" * 64, "é"])
-async def test_a_call_needs_the_right_proof(meta: SimulatedMeta, proof: str) -> None:
+@pytest.mark.parametrize("is_required", [True, False])
+@pytest.mark.parametrize("proof", ["0" * 64, "é"])
+async def test_a_wrong_proof_is_refused(meta: SimulatedMeta, proof: str, is_required: bool) -> None:
+    await meta.order("PUT", "app", {"requires_proof": is_required})
     await meta.put_waba(number())
     token = await meta.token()
 
@@ -31,6 +33,18 @@ async def test_a_call_needs_the_right_proof(meta: SimulatedMeta, proof: str) -> 
     assert answer.body["error"]["message"] == (
         "Invalid appsecret_proof provided in the API argument"
     )
+
+
+async def test_a_proof_may_be_left_out_unless_the_app_requires_it(meta: SimulatedMeta) -> None:
+    await meta.put_waba(number())
+    token = await meta.token()
+
+    required = await meta.call("GET", WABA, token, proof="")
+    await meta.order("PUT", "app", {"requires_proof": False})
+    optional = await meta.call("GET", WABA, token, proof="")
+
+    assert required.error == (100, None)
+    assert optional.body["id"] == WABA
 
 
 async def test_the_token_may_be_in_the_query_and_the_version_left_out(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import crypto
-from shared.crypto import KeyRing, Undecryptable, associated_data, id_of_key
+from shared.crypto import KeyRing, SubjectHasher, Undecryptable, associated_data, id_of_key
 
 PLACE = associated_data("webhook_bodies", b"\x01" * 16, "body")
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -23,6 +23,18 @@ def test_a_sealed_text_opens(plaintext: bytes) -> None:
 
 def test_another_process_with_the_same_key_opens_it() -> None:
     assert KeyRing([NEW]).open(KeyRing([NEW]).seal(b"secret", PLACE), PLACE) == b"secret"
+
+
+def test_what_an_earlier_version_stored_is_read_and_found() -> None:
+    sealed = bytes.fromhex(
+        "01 28 77 e1 6f 0a e7 49 43 2a 04 42 a4 c6 61 cb 23 f9 1a 8d 97 7a f6 60 9b 2f 42 5b"
+        "1a f4 3f 63 f6 08 35 ac 38 2d 2a c7 28 d5 6e c2 d5 96 c7 6e 07 f9 f9 22 27 46 7f"
+    )
+    place = associated_data("webhook_bodies", b"\x01" * 16, "body")
+
+    assert KeyRing([OLD]).open(sealed, place) == b"secret"
+    [found] = KeyRing([OLD]).subject_hashes("5511")
+    assert found.startswith(bytes.fromhex("da a8 0b fa 31 05 11 af"))
 
 
 def test_sealing_twice_shows_neither_the_text_nor_that_it_is_the_same() -> None:
@@ -103,6 +115,21 @@ def test_each_process_has_a_salt_of_its_own() -> None:
     assert first[SALT] != second[SALT]
 
 
+def test_a_subkey_is_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    envelope = KeyRing([NEW]).seal(b"secret", PLACE)
+    ring = KeyRing([NEW])
+    derive, salts = crypto._derive, list[bytes]()
+
+    def counted(key: bytes, salt: bytes, info: bytes) -> bytes:
+        salts.append(salt)
+        return derive(key, salt, info)
+
+    monkeypatch.setattr(crypto, "_derive", counted)
+
+    assert {ring.open(envelope, PLACE) for _ in range(3)} == {b"secret"}
+    assert salts == [envelope[SALT]]
+
+
 def test_subkeys_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crypto, "MAX_CACHED_SUBKEYS", 3)
     ring = KeyRing([NEW])
@@ -112,21 +139,25 @@ def test_subkeys_are_cached_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert opened == {b"secret"}
     assert len(ring._subkeys) == 3
+    kept = [KeyRing([NEW]).seal(b"", PLACE) for _ in range(3)]
+    for envelope in kept:
+        ring.open(envelope, PLACE)
+    assert {salt for _, salt in ring._subkeys} == {envelope[SALT] for envelope in kept}
     assert ring.open(ring.seal(b"still sealing", PLACE), PLACE) == b"still sealing"
 
 
 def test_a_person_has_the_same_hash_in_every_process() -> None:
-    assert KeyRing([NEW]).subject_hash("5511") == KeyRing([NEW]).subject_hash("5511")
-    assert KeyRing([NEW]).subject_hash("5511") != KeyRing([NEW]).subject_hash("5512")
-    assert KeyRing([NEW]).subject_hash("5511") != KeyRing([OLD]).subject_hash("5511")
+    hashed = SubjectHasher([NEW]).hash("5511")
+    assert hashed == SubjectHasher([NEW]).hash("5511")
+    assert hashed not in {SubjectHasher([NEW]).hash("5512"), SubjectHasher([OLD]).hash("5511")}
 
 
-def test_a_person_has_a_hash_for_every_key_of_the_ring_the_writing_key_first() -> None:
-    ring = KeyRing([NEW, OLD])
+def test_a_person_has_a_hash_for_every_key_the_writing_key_first() -> None:
+    hasher = SubjectHasher([NEW, OLD])
 
-    hashes = ring.subject_hashes("5511")
-
-    assert hashes == [ring.subject_hash("5511"), KeyRing([OLD]).subject_hash("5511")]
+    assert hasher.hashes("5511") == [hasher.hash("5511"), SubjectHasher([OLD]).hash("5511")]
+    assert hasher.hash("5511").startswith(hasher.write_id)
+    assert hasher.write_id == id_of_key(NEW)
 
 
 def test_a_key_id_identifies_a_key_and_is_no_part_of_it() -> None:

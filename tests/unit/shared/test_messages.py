@@ -13,6 +13,7 @@ from shared.messages import (
     BrokenBundle,
     Webhook,
     decode_bundle,
+    describe_newer,
     encode_webhook,
     join_bundle,
 )
@@ -140,3 +141,11 @@ def test_an_item_that_lacks_a_part_is_a_broken_envelope(name: str) -> None:
 def test_an_item_with_a_malformed_part_is_a_broken_envelope(malformed: dict[str, Any]) -> None:
     with pytest.raises(BrokenBundle):
         decode_bundle(bundle(valid_item() | malformed))
+
+
+def test_what_is_newer_is_named_and_nothing_else_of_it() -> None:
+    odd = [valid_item() | {"kind": kind} for kind in ("elsewhere", "Ana: +55 11", "elsewhere")]
+    rest = decode_bundle(bundle(*odd)).newer
+    assert rest is not None
+    assert describe_newer(rest) == "kind elsewhere, kind unreadable"
+    assert describe_newer(b'{"version": 7, "webhooks": "Ana"}') == "version 7"

@@ -3,9 +3,8 @@
 "use strict";
 
 const facts = JSON.parse(document.getElementById("connect").dataset.facts);
-const button = document.getElementById("start");
-const told = document.getElementById("told");
-const pin = document.getElementById("pin");
+const words = facts.words;
+const byId = (id) => document.getElementById(id);
 const STEPS = ["login", "prove", "setup", "done"];
 const MIN_POLL_MS = 1000;
 const MAX_POLL_MS = 5000;
@@ -13,23 +12,85 @@ const MAX_TRIES = 8;
 
 // What the server told last; it says what the page shows, and whether to look again.
 let latest = facts.status;
+// What the customer does at this moment: nothing, being asked, logging in at Meta ("away"), or being
+// held up by a browser that opens no window.
+let phase = "idle";
+let isPopup = facts.flow !== "redirect";
 
 function show() {
   const reached = STEPS.indexOf(latest.step);
   STEPS.slice(0, -1).forEach((step, at) => {
-    const state = at < reached ? "done" : at === reached ? "now" : "";
-    document.getElementById(`step-${step}`).dataset.state = state;
+    const item = byId(`step-${step}`);
+    item.dataset.state = at < reached ? "done" : at === reached ? "now" : "";
+    if (at === reached) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
   });
-  tell(latest.text || "", latest.is_trouble ? "trouble" : latest.step === "done" ? "done" : "");
-  button.hidden = !latest.may_start;
-  button.disabled = !latest.may_start || !isReady;
-  pin.hidden = !latest.needs_pin;
+  const isDone = latest.step === "done";
+  if (phase === "away") tell(words.waiting, "");
+  else if (phase === "blocked") tell(words.blocked, "trouble");
+  else tell(textOf(latest), latest.is_trouble ? "trouble" : isDone ? "done" : "");
+  byId("intro").hidden = !latest.may_start;
+  byId("begin").hidden = !latest.may_start || phase !== "idle";
+  byId("ask").hidden = !latest.may_start || phase !== "asked";
+  byId("instead").hidden = !latest.may_start || !["away", "blocked"].includes(phase);
+  byId("instead").className = phase === "blocked" ? "primary" : "";
+  showPin();
+  showChoices();
+  byId("back").className = isDone ? "primary" : "";
   if (latest.looks_again) look();
 }
 
+function textOf(status) {
+  let text = status.text || "";
+  if (status.goes_on_at) {
+    const format = new Intl.DateTimeFormat(document.documentElement.lang, {
+      dateStyle: "short", timeStyle: "short",
+    });
+    text += ` ${words.next_try.replace("{time}", format.format(new Date(status.goes_on_at)))}`;
+  }
+  return status.step === "done" && !facts.has_return_url ? `${text} ${words.close}` : text;
+}
+
+function showPin() {
+  const pin = byId("pin");
+  pin.hidden = !latest.needs_pin;
+  const numbers = latest.numbers.join(", ");
+  pin.querySelector("label").textContent =
+    numbers ? words.pin_of.replace("{numbers}", numbers) : words.pin;
+}
+
+function showChoices() {
+  const choice = byId("choice");
+  choice.hidden = !latest.choices.length;
+  const shown = latest.choices.map((one) => one.waba_id).join();
+  if (choice.dataset.shown === shown) return;
+  choice.dataset.shown = shown;
+  byId("choices").replaceChildren(...latest.choices.map((one) => {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    Object.assign(input, { type: "radio", name: "waba", value: one.waba_id, required: true });
+    const name = document.createElement("span");
+    name.textContent = one.name || one.waba_id;
+    const id = document.createElement("small");
+    id.textContent = one.name ? one.waba_id : "";
+    label.append(input, name, id);
+    return label;
+  }));
+}
+
 function tell(text, kind) {
-  told.textContent = text;
-  told.dataset.kind = kind;
+  byId("told").textContent = text;
+  byId("told").dataset.kind = kind;
+}
+
+function enter(next) {
+  phase = next;
+  show();
+}
+
+function fail(text) {
+  tell(text, "trouble");
+  byId("again").hidden = false;
 }
 
 function pause(ms) {
@@ -65,13 +126,13 @@ async function send(what, body) {
     let ms = MIN_POLL_MS;
     try {
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-      if (answer.ok) {
+      if (answer.ok || answer.status === 409) { // 409: refused, with the reason in words
         latest = await answer.json();
-        show();
+        enter(isOver(what, body) ? "idle" : phase);
         return;
       }
       if (answer.status < 500 && answer.status !== 429) {
-        tell("That did not work. Reload the page and try again.", "trouble");
+        fail(words.failed);
         return;
       }
       ms = Math.min(1000 * (answer.headers.get("Retry-After") || 1), MAX_POLL_MS);
@@ -80,7 +141,12 @@ async function send(what, body) {
     }
     await pause(ms);
   }
-  tell("We could not be reached. Reload the page and try again.", "trouble");
+  fail(words.unreachable);
+}
+
+// After the message of a finished dialog its code is still to come.
+function isOver(what, body) {
+  return what !== "session" || !body.event.startsWith("FINISH");
 }
 
 // By exact host: "endsWith('facebook.com')" would let evilfacebook.com speak.
@@ -101,38 +167,74 @@ window.addEventListener("message", (message) => {
   }
 });
 
-pin.addEventListener("submit", (event) => {
+byId("pin").addEventListener("submit", (event) => {
   event.preventDefault();
-  const digits = document.getElementById("pin-digits");
+  const digits = byId("pin-digits");
   send("pin", { pin: digits.value });
   digits.value = "";
 });
 
-let isReady = facts.flow === "redirect";
+byId("choice").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send("waba", { waba_id: new FormData(event.target).get("waba") });
+});
 
-button.addEventListener("click", () => {
-  if (facts.flow === "redirect") {
+byId("start").addEventListener("click", () => {
+  enter("asked");
+  byId("ask-heading").focus();
+});
+
+byId("not-now").addEventListener("click", () => {
+  enter("idle");
+  byId("start").focus();
+});
+
+byId("same-window").href = facts.dialog_url;
+
+byId("go").addEventListener("click", () => {
+  if (!isPopup) {
     window.location.assign(facts.dialog_url);
     return;
   }
-  window.FB.login((response) => {
-    const code = response.authResponse && response.authResponse.code;
-    if (code) send("code", { code });
-  }, facts.options);
+  enter("away");
+  if (openPopup()) enter("blocked");
 });
 
-if (facts.flow !== "redirect") {
+// Returns whether the browser refused to open the window, as it does inside other apps.
+function openPopup() {
+  const open = window.open;
+  let opened;
+  window.open = (...given) => {
+    opened = open.apply(window, given);
+    return opened;
+  };
+  try {
+    window.FB.login((response) => {
+      const code = response.authResponse && response.authResponse.code;
+      if (code) send("code", { code });
+      else if (opened && phase === "away") {
+        enter("idle");
+        if (!latest.text) tell(words.closed, "trouble");
+      }
+    }, facts.options);
+  } finally {
+    window.open = open;
+  }
+  return opened === null;
+}
+
+if (isPopup) {
+  byId("go").disabled = true;
   window.fbAsyncInit = () => {
     window.FB.init({ appId: facts.app_id, version: facts.graph_version, xfbml: false });
-    isReady = true;
-    button.disabled = button.hidden;
+    byId("go").disabled = false;
   };
   const sdk = document.createElement("script");
   sdk.src = facts.sdk_url;
   sdk.async = true;
-  sdk.onerror = () => {
-    if (button.hidden) return; // nobody needs it any more
-    tell("Meta's login could not be loaded. Is a blocker switched on?", "trouble");
+  sdk.onerror = () => { // a blocker: the dialog needs no script of Meta's in this window
+    isPopup = false;
+    byId("go").disabled = false;
   };
   document.head.append(sdk);
 }

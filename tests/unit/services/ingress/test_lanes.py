@@ -1,12 +1,14 @@
 """Choose a webhook's lane: slow for a WABA over its limit, fast for all others."""
 
+import time
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisUnreachable
 
-from services.ingress.receiver import SLOW_WABAS_KEY, Lanes
+from services.ingress.receiver import Lanes
+from shared import slow_lane
 
 
 class FakeRedis:
@@ -16,7 +18,7 @@ class FakeRedis:
         self._slow = slow
 
     async def smembers(self, key: str) -> set[str]:
-        assert key == SLOW_WABAS_KEY
+        assert key == slow_lane.KEY
         if self._slow is None:
             raise RedisUnreachable
         return self._slow
@@ -50,13 +52,18 @@ async def test_a_waba_that_left_the_set_is_fast_again() -> None:
     assert lanes.lane_of(BODY) == "fast"
 
 
-async def test_without_redis_the_last_copy_is_used() -> None:
+async def test_without_redis_the_last_copy_is_used_as_long_as_the_set_would_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lanes = await lanes_after({"7314"})
 
     with pytest.raises(RedisUnreachable):
         await lanes.refresh(cast("Redis", FakeRedis(None)))
 
     assert lanes.lane_of(BODY) == "slow"
+    later = time.monotonic() + slow_lane.EXPIRES_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert lanes.lane_of(BODY) == "fast"
 
 
 @pytest.mark.parametrize(

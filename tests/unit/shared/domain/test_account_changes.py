@@ -6,12 +6,16 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.domain.account_changes import ChangeEffects, UnreadableChange, read_change
+from shared.domain.account_changes import (
+    ChangeEffects,
+    NumberRef,
+    UnreadableChange,
+    read_change,
+)
 from shared.domain.facts import live_facts
 from shared.domain.splitting import split
 from tests.support.payloads import payload
 
-APP = "388200000000005"  # of the payloads
 APP = "388200000000005"  # of the payloads
 RECEIVED = datetime(2027, 1, 1, tzinfo=UTC)
 SENT = datetime.fromtimestamp(1_790_000_000, UTC)
@@ -82,7 +86,18 @@ LIVE = {fact.name: fact.value for fact in live_facts(datetime.now(UTC))}
         (
             "VOLUME_BASED_PRICING_TIER_UPDATE",
             {"volume_tier_info": {"tier": "25000001:50000000"}},
-            {},
+            {"pricing_tier": "25000001:50000000"},
+        ),
+        (
+            "VOLUME_BASED_PRICING_TIER_UPDATE",
+            {"volume_tier_info": {"tier": "50000001:MAX"}},
+            {"pricing_tier": "50000001:max"},
+        ),
+        ("VOLUME_BASED_PRICING_TIER_UPDATE", {"volume_tier_info": {"tier": "1:2:3"}}, {}),
+        (
+            "ACCOUNT_RESTRICTION",
+            {"restriction_info": [{"restriction_type": "B"}, 7, {"restriction_type": "A"}]},
+            {"restriction": "a,b"},
         ),
         ("AUTH_INTL_PRICE_ELIGIBILITY_UPDATE", {}, {"international_pricing": "updated"}),
         ("AD_ACCOUNT_LINKED", {"waba_info": INFO}, {"ad_account": "linked"}),
@@ -151,9 +166,37 @@ def test_an_event_that_names_no_waba_is_unreadable(info: dict[str, str]) -> None
         effects_of(webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": info}))
 
 
+@pytest.mark.parametrize("place", ["waba_info", "value"])
+def test_an_event_of_another_app_has_no_effect(place: str) -> None:
+    def change(app: object) -> Any:
+        value: dict[str, Any] = {"event": "PARTNER_APP_UNINSTALLED", "waba_info": dict(INFO)}
+        (value["waba_info"] if place == "waba_info" else value)["partner_app_id"] = app
+        [change] = split(orjson.dumps(webhook("account_update", value)))
+        return orjson.loads(change.content)
+
+    assert read_change(change(APP), RECEIVED, app_id=APP) is not None
+    assert read_change(change("388200000000006"), RECEIVED, app_id=APP) is None
+    assert read_change(change(388200000000006), RECEIVED, app_id=APP) is None
+
+
+@pytest.mark.parametrize(("code", "expected"), [("code-1", "code-1"), (17, None), (None, None)])
+def test_a_test_webhooks_tracking_code_is_read_if_it_is_text(code: Any, expected: Any) -> None:
+    body = webhook("account_update", {"event": "PARTNER_ADDED", "waba_info": INFO})
+    [change] = split(orjson.dumps(body))
+    content = orjson.loads(change.content)
+    content["entry"]["tracking_code"] = code
+
+    effects = read_change(content, RECEIVED, app_id=APP)
+
+    assert effects is not None
+    assert effects.tracking_code == expected
+
+
 def test_an_uninstall_that_names_no_waba_does_not_take_its_entry_for_one() -> None:
     assert not effects_of(webhook("account_update", {"event": "PARTNER_APP_UNINSTALLED"})).is_waba
     assert effects_of(webhook("account_update", {"event": "ACCOUNT_DELETED"})).is_waba
+    named = {"event": "PARTNER_APP_UNINSTALLED", "waba_info": INFO}
+    assert effects_of(webhook("account_update", named)).is_waba
 
 
 @pytest.mark.parametrize(
@@ -177,7 +220,50 @@ def test_an_uninstall_that_names_no_waba_does_not_take_its_entry_for_one() -> No
     ],
 )
 def test_other_fields_give_their_fact(field: str, value: Any, name: str, expected: str) -> None:
-    assert facts(effects_of(webhook(field, value))) == {name: expected}
+    effects = effects_of(webhook(field, value))
+    assert facts(effects) == {name: expected}
+    assert {fact.at for fact in effects.facts} == {SENT}
+    assert (effects.waba_id, effects.is_waba) == (WABA, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"entity_type": "PHONE_NUMBER", "entity_id": "9001"}, ("oba_approved", "9001")),
+        ({"entity_type": "PHONE_NUMBER", "entity_id": 9001}, ("oba_approved", "9001")),
+        ({"entity_type": "PHONE_NUMBER", "entity_id": "x"}, ("oba_approved", "")),
+        ({"entity_type": "WABA", "entity_id": "9001"}, ("oba_approved", "")),
+        ({"alert_info": {"alert_status": "NONE"}}, ("none", "")),
+        ({"alert_status": "NONE"}, ("none", "")),
+    ],
+)
+def test_an_alert_is_of_its_entity_and_ends(
+    value: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    value = {"alert_type": "OBA_APPROVED"} | value
+    effects = effects_of(webhook("account_alerts", value))
+    [fact] = effects.facts
+    assert (fact.name, (fact.value, fact.digits)) == ("alert", expected)
+    assert effects.number is None
+
+
+def test_numbers_without_visible_digits_are_told_apart_by_their_ids() -> None:
+    for phone_number_id in ("9001", "9002"):
+        metadata = {"display_phone_number": "XXXX", "phone_number_id": phone_number_id}
+        chunk = {"metadata": metadata, "history": [{"metadata": {}}]}
+        effects = effects_of(webhook("history", chunk))
+        assert [fact.digits for fact in effects.facts] == [phone_number_id]
+        assert effects.number is not None
+        assert effects.number.digits == phone_number_id
+
+
+def test_another_object_and_the_dashboards_test_button_have_no_effects() -> None:
+    body = webhook("account_update", {"event": "ACCOUNT_DELETED"})
+    other = body | {"object": "application"}
+    test_button = {"entry": [body["entry"][0] | {"id": "0"}]}
+    for each in (other, test_button):
+        [change] = split(orjson.dumps(each))
+        assert read_change(orjson.loads(change.content), SENT, app_id="1") is None
 
 
 @pytest.mark.parametrize(
@@ -194,7 +280,7 @@ def test_a_number_is_identified_by_its_digits(
 ) -> None:
     effects = effects_of(webhook(field, value | {"display_phone_number": "+1 555-000-1111"}))
     [fact] = effects.facts
-    assert (fact.name, fact.value, fact.digits) == (*expected, "15550001111")
+    assert (fact.name, fact.value, fact.digits, fact.at) == (*expected, "15550001111", SENT)
     assert effects.number is not None
     assert (effects.number.digits, effects.number.phone_number_id) == ("15550001111", None)
 
@@ -204,6 +290,7 @@ def test_a_number_is_identified_by_its_digits(
     [
         ({"metadata": {"phase": 0}}, "received"),
         ({"errors": [{"code": 2593109}]}, "declined"),
+        ({"errors": "none"}, "received"),
     ],
 )
 def test_history_gives_the_numbers_id_too(chunk: dict[str, Any], expected: str) -> None:
@@ -232,4 +319,30 @@ def test_every_other_change_has_no_effect(body: Any) -> None:
 
 def test_text_from_outside_is_never_recorded_unchecked() -> None:
     value = {"event": "ACCOUNT_VIOLATION", "violation_info": {"violation_type": "<b>x</b>"}}
+    assert effects_of(webhook("account_update", value)).facts == ()
+    number = {"display_phone_number": "15550001111", "decision": "<b>x</b>"}
+    assert effects_of(webhook("phone_number_name_update", number)).facts == ()
+
+
+def test_words_are_recorded_as_one_name() -> None:
+    value = {"event": "ACCOUNT_VIOLATION", "violation_info": {"violation_type": "Adult CONTENT"}}
+    assert facts(effects_of(webhook("account_update", value))) == {"violation": "adult_content"}
+
+
+def test_a_change_of_the_app_s_contacts_names_its_number_and_says_nothing_of_it() -> None:
+    metadata = {"display_phone_number": "15550001111", "phone_number_id": "900000000000060"}
+    effects = effects_of(webhook("smb_app_state_sync", {"metadata": metadata}))
+    assert effects.facts == ()
+    assert effects.number == NumberRef("15550001111", "900000000000060")
+
+
+@pytest.mark.parametrize("chunks", [{"0": {}}, "text", ["text"], [], None])
+def test_a_history_of_another_shape_says_nothing(chunks: Any) -> None:
+    value = {"display_phone_number": "15550001111", "history": chunks}
+    assert effects_of(webhook("history", value)).facts == ()
+
+
+@pytest.mark.parametrize("info", ["DISABLE", {"waba_ban_state": {"DISABLE": 1}}, None])
+def test_a_ban_of_another_shape_says_nothing(info: Any) -> None:
+    value = {"event": "DISABLED_UPDATE", "ban_info": info}
     assert effects_of(webhook("account_update", value)).facts == ()

@@ -54,11 +54,39 @@ def test_a_subcode_gives_a_more_exact_reason(
 
 
 def test_how_long_a_limit_lasts() -> None:
-    errors = (graph_error(80008, wait_seconds=300), graph_error(4), graph_error(133016))
+    errors = (graph_error(80008, wait_seconds=300), graph_error(4), graph_error(133016),
+              graph_error(133008, wait_seconds=300))  # fmt: skip
     assert [error.seconds for error in errors if isinstance(error, MetaThrottled)] == [
-        300, LIMIT_SECONDS, REGISTER_LIMIT_SECONDS,
+        300, LIMIT_SECONDS, REGISTER_LIMIT_SECONDS, LIMIT_SECONDS,
     ]  # fmt: skip
     assert type(graph_error(None, status=429)) is MetaThrottled
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (4, "throttled"),
+        (133016, "throttled"),
+        (133008, "throttled"),
+        (2, "meta_unavailable"),
+        (300, "meta_unavailable"),
+        (199, "meta_unavailable"),
+        (200, "permission_missing"),
+        (299, "permission_missing"),
+        (368, "policy_block"),
+        (803, "not_found"),
+    ],
+)
+def test_an_error_keeps_its_reason_and_metas_numbers(code: int, reason: str) -> None:
+    error = graph_error(code, 4711)
+    assert (error.reason, error.code, error.subcode) == (reason, code, 4711)
+    assert str(error) == f"{reason} ({code}/4711)"
+
+
+@pytest.mark.parametrize(("code", "subcode"), [(190, 459), (100, 33)])
+def test_a_more_exact_reason_keeps_metas_numbers(code: int, subcode: int) -> None:
+    error = graph_error(code, subcode)
+    assert (error.code, error.subcode) == (code, subcode)
 
 
 def test_an_error_that_meta_calls_transient_is_retried() -> None:

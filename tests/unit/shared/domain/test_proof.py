@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.domain.proof import ProofRefused, TokenReport, proven_waba
+from shared.domain.proof import ProofRefused, TokenReport, proven_wabas
 
 
 def report(**changed: object) -> TokenReport:
@@ -25,7 +25,7 @@ def report(**changed: object) -> TokenReport:
 def test_a_token_proves_its_waba(
     changed: dict[str, object], named: str | None, expected: str
 ) -> None:
-    assert proven_waba(report(**changed), app_id="75", session_waba=named) == expected
+    assert proven_wabas(report(**changed), app_id="75", session_waba=named) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -37,20 +37,37 @@ def test_a_token_proves_its_waba(
         ({"wabas": frozenset()}, None, "waba_not_granted"),
         ({"wabas": frozenset()}, "71", "waba_not_granted"),
         ({"wabas": None}, None, "session_needed"),
-        ({"wabas": frozenset({"71", "72"})}, None, "session_needed"),
     ],
 )
 def test_a_token_that_proves_no_waba_is_refused(
     changed: dict[str, object], named: str | None, reason: str
 ) -> None:
     with pytest.raises(ProofRefused) as refused:
-        proven_waba(report(**changed), app_id="75", session_waba=named)
+        proven_wabas(report(**changed), app_id="75", session_waba=named)
     assert refused.value.reason == reason
 
 
-def test_of_several_wabas_the_one_not_connected_yet_is_proven() -> None:
-    several = report(wabas=frozenset({"71", "72"}))
-    assert proven_waba(several, app_id="75", session_waba=None, connected={"71"}) == "72"
-    for connected in ((), ("71", "72")):
-        with pytest.raises(ProofRefused):
-            proven_waba(several, app_id="75", session_waba=None, connected=connected)
+@pytest.mark.parametrize(
+    ("granted", "named", "connected", "expected"),
+    [
+        ({"71", "72"}, (), (), ["71", "72"]),
+        ({"71", "72"}, (), ("71",), ["72"]),  # the one that is not connected yet
+        ({"71", "72"}, (), ("71", "72"), ["71", "72"]),
+        ({"71", "72", "73"}, (), ("71",), ["71", "72", "73"]),
+        ({"71", "72", "73"}, ("71", "72"), (), ["71", "72"]),
+        ({"71", "72"}, ("71", "79"), (), ["71"]),
+        ({"71", "72"}, ("78", "79"), (), ["71", "72"]),  # of another login
+        (None, ("71", "72"), (), ["71", "72"]),  # Meta does not tell: the readings will
+        (None, ("71", "72"), ("72",), ["71"]),
+    ],
+)
+def test_of_several_wabas_the_customer_chooses(
+    granted: set[str] | None,
+    named: tuple[str, ...],
+    connected: tuple[str, ...],
+    expected: list[str],
+) -> None:
+    several = report(wabas=None if granted is None else frozenset(granted))
+    assert expected == proven_wabas(
+        several, app_id="75", session_waba=None, session_wabas=named, connected=connected
+    )

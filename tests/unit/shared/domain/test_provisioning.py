@@ -1,10 +1,8 @@
-"""Choose the next step of a setup, and what to do after a failed one."""
+"""What follows when a step of a setup failed, and how long a sync waits."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.domain.graph_errors import (
     CustomerMustAct,
@@ -16,44 +14,13 @@ from shared.domain.graph_errors import (
 from shared.domain.provisioning import (
     PATIENCE,
     SYNC_ANYWAY,
-    SYNCS,
-    AwaitWebhook,
     Blocked,
-    PhoneNumber,
     RetryLater,
-    Step,
     after_failure,
-    next_step,
     webhooks_arrive,
 )
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-NUMBERS = st.lists(
-    st.builds(PhoneNumber, st.sampled_from(["61", "62", "63"]), st.just("1555"), st.booleans(),
-              st.booleans()),
-    max_size=4, unique_by=lambda number: number.phone_number_id,
-)  # fmt: skip
-
-
-@given(NUMBERS, st.booleans())
-def test_every_step_is_done_once_and_in_order(numbers: list[PhoneNumber], arrive: bool) -> None:
-    done: list[Step] = []
-    while isinstance(step := next_step(numbers, done, webhooks_arrive=arrive), Step):
-        assert step not in done
-        done.append(step)
-    names = [step.name for step in done]
-    assert names[:2] == ["read_numbers", "subscribe"]
-    coexisting = {number.phone_number_id for number in numbers if number.is_coexistence}
-    registered = {step.phone_number_id for step in done if step.name == "register"}
-    assert not registered & coexisting
-    assert registered == {
-        number.phone_number_id
-        for number in numbers
-        if not number.is_coexistence and not number.is_registered
-    }
-    synced = [step.phone_number_id for step in done if step.name in SYNCS]
-    assert set(synced) == (coexisting if arrive else set())
-    assert isinstance(step, AwaitWebhook) == bool(coexisting and not arrive)
 
 
 @pytest.mark.parametrize(

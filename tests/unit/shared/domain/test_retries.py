@@ -7,8 +7,9 @@ import pytest
 
 from shared.crypto import Undecryptable
 from shared.domain.account_changes import UnreadableChange
+from shared.domain.exact_json import Unparsable
 from shared.domain.retries import GiveUp, Retry, decide, describe
-from shared.domain.splitting import Unparsable
+from shared.errors import StartupRefused
 
 DELAYS = (30, 300, 1800)
 
@@ -35,6 +36,20 @@ def test_a_database_error_is_named_by_its_sqlstate() -> None:
 
 def test_our_own_error_is_named_by_its_code_without_its_text() -> None:
     assert describe(Undecryptable("of row 17")) == "undecryptable"
+
+
+def test_only_our_own_errors_are_named_by_their_code() -> None:
+    class Coded(Exception):
+        code = "quotes a row"
+
+    Coded.__module__ = "a_library.errors"
+    assert describe(Coded()) == "unexpected_Coded"
+    Coded.__module__ = "services.processor.intake"
+    assert describe(Coded()) == "quotes a row"
+
+
+def test_an_error_of_ours_without_a_code_is_named_by_its_type() -> None:
+    assert describe(StartupRefused(["no schema"])) == "unexpected_StartupRefused"
 
 
 @pytest.mark.parametrize("module", ["services.processor.before", "shared.elsewhere.after"])

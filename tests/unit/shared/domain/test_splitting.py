@@ -1,6 +1,6 @@
 """Split a webhook: how many changes it gives, and which columns each change has."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,6 +13,8 @@ WABA, OTHER_WABA = "731400000000011", "731400000000022"
 PARTNER = "620500000000001"
 NUMBER = "509300000000031"
 ANA, RUI = "5511955550111", "5511955550122"
+#: The form of their numbers under which people are looked for.
+ANA_FORM, RUI_FORM = "551155550111", "551155550122"
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,17 @@ class Columns:
     event: str | None = None
     waba_id: str | None = None
     phone_number_id: str | None = None
-    subject: str | None = None
+    people: frozenset[str] = frozenset()
 
 
 def columns(change: Change) -> Columns:
-    return Columns(*astuple(change)[1:6])
+    return Columns(*change[1:6])
 
 
-def messages(event: str, subject: str | None, waba_id: str = WABA) -> Columns:
-    return Columns("messages", event, waba_id, NUMBER, subject)
+def messages(event: str, *people: str, waba_id: str = WABA) -> Columns:
+    forms = {ANA: ANA_FORM, RUI: RUI_FORM}
+    ids = frozenset(forms.get(person, person) for person in people)
+    return Columns("messages", event, waba_id, NUMBER, ids)
 
 
 def account(event: str, waba_id: str | None = WABA) -> Columns:
@@ -49,9 +53,9 @@ PAYLOADS = {
         messages("delivered", ANA),
         messages("failed", RUI),
     ],
-    "message_from_a_person_without_a_number": [messages("text", "BR.4410029938475610")],
+    "message_from_a_person_without_a_number": [messages("text", "BR.4410029938475610", "bia.lima")],
     "messages_value_with_errors_only": [Columns("messages", None, WABA, NUMBER)],
-    "two_wabas_in_one_webhook": [messages("read", ANA), messages("sent", RUI, OTHER_WABA)],
+    "two_wabas_in_one_webhook": [messages("read", ANA), messages("sent", RUI, waba_id=OTHER_WABA)],
     "partner_added_names_the_waba_in_waba_info": [account("PARTNER_ADDED")],
     "app_installed_with_its_field_on_the_entry": [account("PARTNER_APP_INSTALLED")],
     "app_uninstalled_with_its_field_inside_the_value": [account("PARTNER_APP_UNINSTALLED")],
@@ -61,7 +65,9 @@ PAYLOADS = {
     "waba_info_that_names_no_waba": [account("PARTNER_APP_UNINSTALLED", None)],
     "ban_announced": [account("DISABLED_UPDATE")],
     "review_decided": [Columns("account_review_update", "APPROVED", WABA)],
-    "history_stays_one_change": [Columns("history", None, WABA, NUMBER)],
+    "history_stays_one_change": [
+        Columns("history", None, WABA, NUMBER, frozenset({ANA_FORM, RUI_FORM}))
+    ],
     "field_we_do_not_know": [Columns("balloon_update", None, WABA)],
     "object_we_do_not_know": [Columns()],
     "no_envelope_at_all": [Columns()],
@@ -99,7 +105,16 @@ def test_an_entry_of_an_unknown_shape_is_one_change(entry: Any) -> None:
     )
 
     assert columns(unknown) == Columns()
+    assert orjson.loads(unknown.content)["value"] == entry
     assert columns(valid) == account("DISABLED_UPDATE")
+
+
+def test_an_envelope_of_an_unknown_shape_keeps_its_id_time_and_field() -> None:
+    odd = {"id": WABA, "time": 1793010700, "field": "account_update", "changes": "none"}
+    for body in (odd, {"entry": [odd]}):
+        [change] = split(orjson.dumps(body))
+        assert columns(change) == Columns("account_update", None, WABA)
+        assert orjson.loads(change.content)["entry"] == {"id": WABA, "time": 1793010700}
 
 
 @pytest.mark.parametrize("change", [None, 7, "text", [], {}, {"value": None}])

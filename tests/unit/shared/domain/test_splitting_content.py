@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.domain.splitting import MAX_CHANGES, Unparsable, split
+from shared.domain.exact_json import Unparsable
+from shared.domain.splitting import MAX_CHANGES, split
 from tests.support.payloads import payload
 from tests.support.splits import contents, with_value
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.splitting import split
+from shared.domain.splitting import Change, split
 from tests.support.payloads import names, payload
 from tests.support.rewriting import rewritten
 
@@ -30,9 +30,63 @@ def update(value: Any, **entry: Any) -> Any:
     return {"entry": [{"id": "7314", "time": 1793} | entry | {"changes": [change]}]}
 
 
-def key(body: Any) -> bytes:
+def only(body: Any) -> Change:
     [change] = split(orjson.dumps(body))
-    return change.key
+    return change
+
+
+def key(body: Any) -> bytes:
+    return only(body).key
+
+
+def test_a_repetition_is_known_by_a_key_of_an_earlier_version() -> None:
+    """Computed by the code of 0.2.0."""
+    assert only(webhook()).digest.hex().startswith("5dbc908fcc59")
+    assert only(update({"event": "PARTNER_ADDED"})).digest.hex().startswith("fc17166aac5b")
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (webhook(), 1793),
+        (webhook(MESSAGE | {"timestamp": 1793}), 1793),
+        (webhook(time=1700), 1793),
+        (webhook(UNDATED, time=1700), 1700),
+        (update({"event": "A"}, time="1700"), 1700),
+        (update({"event": "A"}, time=2**32 - 1), 2**32 - 1),
+        (update([], time=1700), 1700),
+    ],
+)
+def test_a_key_begins_with_the_second_that_the_change_is_from(body: Any, seconds: int) -> None:
+    assert int.from_bytes(key(body)[:4]) == seconds
+
+
+ABSURD: list[Any] = [
+    None,
+    True,
+    -1,
+    1.5,
+    "",
+    "-1",
+    "1e3",
+    "soon",
+    "\u0661",
+    "9" * 5000,
+    [],
+    {},
+    2**32,
+    2**60,
+]
+
+
+def test_an_absurd_time_leads_no_key_and_still_makes_another_change() -> None:
+    undated = [key(webhook(UNDATED))]
+    for time in ABSURD:
+        undated += [key(webhook(UNDATED, time=time)), key(update({"event": "A"}, time=time))]
+        undated += [key(webhook(MESSAGE | {"timestamp": time}))]
+    assert {len(k) for k in undated} == {32}
+    # An entry whose time is null is an entry without a time.
+    assert len(set(undated)) == len(undated) - 1
 
 
 @given(name=st.sampled_from(sorted(names())), random=st.randoms(use_true_random=False))

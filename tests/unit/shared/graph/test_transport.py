@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
@@ -101,11 +102,13 @@ async def test_high_usage_stops_calls_before_the_limit_except_urgent_ones() -> N
         return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
 
     async with meta_answering(busy) as graph:
-        await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
+        await graph.call(GraphCall("debug_token", "GET", "debug_token", TOKEN))
         with pytest.raises(MetaThrottled):
-            await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
+            await graph.call(GraphCall("debug_token", "GET", "debug_token", TOKEN))
         await graph.call(GraphCall("exchange_code", "GET", "oauth", None, is_urgent=True))
-    assert len(asked) == 2
+        # A customer's call has a limit of its own.
+        await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
+    assert len(asked) == 3
 
 
 async def test_metas_error_message_is_not_kept() -> None:
@@ -116,3 +119,19 @@ async def test_metas_error_message_is_not_kept() -> None:
     error = await failure(refuse)
     assert isinstance(error, MetaRefused)
     assert (error.code, error.subcode, error.reason) == (100, 33, "not_found")
+
+
+async def test_a_failed_call_is_logged_with_its_step_and_metas_codes() -> None:
+    async def refused(_: web.Request) -> web.Response:
+        error = {"code": 133006, "error_subcode": 7, "message": f"a text with {TOKEN}"}
+        return web.json_response({"error": error}, status=400)
+
+    async with meta_answering(refused) as graph:
+        with structlog.testing.capture_logs() as lines, pytest.raises(GraphError):
+            await graph.call(GraphCall("register", "POST", "61/register", TOKEN))
+    assert lines == [
+        {
+            "event": "graph.call_failed", "log_level": "warning", "step": "register",
+            "path": "61/register", "reason": "not_verified", "code": 133006, "subcode": 7,
+        }
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from shared.errors import StartupRefused
@@ -22,6 +23,14 @@ def test_only_a_change_is_logged(health: Health) -> None:
         ("dependency.up", "database"),
         ("dependency.down", "database"),
     ]
+
+
+def test_an_outage_names_host_and_port_and_no_password(health: Health) -> None:
+    url = SecretStr("postgresql://porteiro:secret@a.example:5432,b.example/porteiro")
+    with capture_logs() as logs:
+        health.dependency("database", url).mark(up=False)
+    assert logs[0]["address"] == "a.example:5432,b.example"
+    assert "secret" not in str(logs)
 
 
 async def test_a_watch_marks_each_check_and_goes_on(health: Health) -> None:

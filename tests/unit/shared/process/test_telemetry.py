@@ -1,11 +1,13 @@
 """Our logs: one JSON object a line, our own keys only, exceptions as their type and place."""
 
+import logging
 from contextlib import redirect_stdout
 from io import StringIO
 from uuid import UUID
 
 import pytest
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from shared.process import telemetry
 from tests.support.logs import CANARY, Logged
@@ -27,6 +29,15 @@ def test_our_own_keys_reach_the_log(logged: Logged) -> None:
     assert line["webhook_id"] == "00000000-0000-0000-0000-000000000007"
     assert (line["level"], line["service"]) == ("info", "ingress")
     assert line["timestamp"].endswith("Z")
+
+
+def test_each_line_within_a_request_has_its_id_a_librarys_too(logged: Logged) -> None:
+    with bound_contextvars(request_id="theirs-1"):
+        log.info("change.dead")
+        logging.getLogger("some.library").warning("lost %s", CANARY)
+    log.info("change.dead")
+
+    assert [line.get("request_id") for line in logged()] == ["theirs-1", "theirs-1", None]
 
 
 def test_each_event_is_one_object_on_one_line(logged: Logged) -> None:

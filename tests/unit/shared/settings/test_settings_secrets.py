@@ -8,6 +8,7 @@ from shared.errors import StartupRefused
 from shared.settings.console import ConsoleSettings
 from shared.settings.ingress import IngressSettings
 from shared.settings.load import load
+from shared.settings.processor import ProcessorSettings
 from tests.support.environment import BODY_KEY, service_environment
 
 VALID = (
@@ -48,9 +49,10 @@ def test_a_refusal_shows_no_secret_nor_does_its_traceback(
 ) -> None:
     monkeypatch.setenv(name, "canary ,\N{SNOWMAN}")
 
-    is_ingress = name.lower() in IngressSettings.model_fields
+    classes = (IngressSettings, ConsoleSettings, ProcessorSettings)
+    service = next(each for each in classes if name.lower() in each.model_fields)
     with pytest.raises(StartupRefused) as raised:
-        load(IngressSettings if is_ingress else ConsoleSettings)
+        load(service)
 
     shown = "".join(traceback.format_exception(raised.value))
     assert name in shown

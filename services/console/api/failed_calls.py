@@ -1,0 +1,78 @@
+"""The calls to Meta about a connection that failed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from services.console.api.connections import CONNECTION_PATH, find_proven
+from services.console.api.fields import WabaPath
+from services.console.api.lists import MAX_LISTED, NextAfter, PageLimit
+from services.console.http.endpoints import ApiCall, Endpoint, Model
+from shared.store.connections import failed_calls
+from shared.store.pool import Pool, transaction
+
+
+class FailuresQuery(Model):
+    after: (
+        Annotated[
+            UUID, Field(description="`next_after` of the page before; without it: the first page")
+        ]
+        | None
+    ) = None
+    limit: PageLimit = MAX_LISTED
+
+
+class FailedCallAnswer(BaseModel):
+    """`phone_number_id` None: the call was about the whole account. `code`, `subcode`: Meta's."""
+
+    id: UUID
+    at: datetime
+    step: str
+    phone_number_id: str | None
+    reason: str
+    code: int | None
+    subcode: int | None
+
+
+class FailedCallsAnswer(BaseModel):
+    """The newest first."""
+
+    next_after: NextAfter
+    failed_calls: list[FailedCallAnswer]
+
+
+class FailedCallsApi:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return (
+            Endpoint(
+                "GET", f"{CONNECTION_PATH}/failed-calls", "listFailedCalls",
+                "Calls to Meta about it that failed", "Those of the last 30 days.",
+                self.list, {200: FailedCallsAnswer}, refuses=(403, 404), path_model=WabaPath,
+                query=FailuresQuery,
+            ),
+        )  # fmt: skip
+
+    async def list(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
+        query: FailuresQuery = call.query
+        async with transaction(self._pool) as conn:
+            view = await find_proven(conn, call)
+            failed = await failed_calls.latest(
+                conn, view.waba_id, limit=query.limit + 1, before=query.after
+            )
+        page = failed[: query.limit]
+        return 200, FailedCallsAnswer(
+            next_after=str(page[-1].id) if len(failed) > len(page) else None,
+            failed_calls=[
+                FailedCallAnswer(
+                    **{**asdict(each), "phone_number_id": each.phone_number_id or None}
+                )
+                for each in page
+            ],
+        )

@@ -1,0 +1,117 @@
+"""What Meta documents of each webhook field: where its items are, and how they are named.
+
+Splitting, keys, columns and the contract of the events (docs/events.asyncapi.yaml) are made from
+it. A field that is not described is one piece.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+Path = tuple[str, ...]
+
+#: Pages are below this address, each with the date at its top when it was read.
+PAGES: Final = "https://developers.facebook.com/documentation/business-messaging/whatsapp/"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`page` and `date` are Meta's page about the field.
+
+    `lists`: where in the value its items are; each item is stored, told and retried alone. `time`:
+    where an item says when it happened; the entry's time makes any other item its own. `event`: the
+    first of these in an item, or in a value without items, is what happened. `number`: where the
+    value says which phone number it is about.
+    """
+
+    page: str
+    date: str
+    lists: tuple[str, ...] = ()
+    time: Path = ("timestamp",)
+    event: tuple[Path, ...] = (("event",), ("status",), ("type",), ("decision",))
+    number: Path = ("metadata", "phone_number_id")
+
+
+def _reference(name: str, date: str = "2026-04", **more: object) -> Field:
+    return Field(f"webhooks/reference/{name}", date, **more)  # type: ignore[arg-type]
+
+
+UNKNOWN = Field("", "")
+_EVENT: Final = (("event",),)
+_TYPE: Final = (("type",),)
+_DECISION: Final = (("decision",),)
+_OF_A_MESSAGE: Final = (("status",), ("type",))
+
+DESCRIBED: Final[dict[str, Field]] = {
+    "messages": _reference("messages", lists=("messages", "statuses"), event=_OF_A_MESSAGE),
+    "standby": Field(
+        "conversation-routing", "2026-04", lists=("messages", "statuses"), event=_OF_A_MESSAGE
+    ),
+    "message_echoes": Field(
+        "conversation-routing", "2026-04", lists=("message_echoes",), event=_TYPE
+    ),
+    "smb_message_echoes": _reference("smb_message_echoes", lists=("message_echoes",), event=_TYPE),
+    "smb_app_state_sync": _reference(
+        "smb_app_state_sync",
+        lists=("state_sync",),
+        time=("metadata", "timestamp"),
+        event=(("action",), ("type",)),
+    ),
+    # A chunk holds thousands of messages; media follow in `messages`, one by one.
+    "history": _reference("history", lists=("history", "messages"), event=_TYPE),
+    "calls": Field(
+        "calling/webhooks", "2026-03", lists=("calls", "statuses"), event=(("event",), ("status",))
+    ),
+    "user_preferences": _reference(
+        "user_preferences", lists=("user_preferences",), event=(("value",),)
+    ),
+    "user_id_update": Field("business-scoped-user-ids", "2026-06", lists=("user_id_update",)),
+    "group_lifecycle_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
+    "group_participants_update": Field(
+        "groups/webhooks", "2026-03", lists=("groups",), event=_TYPE
+    ),
+    "group_settings_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
+    "group_status_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
+    "automatic_events": _reference(
+        "automatic_events", lists=("automatic_events",), event=(("event_name",),)
+    ),
+    "account_update": _reference("account_update", event=_EVENT),
+    "account_review_update": _reference("account_review_update", event=_DECISION),
+    "account_alerts": _reference(
+        "account_alerts", event=(("alert_info", "alert_type"), ("alert_type",))
+    ),
+    "account_settings_update": Field(
+        "calling/webhooks",
+        "2026-03",
+        event=_TYPE,
+        number=("phone_number_settings", "phone_number_id"),
+    ),
+    "business_capability_update": _reference("business_capability_update"),
+    "business_username_updates": Field("business-scoped-user-ids", "2026-06"),
+    "phone_number_name_update": _reference("phone_number_name_update", event=_DECISION),
+    "phone_number_quality_update": _reference("phone_number_quality_update", event=_EVENT),
+    "security": _reference("security", event=_EVENT),
+    "partner_solutions": _reference("partner_solutions", event=_EVENT),
+    "payment_configuration_update": _reference(
+        "payment_configuration_update", event=(("status",),)
+    ),
+    "message_template_status_update": _reference("message_template_status_update", event=_EVENT),
+    "message_template_quality_update": _reference(
+        "message_template_quality_update", event=(("new_quality_score",),)
+    ),
+    "message_template_components_update": _reference("message_template_components_update"),
+    "template_category_update": _reference("template_category_update", event=(("new_category",),)),
+}
+
+
+def described(field: object) -> Field:
+    """Return the description of a field; UNKNOWN if there is none."""
+    return DESCRIBED.get(field, UNKNOWN) if isinstance(field, str) else UNKNOWN
+
+
+def at(path: Path, value: object) -> object:
+    """Return what is at the path in a JSON value; None if nothing is."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value

@@ -1,0 +1,55 @@
+"""Failed calls to Meta: what failed, of what, and with which of Meta's codes. Kept for 30 days."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.domain.graph_errors import GraphError
+from shared.store.pool import Conn
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """`phone_number_id` is empty if the call was about the whole WABA. `code` and `subcode` are
+    Meta's; None: it gave none. No text of Meta's is kept: it may quote a secret."""
+
+    id: UUID
+    at: datetime
+    step: str
+    phone_number_id: str
+    reason: str
+    code: int | None
+    subcode: int | None
+
+
+async def add(conn: Conn, subject: str, error: GraphError, *, phone_number_id: str = "") -> None:
+    """Keep a failed call. `subject` is the WABA, or the onboarding's id."""
+    await conn.execute(
+        """
+        INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        uuid7(),
+        subject,
+        error.step or "unknown",
+        phone_number_id,
+        error.reason,
+        error.code,
+        error.subcode,
+    )
+
+
+async def latest(conn: Conn, subject: str, *, limit: int, before: UUID | None) -> list[FailedCall]:
+    """Return failed calls about the subject, the newest first; `before` the one with that id."""
+    records = await conn.fetch(
+        """
+        SELECT id, at, step, phone_number_id, reason, code, subcode FROM failed_calls
+        WHERE subject = $1 AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $2
+        """,
+        subject,
+        limit,
+        before,
+    )
+    return [FailedCall(**record) for record in records]

@@ -1,0 +1,97 @@
+"""What a follow-up waits for, and what counts as its attempt."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from services.processor.follow_ups.context import FollowUpContext, FollowUpHandler
+from services.processor.follow_ups.handlers import attribution_handlers
+from services.processor.follow_ups.metrics import FollowUpMetrics
+from services.processor.follow_ups.provision import provision
+from services.processor.follow_ups.worker import FollowUpWorker
+from shared.actions import ownership
+from shared.domain.account_changes import ChangeEffects
+from shared.domain.facts import Fact
+from shared.graph.answers import Token, Waba
+from shared.graph.client import Graph
+from shared.store.connections import follow_ups, onboardings, organizations, tokens
+from shared.store.connections.follow_ups import FollowUpKind
+from shared.store.connections.onboardings import Flow, NewOnboarding, Onboarding
+from shared.store.pool import Conn, Pool, now
+from tests.support.eras import A, B, ValidTokens
+from tests.support.keys import OPERATOR, TOKEN_RING
+from tests.support.ownership import name_waba, report
+from tests.support.sending import WABA
+
+BUSINESS = "730000000000020"
+
+
+class GrantedBefore(ValidTokens):
+    """A Graph that gives the token which a business granted before."""
+
+    async def fetch_token(self, _: str) -> Token:
+        return Token("fetched", None)
+
+    async def read_waba(self, waba_id: str, _: str) -> Waba:
+        return Waba(waba_id, BUSINESS)
+
+
+def worker(pool: Pool, handlers: Mapping[FollowUpKind, FollowUpHandler]) -> FollowUpWorker:
+    return FollowUpWorker(pool, handlers, (30,), FollowUpMetrics(CollectorRegistry()))
+
+
+def context(pool: Pool, graph: object) -> FollowUpContext:
+    return FollowUpContext(pool, TOKEN_RING, cast("Graph", graph), (30,))
+
+
+async def share(conn: Conn) -> datetime:
+    """Let Meta report that the WABA of BUSINESS is shared with us. Return when."""
+    at = await now(conn)
+    facts = (Fact("shared", "shared", at), Fact("owner_business", BUSINESS, at))
+    async with conn.transaction():
+        await report(conn, ChangeEffects(WABA, facts, is_waba=True))
+    return at
+
+
+async def start(conn: Conn, organization: str, *, flow: Flow = "popup") -> Onboarding:
+    await organizations.add(conn, organization)
+    until = await now(conn) + timedelta(hours=1)
+    new = NewOnboarding(organization, f"code-{organization}", until, flow)
+    onboarding = await onboardings.start(conn, TOKEN_RING, new)
+    assert onboarding is not None
+    return onboarding
+
+
+async def test_an_owner_by_business_is_decided_again_when_the_other_onboarding_expires(
+    pool: Pool, conn: Conn
+) -> None:
+    await organizations.add(conn, A)
+    await organizations.add_business(conn, A, BUSINESS)
+    other = await start(conn, B)
+    await name_waba(conn, "code-agency-b", WABA)
+    await share(conn)
+    await follow_ups.add(conn, "attribute", [WABA])
+    assert await worker(pool, attribution_handlers(pool)).work_once()
+    row = await conn.fetchrow("SELECT state::text, reason, due_at FROM follow_ups")
+    assert row is not None
+    assert tuple(row) == ("pending", "another_onboarding", other.expires_at)
+
+
+async def test_a_token_that_is_fetched_counts_as_an_attempt(pool: Pool, conn: Conn) -> None:
+    await organizations.add(conn, A)
+    await share(conn)
+    async with conn.transaction():
+        await ownership.claim(conn, WABA, A, OPERATOR)
+    handler = FollowUpHandler(partial(provision, context(pool, GrantedBefore())))
+    assert await worker(pool, {"provision": handler}).work_once()
+    row = await conn.fetchrow(
+        "SELECT state::text, reason, attempts FROM follow_ups WHERE kind = 'provision'"
+    )
+    assert row is not None
+    assert tuple(row) == ("pending", "token_fetched", 1)
+    token = await tokens.read(conn, TOKEN_RING, WABA)
+    assert token is not None
+    assert token.text == "fetched"
