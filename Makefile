@@ -29,7 +29,7 @@ chaos: $(READY) ## Kill and freeze everything while Meta sends; SECONDS=600 SEED
 
 prove: $(READY) ## What is too long for every change: outage, upgrade, storms, bugs, fleet
 	$(BIN)/pytest tests/unit --hypothesis-seed=$$(shuf -i 1-999999 -n 1)
-	FLEET=5000 $(BIN)/pytest tests/journeys/test_fleet_health.py
+	FLEET=5000 READS=5000 $(BIN)/pytest tests/journeys/test_fleet_health.py tests/journeys/test_meta_away.py
 	@$(BIN)/python -m deploy.local outage
 	@$(BIN)/python -m deploy.local upgrade
 	@for seed in 1 2 3 4 5; do $(BIN)/python -m deploy.local chaos --seconds 300 --seed $$seed || exit 1; done

@@ -1,6 +1,7 @@
 """The console: the company's API, and the page where its customers connect."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -30,6 +31,7 @@ from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.console import ConsoleSettings
 from shared.settings.load import load
+from shared.store.connections import failed_calls
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
@@ -60,7 +62,9 @@ async def main(stop: Stop) -> None:
             )
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
-        graph = await stack.enter_async_context(open_graph(settings, registry, redis))
+        graph = await stack.enter_async_context(
+            open_graph(settings, registry, redis, partial(failed_calls.keep, pool))
+        )
         for work in (
             keep_connected(
                 settings.rabbitmq_url.get_secret_value(),
@@ -83,7 +87,7 @@ async def main(stop: Stop) -> None:
             *onboarding_api.endpoints(),
             *ConnectionsApi(pool, ring, nudges, limiter).endpoints(),
             *numbers_api.endpoints(),
-            *FailedCallsApi(pool).endpoints(),
+            *FailedCallsApi(pool, onboardings).endpoints(),
             *OrphansApi(pool, cache, nudges).endpoints(),
             *CheckApi(pool, ring, graph, cache, limiter).endpoints(),
         )

@@ -44,7 +44,7 @@ class CodeExchange:
     ) -> None:
         """Exchange the code and store its token, or record why Meta gave none."""
         try:
-            token = await self._exchange_while_valid(code, redirect_uri)
+            token = await self._exchange_while_valid(onboarding, code, redirect_uri)
         except GraphError as error:
             reason = _reason(error)
             log.warning("code.not_exchanged", onboarding_id=onboarding.id, reason=reason)
@@ -69,7 +69,9 @@ class CodeExchange:
                 await follow_ups.add(conn, "prove", [str(onboarding.id)])
         crash_point("token.stored")
 
-    async def _exchange_while_valid(self, code: str, redirect_uri: str | None) -> Token:
+    async def _exchange_while_valid(
+        self, onboarding: Onboarding, code: str, redirect_uri: str | None
+    ) -> Token:
         """Exchange the code while it is valid. Raises GraphError.
 
         Retry when Meta does not answer: the code may still be unspent.
@@ -79,7 +81,9 @@ class CodeExchange:
         async def exchange() -> Token:
             nonlocal is_perhaps_spent
             try:
-                return await self._graph.exchange_code(code, redirect_uri)
+                return await self._graph.exchange_code(
+                    code, redirect_uri, subject=str(onboarding.id)
+                )
             except MetaUnavailable:
                 is_perhaps_spent = True
                 raise

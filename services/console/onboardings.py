@@ -28,7 +28,14 @@ from shared.store.connections import (
 )
 from shared.store.connections import login_codes as codes
 from shared.store.connections.link_uses import Use
-from shared.store.connections.onboardings import CANCEL, ERROR, NewOnboarding, Onboarding
+from shared.store.connections.onboardings import (
+    CANCEL,
+    CODE_MISSING,
+    ERROR,
+    NO_RESULT,
+    NewOnboarding,
+    Onboarding,
+)
 from shared.store.connections.waba_choices import WabaChoice
 from shared.store.pool import Conn, Pool, now, transaction
 
@@ -107,7 +114,7 @@ class Onboardings:
     ) -> Onboarding:
         """Store what Meta's dialog reported to the browser, before or after the code."""
         is_finish = event in FINISHES
-        if not is_finish:
+        if not is_finish and event != CODE_MISSING:
             event = ERROR if _is_error(event, data) else CANCEL
         async with transaction(self._pool) as conn:
             session = await onboardings.save_session(
@@ -127,9 +134,8 @@ class Onboardings:
             if session and session.has_token and is_finish:
                 await codes.request_proof(conn, onboarding)
             elif session and session.is_new_failure:
-                reason = "error_reported" if event == ERROR else "cancelled"
                 await events.add_for_onboarding(
-                    conn, "cancelled", onboarding, waba_id=None, reason=reason
+                    conn, "cancelled", onboarding, waba_id=None, reason=NO_RESULT[event]
                 )
         _refuse_ended(onboarding)
         await self._nudges.send()
@@ -164,11 +170,12 @@ class Onboardings:
         onboarding: Onboarding,
         code: str,
         requester: Requester,
-        redirect_uri: str | None = None,
+        *,
+        redirect_uri: str | None,
     ) -> Onboarding:
         """Exchange a new code at once, and store its token before anything else.
 
-        `redirect_uri` is the dialog's, if it is not the redirect flow's own. A popup has none.
+        `redirect_uri` is what the dialog was opened with. A popup has none.
         """
         digest = sha256(code.encode()).digest()
         async with transaction(self._pool) as conn:
@@ -179,8 +186,6 @@ class Onboardings:
                 await audit.add(conn, requester, action="onboarding.code", subject=subject)
         if is_new:
             crash_point("code.exchange_begun")
-            if redirect_uri is None and onboarding.flow == "redirect":
-                redirect_uri = onboarding.redirect_uri
             await self._code_exchange.exchange(onboarding, code, digest, redirect_uri)
         current = await self.by_id(onboarding.id)
         if current.has_token:

@@ -38,6 +38,7 @@ from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
+from shared.store.connections import failed_calls
 from shared.store.due import INTAKE_KINDS
 from shared.store.pool import open_pool, ping
 
@@ -71,7 +72,9 @@ async def main(stop: Stop) -> None:
             open_pool(settings.database_url.get_secret_value(), name="processor", size=POOL_SIZE)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
-        graph = await stack.enter_async_context(open_graph(settings, registry, redis))
+        graph = await stack.enter_async_context(
+            open_graph(settings, registry, redis, partial(failed_calls.keep, pool))
+        )
         tokens = KeyRing(settings.token_keys)
         recorder = FailureRecorder(settings.retry_seconds, intake_metrics)
         app_id = settings.meta_app_id

@@ -1,6 +1,7 @@
 """Run token_health: check each connection at Meta once a day, and tell what changed."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -22,6 +23,7 @@ from shared.process.lifecycle import FIRST_CHECK_SECONDS, Stop, run, running
 from shared.process.metrics import open_registry
 from shared.settings.load import load
 from shared.settings.token_health import TokenHealthSettings
+from shared.store.connections import failed_calls
 from shared.store.pool import open_pool, ping
 
 log = structlog.get_logger()
@@ -43,7 +45,9 @@ async def main(stop: Stop) -> None:
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(open_pool(url, name="token_health", size=POOL_SIZE))
         redis = await stack.enter_async_context(open_redis(settings.redis_url.get_secret_value()))
-        graph = await stack.enter_async_context(open_graph(settings, registry, redis))
+        graph = await stack.enter_async_context(
+            open_graph(settings, registry, redis, partial(failed_calls.keep, pool))
+        )
         ring = KeyRing(settings.token_keys)
         worker = CheckWorker(pool, ring, graph, metrics, suspension)
         checks = PollingLoop("checks", worker.work_once, seconds=2.0)

@@ -109,7 +109,7 @@ async def _ask(graph: Graph, subject: CheckSubject, at: datetime) -> _Asked:
     report = None
     if needs_debug(subject.health, finding, subject.debugged_at, at):
         try:
-            report = await graph.debug_token(token, can_wait=True)
+            report = await graph.debug_token(token, subject=waba_id, can_wait=True)
         except MetaThrottled:
             pass  # a check without it is a check
         except GraphError as error:

@@ -48,6 +48,7 @@ async def read_connection(
     *,
     is_settled: bool = False,
     is_contested: bool = False,
+    can_wait: bool = False,
 ) -> Reach:
     """Ask Meta what the token of the open era still reaches, and record it.
 
@@ -55,13 +56,16 @@ async def read_connection(
     is none. A lost subscription is made again. `is_settled`: the caller has waited READ_AFTER since
     the takedown; earlier Meta's yes is not believed. `is_contested`: another organization's login
     names the WABA; then an era whose valid token does not reach it has ended, though no takedown
-    was received. Raise GraphError; then nothing is decided.
+    was received. `can_wait`: onboardings have the rest of the app's limit. Raise GraphError; then
+    nothing is decided.
     """
     async with transaction(pool) as conn:
         token = await _token(conn, ring, await eras.open_era(conn, waba_id))
         asked_at = await now(conn)
         has_cut_links = any(link.cut for link in (await numbers.links(conn, [waba_id]))[waba_id])
-    report = None if token is None else await graph.debug_token(token.text)
+    report = None
+    if token is not None:
+        report = await graph.debug_token(token.text, subject=waba_id, can_wait=can_wait)
     reach: Reach = "no_token"
     listed = None
     if token is not None and report is not None:

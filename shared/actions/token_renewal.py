@@ -22,10 +22,10 @@ async def renew_token(pool: Pool, ring: KeyRing, graph: Graph, subject: CheckSub
     if subject.owner_business_id is None:
         return False
     try:
-        fetched = await graph.fetch_token(subject.owner_business_id)
+        fetched = await graph.fetch_token(subject.owner_business_id, subject=subject.waba_id)
         if hmac.compare_digest(fetched.text.encode(), subject.token.text.encode()):
             return False
-        report = await graph.debug_token(fetched.text, can_wait=True)
+        report = await graph.debug_token(fetched.text, subject=subject.waba_id, can_wait=True)
         await graph.read_waba(subject.waba_id, fetched.text)
     except GraphError:
         return False

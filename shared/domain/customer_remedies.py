@@ -7,7 +7,7 @@ CustomerReason = Literal[
     "payment_missing", "not_registered", "pin_needed", "pin_wrong", "pin_limited", "pin_or_lock",
     "not_verified", "name_under_review", "no_number", "number_elsewhere", "number_banned",
     "not_on_app", "sync_late", "wrong_app",
-    "token_invalid", "permission_missing", "waba_not_granted", "session_needed", "waba_ambiguous",
+    "token_invalid", "permission_missing", "waba_not_granted", "session_needed",
     "waba_choice_needed",
     "code_refused", "code_lost", "code_missing", "cancelled", "error_reported", "link_closed",
     "expired", "owned_by_another", "unshared", "uninstalled", "offboarded", "account_disconnected",
@@ -126,12 +126,6 @@ CUSTOMER_TEXTS: dict[CustomerReason, tuple[str, str]] = {
     "session_needed": (
         "Your browser did not report which account you chose: try again.",
         "Seu navegador não informou qual conta você escolheu: tente novamente.",
-    ),
-    "waba_ambiguous": (
-        "We could not tell which account you chose: start again, and share only the one you want to"
-        " connect.",
-        "Não foi possível saber qual conta você escolheu: comece novamente e compartilhe apenas a"
-        " que deseja conectar.",
     ),
     "waba_choice_needed": (
         "You shared several WhatsApp Business accounts: choose the one to connect.",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -22,7 +23,7 @@ from shared.domain.splitting import as_id
 from shared.graph import answers
 from shared.graph.answers import NumberReading, Token, Waba
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import GraphCall, Method, Transport, open_session
+from shared.graph.transport import GraphCall, KeepFailure, Method, Transport, open_session
 from shared.graph.usage import MAX_PERCENT, AppUsage
 from shared.settings.groups import GraphSettings
 
@@ -47,7 +48,8 @@ _SYNC_TYPES: dict[StepName, str] = {
 
 class Graph:
     """Calls to Meta. Each may raise GraphError. A call that changes something is safe to repeat
-    unless its docstring says otherwise. `token` is the customer's."""
+    unless its docstring says otherwise. `token` is the customer's. `subject` is what a failure is
+    kept under: the onboarding or, with a `waba_id`, the WABA."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class Graph:
         self._system_token = system_token
         self._spare = asyncio.Lock()
 
-    async def exchange_code(self, code: str, redirect_uri: str | None) -> Token:
+    async def exchange_code(self, code: str, redirect_uri: str | None, *, subject: str) -> Token:
         """Exchange a code for a token.
 
         A code lives 30 s, and the first exchange spends it (Embedded Signup, Implementation).
@@ -75,11 +77,13 @@ class Graph:
         if redirect_uri is not None:
             query["redirect_uri"] = redirect_uri
         answer = await self._transport.call(
-            GraphCall("exchange_code", "GET", "oauth/access_token", None, query, is_urgent=True)
+            GraphCall(
+                "exchange_code", subject, "GET", "oauth/access_token", None, query, is_urgent=True
+            )
         )
         return answers.parse_token(answer)
 
-    async def debug_token(self, token: str, *, can_wait: bool = False) -> TokenReport:
+    async def debug_token(self, token: str, *, subject: str, can_wait: bool = False) -> TokenReport:
         """Ask Meta about a token. A dead token gives a report too, no error: Meta answers 200.
 
         `can_wait`: raise MetaThrottled once SPARE_PERCENT of the app's limit is used. Such calls go
@@ -89,8 +93,9 @@ class Graph:
         max_percent = SPARE_PERCENT if can_wait else MAX_PERCENT
         query = {"input_token": token}
         call = GraphCall(
-            "debug_token", "GET", "debug_token", self._app_token, query, max_percent=max_percent
-        )
+            "debug_token", subject, "GET", "debug_token", self._app_token, query,
+            max_percent=max_percent,
+        )  # fmt: skip
         try:
             async with self._spare if can_wait else nullcontext():
                 answer = await self._transport.call(call)
@@ -101,14 +106,12 @@ class Graph:
             raise MetaUnavailable("meta_unavailable")
         return answers.parse_report(data)
 
-    async def read_waba(self, waba_id: str, token: str) -> Waba:
+    async def read_waba(self, waba_id: str, token: str, *, subject: str | None = None) -> Waba:
+        query = {"fields": "id,name,owner_business_info"}
         answer = await self._as_customer(
-            "read_waba",
-            "GET",
-            waba_id,
-            token,
-            {"fields": "id,name,owner_business_info"},
-            limited_by=waba_id,
+            GraphCall(
+                "read_waba", subject or waba_id, "GET", waba_id, token, query, limited_by=waba_id
+            )
         )
         if as_id(answer.get("id")) != waba_id:
             raise MetaRefused("not_found")
@@ -139,8 +142,11 @@ class Graph:
         query = {"fields": fields, "limit": _PAGE_SIZE}
         for _ in range(MAX_PAGES):
             answer = await self._as_customer(
-                "read_numbers", "GET", f"{waba_id}/phone_numbers", token, query, limited_by=waba_id
-            )
+                GraphCall(
+                    "read_numbers", waba_id, "GET", f"{waba_id}/phone_numbers", token, query,
+                    limited_by=waba_id,
+                )
+            )  # fmt: skip
             data = answer.get("data")
             if not isinstance(data, list):
                 raise MetaUnavailable("meta_unavailable")
@@ -154,7 +160,7 @@ class Graph:
     async def is_subscribed(self, waba_id: str, token: str) -> bool:
         """Return whether Meta sends the WABA's webhooks to our app."""
         answer = await self._as_customer(
-            "read_subscriptions", "GET", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
+            _subscription_call("read_subscriptions", "GET", waba_id, token)
         )
         data = answer.get("data")
         rows = data if isinstance(data, list) else []
@@ -166,25 +172,19 @@ class Graph:
 
         This clears the WABA's callback override, if it has one: ask `is_subscribed` first.
         """
-        await self._as_customer(
-            "subscribe", "POST", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
-        )
+        await self._as_customer(_subscription_call("subscribe", "POST", waba_id, token))
 
     async def unsubscribe(self, waba_id: str, token: str) -> None:
         """Unsubscribe our app. This also removes the WABA's callback override."""
-        await self._as_customer(
-            "unsubscribe", "DELETE", f"{waba_id}/subscribed_apps", token, {}, limited_by=waba_id
-        )
+        await self._as_customer(_subscription_call("unsubscribe", "DELETE", waba_id, token))
 
     async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
         """Register a number: at most 10 times in 72 hours, and never a number in coexistence.
 
         Raise RegisterUnanswered where another call would raise MetaUnavailable.
         """
-        body = {"messaging_product": "whatsapp", "pin": pin}
-        path = f"{phone_number_id}/register"
         try:
-            await self._as_customer("register", "POST", path, token, {}, body, limited_by=waba_id)
+            await self._change_number("register", waba_id, phone_number_id, token, {"pin": pin})
         except MetaUnavailable as error:
             raise RegisterUnanswered(error.reason, error.code, error.subcode) from None
         except CustomerMustAct as error:
@@ -194,20 +194,19 @@ class Graph:
 
     async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
         """Deregister a number. Meta does not allow it for a number in coexistence."""
-        body = {"messaging_product": "whatsapp"}
-        path = f"{phone_number_id}/deregister"
-        await self._as_customer("deregister", "POST", path, token, {}, body, limited_by=waba_id)
+        await self._change_number("deregister", waba_id, phone_number_id, token)
 
     async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
         """Request contacts or history. Meta accepts each once, within 24 hours of the onboarding.
 
         Raise MetaRefused `sync_used` the second time.
         """
-        body = {"messaging_product": "whatsapp", "sync_type": _SYNC_TYPES[step]}
-        path = f"{phone_number_id}/smb_app_data"
-        await self._as_customer("sync", "POST", path, token, {}, body, limited_by=waba_id)
+        sync_type = {"sync_type": _SYNC_TYPES[step]}
+        await self._change_number(
+            "sync", waba_id, phone_number_id, token, sync_type, path="smb_app_data"
+        )
 
-    async def fetch_token(self, business_id: str) -> Token:
+    async def fetch_token(self, business_id: str, *, subject: str) -> Token:
         """Fetch the token that a customer's business granted us before, without the customer
         (Access tokens page, `fetch_only`).
 
@@ -218,6 +217,7 @@ class Graph:
         answer = await self._transport.call(
             GraphCall(
                 "fetch_token",
+                subject,
                 "POST",
                 f"{business_id}/system_user_access_tokens",
                 self._system_token,
@@ -228,26 +228,46 @@ class Graph:
         )
         return answers.parse_token(answer)
 
-    async def _as_customer(
+    async def _change_number(
         self,
         name: str,
-        method: Method,
-        path: str,
+        waba_id: str,
+        phone_number_id: str,
         token: str,
-        query: dict[str, str],
         body: Json | None = None,
         *,
-        limited_by: str,
-    ) -> Json:
-        query = query | self._transport.proof(token)
-        return await self._transport.call(
-            GraphCall(name, method, path, token, query, body, limited_by)
+        path: str | None = None,
+    ) -> None:
+        await self._as_customer(
+            GraphCall(
+                name,
+                waba_id,
+                "POST",
+                f"{phone_number_id}/{path or name}",
+                token,
+                body={"messaging_product": "whatsapp"} | (body or {}),
+                phone_number_id=phone_number_id,
+                limited_by=waba_id,
+            )
         )
+
+    async def _as_customer(self, call: GraphCall) -> Json:
+        """Send a call that has a token."""
+        proof = self._transport.proof(call.token or "")
+        return await self._transport.call(replace(call, query={**call.query, **proof}))
+
+
+def _subscription_call(name: str, method: Method, waba_id: str, token: str) -> GraphCall:
+    path = f"{waba_id}/subscribed_apps"
+    return GraphCall(name, waba_id, method, path, token, limited_by=waba_id)
 
 
 @asynccontextmanager
 async def open_graph(
-    settings: GraphSettings, registry: CollectorRegistry, redis: Redis
+    settings: GraphSettings,
+    registry: CollectorRegistry,
+    redis: Redis,
+    keep_failure: KeepFailure,
 ) -> AsyncIterator[Graph]:
     """Return a client. It connects when it is first used, and shares the app's limit with other
     processes by Redis."""
@@ -259,6 +279,7 @@ async def open_graph(
             f"{settings.meta_graph_url.rstrip('/')}/{settings.meta_graph_version}",
             secret.encode(),
             GraphMetrics(registry),
+            keep_failure,
             AppUsage(redis),
         )
         yield Graph(

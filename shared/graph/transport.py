@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,23 +32,28 @@ MAX_ANSWER_BYTES = 1_000_000
 APP_LIMIT = 4
 
 Method = Literal["GET", "POST", "DELETE"]
+#: Keeps a failed call: its subject, its number, and the error with Meta's codes.
+KeepFailure = Callable[[str, str, GraphError], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphCall:
-    """A call. `name` labels the metrics. `limited_by` is the WABA or business whose limit it uses;
-    empty: the app's, of which it is sent while at most `max_percent` is used.
+    """A call. `name` labels the metrics. `subject` is the WABA or the onboarding it is about,
+    `phone_number_id` the number; empty: the whole WABA. `limited_by` is the WABA or business whose
+    limit it uses; empty: the app's, of which it is sent while at most `max_percent` is used.
 
     `path` holds only our own words and ids of digits. An `is_urgent` call would be useless later:
     it is sent even if a limit is near. A call holds tokens, so its repr is off.
     """
 
     name: str
+    subject: str
     method: Method
     path: str
     token: str | None
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json | None = None
+    phone_number_id: str = ""
     limited_by: str = ""
     is_urgent: bool = False
     max_percent: float = MAX_PERCENT
@@ -63,12 +68,14 @@ class Transport:
         base_url: str,
         secret: bytes,
         metrics: GraphMetrics,
+        keep_failure: KeepFailure,
         app_usage: AppUsage | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
         self._secret = secret
         self._metrics = metrics
+        self._keep_failure = keep_failure
         self._usage = Usage()
         self._app_usage = app_usage or AppUsage()
 
@@ -101,6 +108,7 @@ class Transport:
                     self._usage.pause(call.limited_by, error.seconds, now)
                 if error.code == APP_LIMIT or not call.limited_by:
                     await self._app_usage.record(100.0, error.seconds, now)
+            await self._keep_failure(call.subject, call.phone_number_id, error)
             raise
         self._metrics.calls.labels(call.name, "ok").inc()
         return answer

@@ -43,7 +43,8 @@ HARMLESS = {
     "token-health", "serve-schedule", "backup", "restore-drill", "backups list", "backups restore",
     "dead-letters list", "dead-letters replays",
     "organizations list", "onboardings list", "connections list", "connections show",
-    "connections history", "connections failures", "orphans list", "api-keys list", "webhooks show",
+    "connections history", "connections failures", "onboardings failures",
+    "orphans list", "api-keys list", "webhooks show",
 }  # fmt: skip
 REPLAY_HALF_WAY = """
 INSERT INTO replays (id, fingerprint, died_until, outcome, rate, actor, reason, total)

@@ -1,6 +1,7 @@
 """How far a reader walks: docs/architecture.md tells these numbers."""
 
 import time
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +14,7 @@ from shared.crypto import KeyRing
 from shared.graph.client import open_graph
 from shared.settings.load import load
 from shared.settings.processor import ProcessorSettings
+from shared.store.connections import failed_calls
 from shared.store.pool import Conn, Pool
 from tests.support import running
 from tests.support.onboarding_setup import open_installation
@@ -41,7 +43,7 @@ async def test_an_onboarding_from_its_start_to_an_active_connection(
     async with (
         open_installation(environment, pool, with_processor=False) as installation,
         open_redis(environment["REDIS_URL"]) as redis,
-        open_graph(settings, registry, redis) as graph,
+        open_graph(settings, registry, redis, partial(failed_calls.keep, pool)) as graph,
     ):
         installation.meta.time = time.time()
         await installation.meta.put_waba(number())

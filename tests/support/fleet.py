@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,7 @@ from shared.graph.client import open_graph
 from shared.graph.usage import APP_KEY
 from shared.settings.load import load
 from shared.settings.token_health import TokenHealthSettings
-from shared.store.connections import connections, eras, organizations, tokens
+from shared.store.connections import connections, eras, failed_calls, organizations, tokens
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.aged import OWNER, ago
 from tests.support.keys import TOKEN_RING
@@ -158,7 +159,9 @@ async def open_fleet(
             own_redis = await stack.enter_async_context(open_redis(redis_url))
             registry = CollectorRegistry()
             graph = await stack.enter_async_context(
-                open_graph(load(TokenHealthSettings), registry, own_redis)
+                open_graph(
+                    load(TokenHealthSettings), registry, own_redis, partial(failed_calls.keep, pool)
+                )
             )
             metrics = TokenHealthMetrics(registry)
             shown = Suspension(metrics)

@@ -1,4 +1,4 @@
-"""The calls to Meta about a connection that failed."""
+"""The calls to Meta about a connection or an onboarding that failed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,9 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from services.console.api.connections import CONNECTION_PATH, find_proven
-from services.console.api.fields import WabaPath
+from services.console.api.fields import CodePath, WabaPath
 from services.console.api.lists import MAX_LISTED, NextAfter, PageLimit
+from services.console.api.onboarding import ONBOARDING_PATH
 from services.console.http.endpoints import ApiCall, Endpoint, Model
+from services.console.onboardings import Onboardings
 from shared.store.connections import failed_calls
 from shared.store.pool import Pool, transaction
 
@@ -46,25 +48,42 @@ class FailedCallsAnswer(BaseModel):
 
 
 class FailedCallsApi:
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, onboardings: Onboardings) -> None:
         self._pool = pool
+        self._onboardings = onboardings
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
             Endpoint(
                 "GET", f"{CONNECTION_PATH}/failed-calls", "listFailedCalls",
                 "Calls to Meta about it that failed", "Those of the last 30 days.",
-                self.list, {200: FailedCallsAnswer}, refuses=(403, 404), path_model=WabaPath,
-                query=FailuresQuery,
+                self.of_connection, {200: FailedCallsAnswer}, refuses=(403, 404),
+                path_model=WabaPath, query=FailuresQuery,
+            ),
+            Endpoint(
+                "GET", f"{ONBOARDING_PATH}/failed-calls", "listOnboardingFailedCalls",
+                "Calls to Meta about its login that failed",
+                "Those of the last 30 days, until the login was proven.",
+                self.of_onboarding, {200: FailedCallsAnswer}, refuses=(404,),
+                path_model=CodePath, query=FailuresQuery,
             ),
         )  # fmt: skip
 
-    async def list(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
-        query: FailuresQuery = call.query
+    async def of_connection(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
         async with transaction(self._pool) as conn:
             view = await find_proven(conn, call)
+        return await self._list(view.waba_id, call.query)
+
+    async def of_onboarding(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
+        onboarding = await self._onboardings.find(
+            call.path.tracking_code, call.authenticated.organization_id
+        )
+        return await self._list(str(onboarding.id), call.query)
+
+    async def _list(self, subject: str, query: FailuresQuery) -> tuple[int, FailedCallsAnswer]:
+        async with transaction(self._pool) as conn:
             failed = await failed_calls.latest(
-                conn, view.waba_id, limit=query.limit + 1, before=query.after
+                conn, subject, limit=query.limit + 1, before=query.after
             )
         page = failed[: query.limit]
         return 200, FailedCallsAnswer(

@@ -53,7 +53,8 @@ class StartBody(Model):
 
 
 class SessionBody(Model):
-    """Meta's WA_EMBEDDED_SIGNUP message, as it came: what else it says is not read."""
+    """Meta's WA_EMBEDDED_SIGNUP message, as it came: what else it says is not read. If Meta's
+    script gave no code at the end, `event` is CODE_MISSING."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -245,9 +246,12 @@ class OnboardingApi:
     async def code(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
         body: CodeBody = call.body
         onboarding = await self._find(call)
+        redirect_uri = body.redirect_uri
+        if onboarding.flow == "redirect":
+            redirect_uri = redirect_uri or onboarding.redirect_uri
         return 200, await self.answer(
             await self._onboardings.exchange_code(
-                onboarding, body.code, call.authenticated.requester(), body.redirect_uri
+                onboarding, body.code, call.authenticated.requester(), redirect_uri=redirect_uri
             )
         )
 

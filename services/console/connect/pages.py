@@ -104,8 +104,10 @@ class ConnectPages:
         response = web.Response(content_type="text/html")
         state = self._states.make(onboarding.id, name_browser(request, response))
         launch = self._onboarding_api.launch(onboarding)
+        # Only a popup tells the account, where Meta's redirect does not.
+        is_popup = onboarding.flow != "redirect" or onboarding.reason == "session_needed"
         facts = launch.model_dump() | {
-            "flow": onboarding.flow,
+            "is_popup": is_popup,
             "tracking_code": self._onboardings.code_of(onboarding),
             "status": await self._status(request, onboarding),
             "dialog_url": self._onboarding_api.dialog_url(onboarding, self._return_path_url, state),
@@ -128,7 +130,9 @@ class ConnectPages:
 
     async def code(self, request: web.Request) -> web.Response:
         async def exchange(onboarding: Onboarding, body: CodeBody) -> None:
-            await self._onboardings.exchange_code(onboarding, body.code, _customer(onboarding))
+            await self._onboardings.exchange_code(
+                onboarding, body.code, _customer(onboarding), redirect_uri=None
+            )
 
         return await self._act(request, CodeBody, exchange)
 
@@ -170,8 +174,9 @@ class ConnectPages:
             if (code := request.query.get("code")) is not None:
                 body = validate(CodeBody, {"code": code}, "query")
                 await self._onboardings.exchange_code(
-                    onboarding, body.code, _customer(onboarding), self._return_path_url
-                )
+                    onboarding, body.code, _customer(onboarding),
+                    redirect_uri=self._return_path_url,
+                )  # fmt: skip
             else:
                 await self._onboardings.record_session(
                     onboarding, CANCEL, {}, _customer(onboarding)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from shared.domain.remedies import REMEDIES, Language
+from shared.domain.remedies import Language
 
 #: `{organization}` is the name of who asks.
 _ENGLISH = {
@@ -130,7 +130,6 @@ def language_of(request: web.Request) -> Language:
 
 def words_for(language: Language, organization: str) -> dict[str, str]:
     """Return the words. `{time}` and `{numbers}` are left for the page."""
-    words = {
+    return {
         name: text.replace("{organization}", organization) for name, text in WORDS[language].items()
     }
-    return words | {"closed": REMEDIES["code_missing"].texts[language]}

@@ -56,16 +56,13 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
         async with ending(context.pool, follow_up):
             return StepDone("nothing_to_prove")
     token = unproven.text
-    report = await context.graph.debug_token(token)
+    report = await context.graph.debug_token(token, subject=str(onboarding.id))
     try:
         waba = await _read_proven_waba(context, report, token, onboarding, connected)
     except ProofRefused as refusal:
         reason = refusal.reason
-        is_popup = onboarding.flow == "popup"
-        if reason == "waba_choice_needed" or (reason == "session_needed" and is_popup):
+        if reason in ("waba_choice_needed", "session_needed"):
             return Blocked(reason)
-        if reason == "session_needed":
-            reason = "waba_ambiguous"  # a redirect brings no message from the browser
         async with ending(context.pool, follow_up) as conn:
             await _refuse_proof(conn, onboarding, reason)
         return StepDone(reason)
@@ -114,8 +111,8 @@ async def _read_proven_waba(
         connected=connected,
     )
     if len(waba_ids) == 1:
-        return await _read_waba(context, waba_ids[0], token)
-    wabas = await _read_reachable(context, waba_ids[:MAX_CHOICES], token)
+        return await _read_waba(context, onboarding, waba_ids[0], token)
+    wabas = await _read_reachable(context, onboarding, waba_ids[:MAX_CHOICES], token)
     if len(wabas) == 1:
         return wabas[0]
     choices = [WabaChoice(waba.waba_id, waba.name) for waba in wabas]
@@ -125,11 +122,12 @@ async def _read_proven_waba(
 
 
 async def _read_reachable(
-    context: FollowUpContext, waba_ids: Sequence[str], token: str
+    context: FollowUpContext, onboarding: Onboarding, waba_ids: Sequence[str], token: str
 ) -> list[Waba]:
     """Read those of the WABAs that the token reaches. Raise GraphError if that is not known."""
     readings = await asyncio.gather(
-        *(_read_waba(context, waba_id, token) for waba_id in waba_ids), return_exceptions=True
+        *(_read_waba(context, onboarding, waba_id, token) for waba_id in waba_ids),
+        return_exceptions=True,
     )
     for reading in readings:
         if isinstance(reading, BaseException) and not isinstance(reading, ProofRefused):
@@ -137,10 +135,12 @@ async def _read_reachable(
     return [reading for reading in readings if isinstance(reading, Waba)]
 
 
-async def _read_waba(context: FollowUpContext, waba_id: str, token: str) -> Waba:
+async def _read_waba(
+    context: FollowUpContext, onboarding: Onboarding, waba_id: str, token: str
+) -> Waba:
     """Read the WABA with the token. Raise ProofRefused."""
     try:
-        return await context.graph.read_waba(waba_id, token)
+        return await context.graph.read_waba(waba_id, token, subject=str(onboarding.id))
     except MetaRefused as error:
         is_permission = error.reason == "permission_missing"
         raise ProofRefused(error.reason if is_permission else "waba_not_granted") from None

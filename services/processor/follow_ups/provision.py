@@ -21,7 +21,6 @@ from shared.store.connections import (
     connections,
     eras,
     facts,
-    failed_calls,
     follow_ups,
     numbers,
     tokens,
@@ -156,7 +155,6 @@ async def _record_number_failure(
         ]
         failure = after_number_failure(number, error, context.retry_seconds, datetime.now(UTC))
         await numbers.record_failure(conn, waba_id, number_id, failure)
-        await failed_calls.add(conn, waba_id, error, phone_number_id=number_id)
         await tell_states(conn, row)
         await follow_ups.advance(conn, follow_up)
     return StepDone(f"{step.name}_failed")
@@ -240,8 +238,10 @@ async def _fetch_token(
     if connection.owner_business_id is None:
         return Blocked(reason)
     try:
-        token = await context.graph.fetch_token(connection.owner_business_id)
-        report = await context.graph.debug_token(token.text)
+        token = await context.graph.fetch_token(
+            connection.owner_business_id, subject=follow_up.subject
+        )
+        report = await context.graph.debug_token(token.text, subject=follow_up.subject)
         await context.graph.read_waba(follow_up.subject, token.text)
     except (MetaRefused, CustomerMustAct):
         return Blocked(reason)

@@ -24,7 +24,7 @@ async def read(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     waba_id = follow_up.subject
     try:
         reach = await read_connection(
-            context.pool, context.ring, context.graph, waba_id, is_settled=True
+            context.pool, context.ring, context.graph, waba_id, is_settled=True, can_wait=True
         )
     except MetaUnavailable:
         return PutOff(AWAY_SECONDS, "meta_unavailable", is_counted=False)

@@ -18,7 +18,7 @@ from shared.domain.graph_errors import GraphError
 from shared.domain.provisioning import AWAITING_WEBHOOK, Blocked, RetryLater, after_failure
 from shared.process.crash_points import crash_point
 from shared.store import due
-from shared.store.connections import failed_calls, follow_ups
+from shared.store.connections import follow_ups
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.due import LeasedRows
 from shared.store.errors import NotConnected, is_infrastructure
@@ -116,9 +116,6 @@ class FollowUpWorker:
             if is_infrastructure(error):
                 raise
             reason = error.reason if isinstance(error, GraphError) else "failed"
-            if isinstance(error, GraphError) and error.step:
-                async with transaction(self.pool) as conn:
-                    await failed_calls.add(conn, follow_up.subject, error)
             if reason == "failed":
                 log.error("follow_up.failed", kind=follow_up.kind, exc_info=error)
             age = datetime.now(UTC) - follow_up.asked_at

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from services.scheduler.admin.database import in_transaction
+from services.scheduler.admin.failed_calls import print_failed_calls
 from services.scheduler.admin.options import (
     NO_REASON,
     AfterOption,
@@ -32,9 +33,8 @@ from shared.domain.attribution import EraBasis
 from shared.domain.facts import State
 from shared.domain.provisioning import NumberPlan
 from shared.domain.remedies import remedy
-from shared.store.connections import eras, failed_calls, views
+from shared.store.connections import eras, views
 from shared.store.connections.eras import EndReason, Era
-from shared.store.connections.failed_calls import FailedCall
 from shared.store.connections.views import ConnectionView
 from shared.store.intake import changes
 from shared.store.pool import Conn
@@ -142,20 +142,9 @@ def failures(waba_id: WabaArgument, as_json: JsonOption = False) -> None:
 
     async def show_failures(conn: Conn) -> None:
         require_meta_id("WABA_ID", waba_id)
-        failed = await failed_calls.latest(conn, waba_id, limit=MAX_SHOWN, before=None)
-        print_list(f"Failed calls of {waba_id} (UTC)", _FAILURES, failed, as_json=as_json)
+        await print_failed_calls(conn, waba_id, as_json=as_json)
 
     run_job("connections", in_transaction(show_failures))
-
-
-_FAILURES: Columns[FailedCall] = {
-    "at": lambda failed: failed.at,
-    "step": lambda failed: failed.step,
-    "number": lambda failed: failed.phone_number_id or None,
-    "reason": lambda failed: failed.reason,
-    "code": lambda failed: failed.code,
-    "subcode": lambda failed: failed.subcode,
-}
 
 
 @app.command("disconnect")

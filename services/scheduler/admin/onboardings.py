@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from services.scheduler.admin.database import in_transaction
+from services.scheduler.admin.failed_calls import print_failed_calls
 from services.scheduler.admin.options import (
     NO_REASON,
     ORGANIZATION,
@@ -43,6 +44,7 @@ app = typer.Typer(help="Manage onboardings: attempts to connect a WABA.", no_arg
 TRACKING_CODE = re.compile(r"[A-Za-z0-9._~-]{8,128}")
 
 Code = Annotated[str, typer.Argument(help="The onboarding's tracking code.")]
+OnboardingId = Annotated[UUID, typer.Argument(help="The onboarding's id (see `list`).")]
 
 
 @app.command("start")
@@ -105,9 +107,22 @@ def list_onboardings(as_json: JsonOption = False) -> None:
     run_job("onboardings", in_transaction(show))
 
 
+@app.command("failures")
+def failures(onboarding_id: OnboardingId, as_json: JsonOption = False) -> None:
+    """Show failed calls to Meta of the last 30 days.
+
+    The newest come first.
+    """
+
+    async def show(conn: Conn) -> None:
+        await print_failed_calls(conn, str(onboarding_id), as_json=as_json)
+
+    run_job("onboardings", in_transaction(show))
+
+
 @app.command("retry")
 def retry_onboarding(
-    onboarding_id: Annotated[UUID, typer.Argument(help="The onboarding's id (see `list`).")],
+    onboarding_id: OnboardingId,
     reason: ReasonOption = NO_REASON,
     on_behalf_of: OnBehalfOption = None,
 ) -> None:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
 from uuid_utils.compat import uuid7
 
 from shared.domain.graph_errors import GraphError
-from shared.store.pool import Conn
+from shared.store.pool import Conn, Pool, transaction
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +27,33 @@ class FailedCall:
     subcode: int | None
 
 
-async def add(conn: Conn, subject: str, error: GraphError, *, phone_number_id: str = "") -> None:
-    """Keep a failed call. `subject` is the WABA, or the onboarding's id."""
-    await conn.execute(
-        """
-        INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
-        """,
-        uuid7(),
-        subject,
-        error.step or "unknown",
-        phone_number_id,
-        error.reason,
-        error.code,
-        error.subcode,
-    )
+async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError) -> None:
+    """Keep a failed call. `subject` is the WABA, or the onboarding's id.
+
+    Raise nothing if it cannot be stored: the call's own failure is what must be dealt with.
+    """
+    try:
+        async with transaction(pool) as conn:
+            await conn.execute(
+                """
+                INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                """,
+                uuid7(),
+                subject,
+                error.step,
+                phone_number_id,
+                error.reason,
+                error.code,
+                error.subcode,
+            )
+    except Exception as fault:
+        log.error(
+            "failed_call.not_kept",
+            step=error.step,
+            reason=error.reason,
+            error=type(fault).__qualname__,
+        )
 
 
 async def latest(conn: Conn, subject: str, *, limit: int, before: UUID | None) -> list[FailedCall]:

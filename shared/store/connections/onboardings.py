@@ -1,6 +1,6 @@
 """Onboardings: attempts of an organization to connect, and what the browser and the token said."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -18,8 +18,14 @@ EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
 
-#: Messages of Meta's dialog that say it ended without a result.
-CANCEL, ERROR = "CANCEL", "ERROR"
+#: Messages that the dialog ended without a result. The last one is not Meta's: a page sends it when
+#: Meta's script gives no code.
+CANCEL, ERROR, CODE_MISSING = "CANCEL", "ERROR", "CODE_MISSING"
+NO_RESULT: Mapping[str, Reason] = {
+    CANCEL: "cancelled",
+    ERROR: "error_reported",
+    CODE_MISSING: "code_missing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Onboarding:
             return self.waits_for or "proving"
         if self.code_hash is not None and self.code_at is not None:
             return "exchanging" if now < self.code_at + EXCHANGE else "code_lost"
-        return {CANCEL: "cancelled", ERROR: "error_reported"}.get(self.session_event or "")
+        return NO_RESULT.get(self.session_event or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +211,8 @@ async def save_session(
     """Record what the browser reported. Return None, and record nothing, if it was proven or ended.
 
     `waba_ids` are the WABAs that it named: none, one or several. A message without a WABA keeps
-    what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH. The browser
+    what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH, whose code may
+    still come; CODE_MISSING replaces nothing else, and not while a code is in use. The browser
     never changes `reason`, the result of a code or a proof.
     """
     record = await conn.fetchrow(
@@ -217,8 +224,10 @@ async def save_session(
         )
         UPDATE whatsapp_onboarding AS stored SET
             session_event = CASE
-                WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
-                THEN $2 ELSE stored.session_event END,
+                WHEN $4 OR stored.session_event IS NULL THEN $2
+                WHEN (stored.session_event ~ '^FINISH') <> ($2 = $6) THEN stored.session_event
+                WHEN $2 = $6 AND (token IS NOT NULL OR code_hash IS NOT NULL AND reason IS NULL)
+                THEN stored.session_event ELSE $2 END,
             session_waba_id = CASE cardinality($3::text[])
                 WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
             session_waba_ids = CASE cardinality($3)
@@ -238,8 +247,9 @@ async def save_session(
         onboarding_id,
         event,
         list(waba_ids),
-        event not in (CANCEL, ERROR),
+        event not in NO_RESULT,
         phone_number_id,
+        CODE_MISSING,
     )
     return None if record is None else SessionResult(**record)
 

@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from pytest import MonkeyPatch
 
+from services.console.api.onboarding import RETURN_PATH
 from services.console.connect.words import WORDS
 from shared.domain.remedies import REMEDIES
 from shared.store.pool import Conn
@@ -118,7 +119,7 @@ async def test_without_metas_sdk_the_dialog_opens_in_the_same_window(
 async def test_a_window_that_is_closed_by_hand_lets_the_customer_begin_again(
     installation: Installation, page: Page
 ) -> None:
-    await open_link(installation, page)
+    code = await open_link(installation, page)
     async with page.expect_popup() as popup:
         await begin(page)
     await expect(page.get_by_role("status")).to_have_text(WORDS["en"]["waiting"])
@@ -126,6 +127,23 @@ async def test_a_window_that_is_closed_by_hand_lets_the_customer_begin_again(
     closed = REMEDIES["code_missing"].texts["en"]
     await expect(page.get_by_role("status")).to_have_text(closed)
     await expect(page.get_by_role("button", name="Connect")).to_be_visible()
+    assert (await installation.status(code))["reason"] == "code_missing"
+
+
+async def test_where_metas_redirect_tells_no_account_a_popup_does(
+    installation: Installation, page: Page
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding(flow="redirect")
+    back = f"{installation.environment['CONSOLE_URL']}{RETURN_PATH}"
+    signup = await installation.meta.sign_up(tells_scopes=False, redirect_uri=back)
+    await installation.post_code(code, signup["code"])
+    await installation.until(code, reason="session_needed")
+    await page.goto(f"{installation.environment['CONSOLE_URL']}/connect/{code}")
+    async with page.expect_popup() as popup:
+        await begin(page)
+    await (await popup.value).get_by_role("button", name="number").first.click()
+    await expect(page.get_by_role("status")).to_contain_text(DONE, timeout=SECONDS)
 
 
 async def test_two_wabas_are_offered_by_their_names(installation: Installation, page: Page) -> None:

@@ -15,7 +15,7 @@ let latest = facts.status;
 // What the customer does at this moment: nothing, being asked, logging in at Meta ("away"), or being
 // held up by a browser that opens no window.
 let phase = "idle";
-let isPopup = facts.flow !== "redirect";
+let isPopup = facts.is_popup;
 
 function show() {
   const reached = STEPS.indexOf(latest.step);
@@ -212,10 +212,7 @@ function openPopup() {
     window.FB.login((response) => {
       const code = response.authResponse && response.authResponse.code;
       if (code) send("code", { code });
-      else if (opened && phase === "away") {
-        enter("idle");
-        if (!latest.text) tell(words.closed, "trouble");
-      }
+      else if (opened && phase === "away") send("session", { event: "CODE_MISSING", data: {} });
     }, facts.options);
   } finally {
     window.open = open;

@@ -13,25 +13,38 @@ from prometheus_client import CollectorRegistry
 from shared.domain.graph_errors import GraphError, MetaRefused, MetaThrottled, MetaUnavailable
 from shared.graph import transport
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import MAX_ANSWER_BYTES, GraphCall, Transport, open_session
+from shared.graph.transport import (
+    MAX_ANSWER_BYTES,
+    GraphCall,
+    KeepFailure,
+    Transport,
+    open_session,
+)
 
 TOKEN = "EAAcanary"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+async def keep_nothing(subject: str, phone_number_id: str, error: GraphError) -> None:
+    pass
+
+
 @asynccontextmanager
-async def meta_answering(answer: Answer) -> AsyncIterator[Transport]:
+async def meta_answering(
+    answer: Answer, keep_failure: KeepFailure = keep_nothing
+) -> AsyncIterator[Transport]:
     app = web.Application()
     app.router.add_route("*", "/v25.0/{any:.*}", answer)
     async with TestServer(app) as server, open_session() as session:
         url = str(server.make_url("/v25.0"))
-        yield Transport(session, url, b"secret", GraphMetrics(CollectorRegistry()))
+        metrics = GraphMetrics(CollectorRegistry())
+        yield Transport(session, url, b"secret", metrics, keep_failure)
 
 
 async def failure(answer: Answer) -> GraphError:
     async with meta_answering(answer) as graph:
         with pytest.raises(GraphError) as raised:
-            await graph.call(GraphCall("read_waba", "GET", "71", TOKEN))
+            await graph.call(GraphCall("read_waba", "71", "GET", "71", TOKEN))
     assert TOKEN not in f"{raised.value} {raised.value!r} {raised.getrepr()}"
     return raised.value
 
@@ -87,10 +100,10 @@ async def test_after_a_limit_further_calls_are_not_sent() -> None:
     async with meta_answering(limited) as graph:
         for _ in range(3):
             with pytest.raises(MetaThrottled):
-                await graph.call(GraphCall("read_waba", "GET", "71", TOKEN, limited_by="71"))
+                await graph.call(GraphCall("read_waba", "71", "GET", "71", TOKEN, limited_by="71"))
         assert len(asked) == 1
         with pytest.raises(MetaThrottled):  # another WABA has its own limit
-            await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
+            await graph.call(GraphCall("read_waba", "71", "GET", "72", TOKEN, limited_by="72"))
         assert len(asked) == 2
 
 
@@ -102,12 +115,12 @@ async def test_high_usage_stops_calls_before_the_limit_except_urgent_ones() -> N
         return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
 
     async with meta_answering(busy) as graph:
-        await graph.call(GraphCall("debug_token", "GET", "debug_token", TOKEN))
+        await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN))
         with pytest.raises(MetaThrottled):
-            await graph.call(GraphCall("debug_token", "GET", "debug_token", TOKEN))
-        await graph.call(GraphCall("exchange_code", "GET", "oauth", None, is_urgent=True))
+            await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN))
+        await graph.call(GraphCall("exchange_code", "71", "GET", "oauth", None, is_urgent=True))
         # A customer's call has a limit of its own.
-        await graph.call(GraphCall("read_waba", "GET", "72", TOKEN, limited_by="72"))
+        await graph.call(GraphCall("read_waba", "71", "GET", "72", TOKEN, limited_by="72"))
     assert len(asked) == 3
 
 
@@ -128,7 +141,7 @@ async def test_a_failed_call_is_logged_with_its_step_and_metas_codes() -> None:
 
     async with meta_answering(refused) as graph:
         with structlog.testing.capture_logs() as lines, pytest.raises(GraphError):
-            await graph.call(GraphCall("register", "POST", "61/register", TOKEN))
+            await graph.call(GraphCall("register", "71", "POST", "61/register", TOKEN))
     assert lines == [
         {
             "event": "graph.call_failed", "log_level": "warning", "step": "register",

@@ -1,0 +1,38 @@
+"""A popup that ends without a code is told to the company, and can be opened again."""
+
+import pytest
+
+from shared.store.pool import Conn
+from tests.support.onboarding_setup import Installation
+from tests.support.simulated import number
+
+
+async def test_a_window_that_ends_without_a_code_is_told_and_can_be_opened_again(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    signup = await installation.meta.sign_up()
+    await installation.post_session(code, signup["message"])
+    for _ in range(2):
+        now = await installation.post_session(code, {"event": "CODE_MISSING", "data": {}})
+        assert (now["state"], now["reason"]) == ("open", "code_missing")
+    events = await conn.fetch("SELECT type, data FROM events WHERE type LIKE 'onboarding.%'")
+    assert [event["type"] for event in events] == ["onboarding.cancelled"]
+    await installation.complete_popup(code)
+    await installation.until_active(code)
+
+
+@pytest.mark.parametrize("first", ["code", "CANCEL"])
+async def test_a_missing_code_hides_neither_a_code_in_use_nor_what_meta_said(
+    installation: Installation, conn: Conn, first: str
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    if first == "code":
+        await installation.complete_popup(code, "FINISH_ONLY_WABA")
+    else:
+        await installation.post_session(code, {"event": first, "data": {}})
+    await installation.post_session(code, {"event": "CODE_MISSING", "data": {}})
+    event = await conn.fetchval("SELECT session_event FROM whatsapp_onboarding")
+    assert event == ("FINISH_ONLY_WABA" if first == "code" else first)
