@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from services.scheduler.admin import (
     api_keys,
+    audit,
     backups,
     connections,
     dead_letters,
@@ -66,6 +67,7 @@ app.add_typer(connections.app, name="connections")
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(people_commands.app, name="people")
 app.add_typer(api_keys.app, name="api-keys")
+app.add_typer(audit.app, name="audit")
 app.add_typer(backups.app, name="backups")
 
 

@@ -18,9 +18,7 @@ _MINUTE = "substring(uuid_send(change_id) FOR 4)"
 
 async def add(conn: Conn, hasher: SubjectHasher, changes: Sequence[NewChange]) -> None:
     """Store who new changes name. Call it in the transaction that stored them."""
-    rows = sorted(
-        {(row.id, hasher.hash(person)) for row in changes for person in row.change.people}
-    )
+    rows = [(row.id, hasher.hash(person)) for row in changes for person in row.change.people]
     if rows:
         await conn.execute(
             """

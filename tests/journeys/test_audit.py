@@ -44,7 +44,7 @@ HARMLESS = {
     "dead-letters list", "dead-letters replays",
     "organizations list", "onboardings list", "connections list", "connections show",
     "connections history", "connections failures", "onboardings failures",
-    "orphans list", "api-keys list", "webhooks show",
+    "orphans list", "api-keys list", "webhooks show", "audit list",
 }  # fmt: skip
 REPLAY_HALF_WAY = """
 INSERT INTO replays (id, fingerprint, died_until, outcome, rate, actor, reason, total)

@@ -59,7 +59,7 @@ class ValidTokens:
 
     app_id = "1"
 
-    async def debug_token(self, _: str) -> TokenReport:
+    async def debug_token(self, _: str, **__: object) -> TokenReport:
         return TokenReport(
             is_valid=True, app_id=self.app_id, wabas=None, user_id=None, expires_at=None
         )

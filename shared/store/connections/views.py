@@ -58,7 +58,8 @@ class ConnectionView:
     @property
     def why(self) -> str | None:
         """Return the reason why it does not work, in one word; None if it works."""
-        if self.state == "provisioning" and self.next_attempt_at is not None:
+        is_in_doubt = self.waits_for == "owner_doubted"  # whether the takedown is true
+        if is_in_doubt or (self.state == "provisioning" and self.next_attempt_at is not None):
             return self.waits_for
         if self.state == "active" and self.token_state in _TOKEN_REASONS:
             return self.token_reason or _TOKEN_REASONS[self.token_state]

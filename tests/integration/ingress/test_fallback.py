@@ -6,12 +6,14 @@ import aiohttp
 from pytest import MonkeyPatch
 
 from deploy.local.simulated_meta.writing import headers, write
+from services.ingress.__main__ import BROKER_SECONDS
 from services.ingress.app import PATH
 from shared.broker.topology import RAW
 from shared.store.pool import Conn
 from tests.support import running, servers
 from tests.support.broker import Broker
 from tests.support.environment import APP_SECRET
+from tests.support.metrics import metric
 from tests.support.proxy import open_proxy
 from tests.support.sending import message, post
 from tests.support.waiting import eventually
@@ -60,6 +62,9 @@ async def test_with_a_stalled_broker_a_webhook_is_stored_in_the_database_in_time
             proxy.stall()
             assert await post(client, message(1)) == 200
             assert await count_by_sink(conn) == {"database": 1}
+            name = "porteiro_webhook_answer_seconds"
+            assert await metric(environment, f"{name}_count") == 1
+            assert BROKER_SECONDS <= await metric(environment, f"{name}_sum") < 60
 
 
 async def test_a_webhook_in_both_sinks_after_a_late_confirm_is_one_webhook(

@@ -15,6 +15,7 @@ from services.ingress import bodies
 from services.ingress.app import PATH
 from shared.process import http
 from tests.support import processes, running
+from tests.support.metrics import metric
 from tests.support.sending import message, post
 from tests.support.waiting import eventually
 
@@ -43,13 +44,6 @@ def head(environment: dict[str, str], length: int) -> bytes:
         f"POST {PATH} HTTP/1.1\r\nHost: {environment['HOST']}\r\nContent-Length: {length}\r\n"
         f"X-Hub-Signature-256: {FORGED}\r\n\r\n"
     ).encode()
-
-
-async def metric(environment: dict[str, str], name: str) -> float:
-    url = f"http://{environment['HOST']}:{environment['HEALTH_PORT']}/metrics"
-    async with aiohttp.request("GET", url) as answer:
-        lines = (await answer.text()).splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 @pytest.mark.parametrize("signature", [None, "nonsense", FORGED])

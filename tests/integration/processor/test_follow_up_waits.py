@@ -32,7 +32,7 @@ BUSINESS = "730000000000020"
 class GrantedBefore(ValidTokens):
     """A Graph that gives the token which a business granted before."""
 
-    async def fetch_token(self, _: str) -> Token:
+    async def fetch_token(self, _: str, **__: str) -> Token:
         return Token("fetched", None)
 
     async def read_waba(self, waba_id: str, _: str) -> Waba:

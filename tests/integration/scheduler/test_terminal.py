@@ -138,6 +138,9 @@ def lists(filled: Filled) -> dict[tuple[str, ...], list[str]]:
         ("dead-letters", "list", "--each"): [letter, WABA, ORGANIZATION, "replayed before: 1"],
         ("dead-letters", "list", "--closed"): [str(filled.first_letter_id), letter, "replayed"],
         ("dead-letters", "replays"): [str(filled.replay_id), REQUESTER.actor],
+        ("audit", "list"): ["api_key.created", REQUESTER.actor, REQUESTER.reason],
+        ("connections", "failures", WABA): ["none"],
+        ("onboardings", "failures", filled.onboarding_id): ["none"],
         ("dead-letters", "show", letter): [letter, str(filled.dead_change_id), filled.fingerprint],
         ("webhooks", "show", str(filled.webhook_id)): [
             str(filled.webhook_id), str(filled.dead_change_id), str(filled.published_change_id),
@@ -180,6 +183,21 @@ async def test_what_became_of_a_webhook_is_told_for_one_change_too(filled: Fille
     assert change["event_outcome"] == "after it is processed"
     code, shown = await on_terminal("webhooks", "show", str(uuid4()))
     assert (code, "error: no webhook or change" in shown) == (EXIT_REFUSED, True)
+
+
+async def test_audit_records_are_chosen_by_subject_actor_action_and_time(filled: Filled) -> None:
+    for options, is_found in (
+        (("--about", ORGANIZATION, "--action", "api_key.created"), True),
+        (("--about", "pharmacy"), False),
+        (("--actor", REQUESTER.actor[:5], "--since", "2h"), True),
+        (("--actor", "%"), False),
+        (("--until", "2h"), False),
+        (("--before", "00000000-0000-0000-0000-000000000000"), False),
+    ):
+        _, printed = await porteiro("audit", "list", "--json", *options)
+        actions = [record["action"] for record in json.loads(printed)]
+        assert ("api_key.created" in actions) is is_found, options
+        assert is_found or actions == []
 
 
 async def test_letters_are_chosen_by_waba_organization_and_time(filled: Filled) -> None:

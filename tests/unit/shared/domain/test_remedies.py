@@ -1,5 +1,6 @@
 """Say who can mend what is wrong, and how."""
 
+import ast
 from pathlib import Path
 from typing import get_args
 
@@ -9,7 +10,8 @@ from shared.domain.customer_remedies import CustomerReason
 from shared.domain.operator_remedies import NobodyReason, OperatorReason
 from shared.domain.remedies import REMEDIES, remedy
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "reasons.md"
+TESTS = Path(__file__).parents[3]
+DOCUMENT = TESTS.parent / "docs" / "reasons.md"
 
 
 def test_nothing_wrong_needs_no_remedy() -> None:
@@ -49,6 +51,18 @@ def test_each_reason_has_its_words_in_both_languages() -> None:
         for text in (english, portuguese):
             assert text.endswith("."), reason
             assert "  " not in text, reason
+
+
+def test_each_reason_is_reached_by_a_test() -> None:
+    """A file of tests that names a reason waits until it is told, or judges it."""
+    named = {
+        node.value
+        for file in TESTS.rglob("test_*.py")
+        if file != Path(__file__)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert set(REMEDIES) <= named, sorted(set(REMEDIES) - named)
 
 
 @pytest.mark.parametrize("reason", sorted(REMEDIES))
