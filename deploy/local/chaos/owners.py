@@ -6,8 +6,7 @@ import asyncpg
 
 from deploy.local.oracle.bodies import PROVEN_AT
 from deploy.local.oracle.expected import ExpectedConnection
-from shared.actions import ownership
-from shared.actions.connection_state import record_facts
+from shared.actions.connection_state import recompute, record_facts
 from shared.domain.facts import live_facts
 from shared.store.connections import connections, eras, organizations
 from shared.store.pool import Conn
@@ -43,6 +42,8 @@ async def _begin(conn: Conn, waba_id: str, organization_id: str) -> None:
 
 
 async def _end(conn: Conn, waba_id: str) -> None:
+    """Record what a release records. No token: likewise, and there is none yet."""
     row = await connections.ensure_locked(conn, waba_id)
     if (era := await eras.open_era(conn, waba_id)) is not None:
-        await ownership.end(conn, row, era, "released")
+        await eras.end(conn, era, "released")
+        await recompute(conn, [row])
