@@ -18,6 +18,7 @@ from shared.domain.remedies import Reason
 from shared.graph.answers import Token
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
+from shared.store import events
 from shared.store.connections import follow_ups
 from shared.store.connections import login_codes as codes
 from shared.store.connections.onboardings import Onboarding
@@ -49,7 +50,10 @@ class CodeExchange:
             reason = _reason(error)
             log.warning("code.not_exchanged", onboarding_id=onboarding.id, reason=reason)
             async with transaction(self._pool) as conn:
-                await codes.fail_exchange(conn, onboarding, digest, reason)
+                if await codes.fail_exchange(conn, onboarding, digest, reason):
+                    await events.add_for_onboarding(
+                        conn, "refused", onboarding, waba_id=None, reason=reason
+                    )
             return
         crash_point("code.exchanged")
         await until_saved()(self._save_token, onboarding, digest, token)

@@ -30,7 +30,6 @@ from shared.store.connections import login_codes as codes
 from shared.store.connections.link_uses import Use
 from shared.store.connections.onboardings import (
     CANCEL,
-    CODE_MISSING,
     ERROR,
     NO_RESULT,
     NewOnboarding,
@@ -41,6 +40,8 @@ from shared.store.pool import Conn, Pool, now, transaction
 
 log = structlog.get_logger()
 
+#: The event of a message that is not Meta's: a page sends it when Meta's script gives no code.
+CODE_MISSING = "CODE_MISSING"
 #: WABAs of one message that are looked at.
 MAX_NAMED = 50
 
@@ -114,7 +115,9 @@ class Onboardings:
     ) -> Onboarding:
         """Store what Meta's dialog reported to the browser, before or after the code."""
         is_finish = event in FINISHES
-        if not is_finish and event != CODE_MISSING:
+        if event == CODE_MISSING:
+            return await self._miss_code(onboarding, requester)
+        if not is_finish:
             event = ERROR if _is_error(event, data) else CANCEL
         async with transaction(self._pool) as conn:
             session = await onboardings.save_session(
@@ -139,6 +142,18 @@ class Onboardings:
                 )
         _refuse_ended(onboarding)
         await self._nudges.send()
+        return await self.by_id(onboarding.id)
+
+    async def _miss_code(self, onboarding: Onboarding, requester: Requester) -> Onboarding:
+        async with transaction(self._pool) as conn:
+            if await onboardings.miss_code(conn, onboarding.id):
+                await _count(conn, onboarding, "messages")
+                subject = str(onboarding.id)
+                await audit.add(conn, requester, action="onboarding.session", subject=subject)
+                await events.add_for_onboarding(
+                    conn, "cancelled", onboarding, waba_id=None, reason="code_missing"
+                )
+        _refuse_ended(onboarding)
         return await self.by_id(onboarding.id)
 
     async def choose_waba(
@@ -188,7 +203,7 @@ class Onboardings:
             crash_point("code.exchange_begun")
             await self._code_exchange.exchange(onboarding, code, digest, redirect_uri)
         current = await self.by_id(onboarding.id)
-        if current.has_token:
+        if current.has_token and current.code_hash == digest:
             if not is_new and current.reason is not None:  # its proof is blocked: try it again
                 async with transaction(self._pool) as conn:
                     await _count(conn, current, "codes")

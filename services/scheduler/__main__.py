@@ -225,7 +225,7 @@ def main() -> None:
             telemetry.configure("porteiro")
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "porteiro"
-            answer_fault("usage.wrong", f"{text.rstrip('.')}. See `{command} --help`.")
+            answer_fault("usage.wrong", f"{text.rstrip('.')}{'' if text.rstrip('.').endswith('?') else '.'} See `{command} --help`.")
         sys.exit(error.exit_code)
 
 

@@ -21,6 +21,7 @@ from shared.domain.token_health import (
     Finding,
     MetaAnswer,
     NoAnswer,
+    NothingSaid,
     TokenHealth,
     Verdict,
     is_known,
@@ -115,7 +116,7 @@ async def _ask(graph: Graph, subject: CheckSubject, at: datetime) -> _Asked:
         except GraphError as error:
             if error.reason == "app_token_refused":
                 return _Asked(NoAnswer(), (), None, is_app_refused=True, at=at)
-    if report is not None and not report.is_valid and finding == MetaAnswer(None):
+    if report is not None and not report.is_valid and finding in (MetaAnswer(None), NothingSaid()):
         is_expired = report.expires_at is not None and report.expires_at <= at
         finding = MetaAnswer("token_expired" if is_expired else "token_revoked")
     return _Asked(finding, numbers, report, is_app_refused=False, at=at)
@@ -137,7 +138,7 @@ async def _record(
         conn,
         subject.waba_id,
         verdict.health,
-        is_answered=isinstance(asked.finding, MetaAnswer),
+        is_answered=not isinstance(asked.finding, NoAnswer),
         is_debugged=asked.report is not None,
     )
     await health.set_due(conn, subject.waba_id, verdict.next_check_at)

@@ -80,8 +80,8 @@ async def read_connection(
             token, await _token(conn, ring, era)
         ):  # the answer is about a token of the past
             return reach
-        if token is not None and report is not None:
-            await tokens.set_state(conn, waba_id, _token_state(report), token)
+        if token is not None and report is not None and not report.is_valid:
+            await tokens.set_state(conn, waba_id, _dead_state(report), token)
         await _record(conn, row, era, _Answer(reach, asked_at, is_settled, is_contested, listed))
     return reach
 
@@ -177,8 +177,6 @@ async def _reach(graph: Graph, waba_id: str, token: str) -> Reach:
         return "unreachable" if error.reason in _OUT_OF_REACH else "undecided"
 
 
-def _token_state(report: TokenReport) -> TokenState:
-    if report.is_valid:
-        return "valid"
+def _dead_state(report: TokenReport) -> TokenState:
     is_expired = report.expires_at is not None and report.expires_at <= datetime.now(UTC)
     return "expired" if is_expired else "revoked"

@@ -1,7 +1,5 @@
 """What people and programs may request of a connection that exists."""
 
-from collections.abc import Collection
-
 from shared.actions.errors import Missing, NotAllowed, WrongState
 from shared.crypto import KeyRing, Undecryptable
 from shared.domain.facts import LIVE
@@ -67,10 +65,13 @@ async def take_token(conn: Conn, ring: KeyRing, view: ConnectionView, requester:
 async def request_registration(
     conn: Conn, view: ConnectionView, phone_number_id: str, requester: Requester
 ) -> None:
-    """Request that this number be registered too, though the customer's login did not name it.
-    Write an audit record. Idempotent. Raise Missing, or WrongState if the connection is down."""
+    """Request that this number be registered too, though the customer's login did not name it; or
+    once more without a PIN, because two-step verification was turned off.
+
+    Write an audit record. Idempotent. Raise Missing, or WrongState if the connection is down.
+    """
     _require_live(view)
-    if not await numbers.ask_for(conn, view.waba_id, phone_number_id):
+    if not await numbers.ask_for(conn, view.waba_id, phone_number_id, with_pin=False):
         raise Missing("no_such_number", "This connection has no such number.")
     subject = f"{view.waba_id}, number {phone_number_id}"
     await audit.add(conn, requester, action="connection.register", subject=subject)
@@ -81,32 +82,27 @@ async def set_pin(
     conn: Conn,
     ring: KeyRing,
     view: ConnectionView,
-    phone_number_ids: Collection[str],
+    phone_number_id: str,
     pin: str,
     requester: Requester,
 ) -> None:
-    """Store the two-step verification PIN of these numbers, and request provisioning.
+    """Store the two-step verification PIN of the number, and request provisioning.
 
-    Write one audit record. Raise Missing if the connection has not all of them, and WrongState
-    while Meta would refuse a PIN of one of them, or three were wrong in 72 hours.
+    Write an audit record. Raise Missing if the connection has no such number, and WrongState while
+    Meta would refuse its PIN, or three were wrong in 72 hours.
     """
-    at = await now(conn)
     known = {each.phone_number_id: each for each in await numbers.current(conn, view.waba_id)}
-    for phone_number_id in phone_number_ids:
-        number = known.get(phone_number_id)
-        if number is None:
-            raise Missing("no_such_number", "This connection has no such number.")
-        if (until := number.pin_refused_until(at)) is not None:
-            raise WrongState(
-                "pin_refused",
-                f"Meta takes no PIN of this number before {until:%Y-%m-%d %H:%M} UTC.",
-            )
-        await tokens.set_pin(conn, ring, view.waba_id, phone_number_id, pin)
-        await numbers.ask_for(conn, view.waba_id, phone_number_id)
-    named = ", ".join(sorted(phone_number_ids))
-    await audit.add(
-        conn, requester, action="connection.pin", subject=f"{view.waba_id}, number {named}"
-    )
+    number = known.get(phone_number_id)
+    if number is None:
+        raise Missing("no_such_number", "This connection has no such number.")
+    if (until := number.pin_refused_until(await now(conn))) is not None:
+        raise WrongState(
+            "pin_refused", f"Meta takes no PIN of this number before {until:%Y-%m-%d %H:%M} UTC."
+        )
+    await tokens.set_pin(conn, ring, view.waba_id, phone_number_id, pin)
+    await numbers.ask_for(conn, view.waba_id, phone_number_id)
+    subject = f"{view.waba_id}, number {phone_number_id}"
+    await audit.add(conn, requester, action="connection.pin", subject=subject)
     await follow_ups.add(conn, "provision", [view.waba_id])
 
 

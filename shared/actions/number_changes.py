@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import get_args
 
-from shared.actions.connection_state import tell
-from shared.actions.number_states import tell_states
+from shared.actions.connection_state import record_facts, tell
+from shared.actions.number_states import standing, tell_states
 from shared.domain.facts import Fact, FactName, NumberProperty, whole_second
-from shared.domain.numbers import MENDED_AT_META, PhoneNumber
+from shared.domain.numbers import MENDED_AT_META, is_mended
+from shared.domain.provisioning import why_none_works
 from shared.graph.answers import NumberReading
 from shared.store.connections import connections, facts, follow_ups, numbers
-from shared.store.pool import Conn
+from shared.store.pool import Conn, now
 
 PROPERTIES: tuple[NumberProperty, ...] = get_args(NumberProperty)
 #: What a number that was never read is taken to be: another status is told at the first read.
@@ -28,8 +29,10 @@ async def record_numbers(
     `connection.number_*` for each property that changed. Idempotent."""
     if not readings:
         return
+    # Of two numbers with the same digits the newer one counts, as in `numbers.save`.
+    readings = list({reading.number.digits: reading for reading in reversed(readings)}.values())
     stored = await facts.of_numbers(conn, waba_id, PROPERTIES)
-    await _save(conn, waba_id, [reading.number for reading in readings])
+    await _save(conn, waba_id, readings)
     new = [
         Fact(name, value, whole_second(at), reading.number.digits)
         for reading in readings
@@ -59,24 +62,28 @@ def _is_news(fact: Fact, stored: Mapping[tuple[FactName, str], Fact]) -> bool:
     return before is None or (before.value != fact.value and before.rank < fact.rank)
 
 
-async def _save(conn: Conn, waba_id: str, listed: Sequence[PhoneNumber]) -> None:
-    """Store the numbers. Provision again where Meta tells something new that mends a failure, or
-    lists a number that was not there: it is set up by its own rules."""
+async def _save(conn: Conn, waba_id: str, readings: Sequence[NumberReading]) -> None:
+    """Store the numbers. Provision again where Meta tells something new that mends a failure, a
+    number that is connected no more, or one that was not there: it is set up by its own rules."""
     before = {number.phone_number_id: number for number in await numbers.current(conn, waba_id)}
-    await numbers.save(conn, waba_id, listed)
-    mended = [
-        number.phone_number_id
-        for number in listed
-        if (known := before.get(number.phone_number_id)) is not None
-        and known.failure in MENDED_AT_META
-        and (known.status, known.is_verified) != (number.status, number.is_verified)
-    ]
-    for phone_number_id in mended:
-        await numbers.forget_failures(
-            conn, waba_id, phone_number_id=phone_number_id, reasons=MENDED_AT_META
-        )
-    is_new = before and any(number.phone_number_id not in before for number in listed)
-    if mended or is_new:
+    await numbers.save(conn, waba_id, [reading.number for reading in readings])
+    is_provisioned = False
+    for reading in readings:
+        number = reading.number
+        known = before.get(number.phone_number_id)
+        if known is None:
+            is_provisioned |= bool(before)
+        elif is_mended(known, number, reading.properties.get("number_name")):
+            await numbers.forget_failures(
+                conn, waba_id, phone_number_id=number.phone_number_id, reasons=MENDED_AT_META
+            )
+            is_provisioned = True
+        elif known.status != number.status:
+            is_provisioned |= known.is_registered or number.is_registered
+    if is_provisioned:
         await follow_ups.add_if_token(conn, "provision", [waba_id])
     [row] = await connections.lock(conn, [waba_id])
     await tell_states(conn, row)
+    plans = await standing(conn, waba_id)
+    if row.status.state == "active" and not any(plan.state == "working" for plan in plans):
+        await record_facts(conn, row, [Fact("setup", why_none_works(plans), await now(conn))])

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from shared.actions.connection_state import tell
+from shared.domain.numbers import LIMITS
 from shared.domain.provisioning import NumberPlan, number_plans
 from shared.domain.remedies import remedy
 from shared.store.connections import connections, eras, follow_ups, numbers
@@ -27,7 +28,8 @@ async def tell_states(conn: Conn, row: ConnectionRow) -> None:
     """Add an event `connection.number_state` for each number that stands otherwise than was told.
 
     Call it with the connection locked. A number that works from the start is told by the
-    connection's own event; one that waits is told when it waits no longer. Idempotent.
+    connection's own event; one that waits is told if it worked in an active connection, or if it
+    waits for a time of Meta's; else when it waits no longer. Idempotent.
     """
     era = await eras.open_era(conn, row.waba_id)
     if era is None:
@@ -37,6 +39,8 @@ async def tell_states(conn: Conn, row: ConnectionRow) -> None:
         (number_id, plan.state, plan.reason)
         for number_id, plan in plans.items()
         if plan.state != "waiting"
+        or plan.reason in LIMITS
+        or (plan.number.told == "working" and row.status.state == "active")
     ]
     for number_id, before in await numbers.swap_told(conn, row.waba_id, told):
         plan = plans[number_id]

@@ -32,10 +32,16 @@ MAX_REGISTER_CALLS = 10
 MAX_WRONG_PINS = 3
 #: Meta's statuses of a number. A disconnected one was connected once.
 _CONNECTED, _DISCONNECTED, _BANNED = "CONNECTED", "DISCONNECTED", "BANNED"
+#: How long a call is repeated that Meta gives no answer to.
+PATIENCE = timedelta(days=2)
 #: Failures that another try cannot mend before their time.
 LIMITS: tuple[Reason, ...] = ("register_limited", "pin_limited")
 #: Failures that end when Meta tells something new about the number.
 MENDED_AT_META: tuple[Reason, ...] = ("name_under_review", "not_verified", "number_deleted")
+#: Failures that another PIN may mend.
+PIN_FAILURES: tuple[Reason, ...] = ("pin_needed", "pin_wrong", "pin_or_lock")
+#: Meta's words for the name of a number that may be registered.
+_NAME_STANDS = frozenset({"approved", "available_without_review"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ class KnownNumber(PhoneNumber):
 
     `is_asked`: a person asked for its registration, or told its PIN. `failure` is why its last step
     failed, and `retry_at` when it is tried again without anyone's help. `register_calls` and
-    `wrong_pins` are the times of those in REGISTER_WINDOW. `link` is its link to the app.
+    `wrong_pins` are the times of those in REGISTER_WINDOW. `told` is the state that the company was
+    told last. `link` is its link to the app.
     """
 
     is_asked: bool = False
@@ -70,6 +77,7 @@ class KnownNumber(PhoneNumber):
     attempts: int = 0
     register_calls: Sequence[datetime] = ()
     wrong_pins: Sequence[datetime] = ()
+    told: str | None = None
     link: NumberLink = field(default_factory=NumberLink)
 
     @property
@@ -188,14 +196,21 @@ _OF_THE_ACCOUNT: Collection[Reason] = frozenset(
 def after_number_failure(
     number: KnownNumber, error: GraphError, retry_seconds: Sequence[int], now: datetime
 ) -> NumberFailure:
-    """Decide what follows a failed step of the number. `retry_seconds` is the delay before each
-    retry of a call whose answer tells nothing."""
+    """Decide what follows a failed step of the number.
+
+    `retry_seconds` is the delay before each retry of a call whose answer tells nothing. The last is
+    repeated for PATIENCE, except for a register call: each counts against Meta's limit.
+    """
     if isinstance(error, MetaThrottled):
-        reason: Reason = "pin_limited" if error.code in PIN_LIMITS else "register_limited"
-        return NumberFailure(reason, timedelta(seconds=error.seconds))
+        if error.code not in PIN_LIMITS:
+            return NumberFailure("register_limited", timedelta(seconds=error.seconds))
+        # Once more after Meta's time; the same PIN would only prolong the limit.
+        is_again = number.failure == "pin_limited"
+        return NumberFailure("pin_limited", None if is_again else timedelta(seconds=error.seconds))
     if isinstance(error, MetaUnavailable):
-        is_over = number.attempts >= len(retry_seconds)
-        after = None if is_over else timedelta(seconds=retry_seconds[number.attempts])
+        after = _after_no_answer(number.attempts, retry_seconds)
+        if isinstance(error, RegisterUnanswered) and number.attempts >= len(retry_seconds):
+            after = None
         return NumberFailure(error.reason, after)
     is_wrong_pin = number.is_pin_given and (
         error.code == PIN_MISMATCH or error.reason == "pin_or_lock"
@@ -206,6 +221,30 @@ def after_number_failure(
         return NumberFailure("pin_limited", None, is_wrong_pin=True)
     reason = "pin_wrong" if error.code == PIN_MISMATCH else error.reason
     return NumberFailure(reason, None, is_wrong_pin=True)
+
+
+def is_mended(before: KnownNumber, now: PhoneNumber, name_status: str | None) -> bool:
+    """Return whether what Meta says of a number now mends its failure.
+
+    `name_status` is Meta's word for its name, in lower case; None: not asked.
+    """
+    match before.failure:
+        case "not_verified":
+            return now.is_verified
+        case "name_under_review":
+            return name_status in _NAME_STANDS or before.status != now.status
+        case "number_deleted":
+            return before.status != now.status
+    return False
+
+
+def _after_no_answer(attempts: int, retry_seconds: Sequence[int]) -> timedelta | None:
+    """Return the delay before the next retry; None if PATIENCE is over."""
+    last = max(1, retry_seconds[-1])
+    waited = sum(retry_seconds[:attempts]) + last * max(0, attempts - len(retry_seconds))
+    if timedelta(seconds=waited) >= PATIENCE:
+        return None
+    return timedelta(seconds=retry_seconds[attempts] if attempts < len(retry_seconds) else last)
 
 
 def _recent(times: Sequence[datetime], now: datetime) -> list[datetime]:

@@ -17,6 +17,8 @@ from shared.domain.graph_errors import (
     RegisterUnanswered,
 )
 from shared.domain.numbers import (
+    PATIENCE,
+    PIN_FAILURES,
     KnownNumber,
     Login,
     NumberState,
@@ -65,6 +67,11 @@ class NumberPlan:
     is_early: bool = False
     rests_until: datetime | None = None
 
+    @property
+    def waits_for_pin(self) -> bool:
+        """Whether a person's PIN may mend it."""
+        return self.state == "blocked" and self.reason in PIN_FAILURES
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -110,7 +117,7 @@ def plan(
         soonest = min(rests, key=lambda each: each.rests_until or now)
         reason = "numbers_wait" if works else _known(soonest.reason)
         return Plan(None, works, reason, soonest.rests_until)
-    return Plan(None, works, reason=None if works else _why_none_works(plans))
+    return Plan(None, works, reason=None if works else why_none_works(plans))
 
 
 def number_plans(
@@ -165,11 +172,13 @@ def _number_plan(
     )
 
 
-def _why_none_works(plans: Sequence[NumberPlan]) -> Reason:
+def why_none_works(plans: Sequence[NumberPlan]) -> Reason:
     """Return the reason of the number that the login named, else of the first that has one."""
     reasons = [_known(each.reason) for each in plans if each.reason is not None]
     if reasons:
         return reasons[0]
+    if any(each.state == "waiting" for each in plans):
+        return "numbers_wait"
     return "number_elsewhere" if plans else "no_number"
 
 
@@ -204,18 +213,13 @@ class Blocked:
     reason: Reason
 
 
-#: How long we retry a call that Meta does not answer. When all `retry_seconds` are used, the last
-#: is repeated.
-PATIENCE = timedelta(days=2)
-
-
 def after_failure(
     error: Exception, attempt: int, retry_seconds: Sequence[int], *, age: timedelta
 ) -> RetryLater | Blocked:
     """Decide what follows when attempt number `attempt` (from 1) of a follow-up failed.
 
-    `retry_seconds` is the delay before each retry. `age` is the time since the follow-up was
-    requested.
+    `retry_seconds` is the delay before each retry; when all are used, the last is repeated for
+    PATIENCE. `age` is the time since the follow-up was requested.
     """
     if isinstance(error, MetaThrottled):
         return RetryLater(error.seconds, is_counted=False)

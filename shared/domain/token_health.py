@@ -87,7 +87,13 @@ class NoAnswer:
     seconds: float = 0.0
 
 
-Finding = MetaAnswer | NoAnswer
+@dataclass(frozen=True, slots=True)
+class NothingSaid:
+    """Meta refused, but not because of the token: a restricted account, a request of ours that is
+    wrong."""
+
+
+Finding = MetaAnswer | NothingSaid | NoAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,9 @@ def judge(
     if isinstance(finding, NoAnswer):
         return Verdict(known, now + max(ASK_AGAIN, timedelta(seconds=finding.seconds)))
     ended = _ended(known, now)
-    complaint = ended or finding.complaint
+    if isinstance(finding, NothingSaid) and ended is None:
+        return Verdict(known, now + CHECK_EVERY)
+    complaint = ended or (finding.complaint if isinstance(finding, MetaAnswer) else None)
     if complaint is None:
         state = _living_state(known, now)
         return _tell(replace(known, state=state, reason=None, doubt=None, bad_since=None), now)
@@ -181,7 +189,7 @@ def needs_debug(
     """Return whether `debug_token` is to be asked: once a week, near an end, or for a refusal."""
     if isinstance(finding, NoAnswer):
         return False
-    if finding.complaint in ("token_revoked", "token_expired"):
+    if isinstance(finding, MetaAnswer) and finding.complaint in ("token_revoked", "token_expired"):
         return True
     is_near = known.ends_at is not None and known.ends_at <= now + EXPIRING
     return is_near or debugged_at is None or debugged_at <= now - DEBUG_EVERY
@@ -197,7 +205,7 @@ def lives_longer(known: TokenHealth, ends_at: datetime | None) -> bool:
 def refusal(error: GraphError) -> Finding:
     """Return what it says of a connection that Meta refused a call with its token.
 
-    A refusal for another reason, such as a ban or a request of ours that is wrong, says nothing.
+    A refusal for another reason says nothing of its token.
     """
     if not isinstance(error, CustomerMustAct | MetaRefused):
         return NoAnswer(float(getattr(error, "seconds", 0.0)))
@@ -207,7 +215,7 @@ def refusal(error: GraphError) -> Finding:
         return MetaAnswer("scope_missing")
     if error.reason in ("not_found", "number_deleted"):
         return MetaAnswer("target_missing")
-    return NoAnswer()
+    return NothingSaid()
 
 
 #: Fleets smaller than this are never suspended: two connections that die are no outage.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.domain.facts import NumberProperty
-from shared.domain.graph_errors import MetaUnavailable
+from shared.domain.graph_errors import MetaRefused, MetaUnavailable
 from shared.domain.json_object import Json
 from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import SCOPE, TokenReport
@@ -61,7 +61,10 @@ def parse_token(answer: Json) -> Token:
     return Token(text, _time(int(time.time()) + seconds))
 
 
-def parse_report(data: Json) -> TokenReport:
+def parse_report(answer: Json) -> TokenReport:
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise MetaUnavailable("meta_unavailable")
     return TokenReport(
         is_valid=data.get("is_valid") is True,
         app_id=as_id(data.get("app_id")) or "",
@@ -95,6 +98,23 @@ def _time(seconds: object) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def parse_waba(waba_id: str, answer: Json) -> Waba:
+    if as_id(answer.get("id")) != waba_id:
+        raise MetaRefused("not_found")
+    business = answer.get("owner_business_info")
+    owner = as_id(business.get("id")) if isinstance(business, dict) else None
+    name = answer.get("name")
+    return Waba(waba_id, owner, name if isinstance(name, str) else None)
+
+
+def parse_subscription(app_id: str, answer: Json) -> bool:
+    """Return whether this app is among those that Meta sends the webhooks to."""
+    data = answer.get("data")
+    rows = data if isinstance(data, list) else []
+    apps = [row.get("whatsapp_business_api_data") for row in rows if isinstance(row, dict)]
+    return any(isinstance(app, dict) and as_id(app.get("id")) == app_id for app in apps)
+
+
 def parse_number(row: object) -> PhoneNumber | None:
     if not isinstance(row, dict) or (id_ := as_id(row.get("id"))) is None:
         return None
@@ -123,7 +143,15 @@ def parse_reading(row: object) -> NumberReading | None:
     return NumberReading(number, {name: word.lower() for name, word in told.items() if word})
 
 
-def parse_next_page(answer: Json) -> str | None:
+def parse_page(answer: Json) -> tuple[list[object], str | None]:
+    """Return the rows of a page, and where the next one begins; None: it is the last."""
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise MetaUnavailable("meta_unavailable")
+    return data, _next_page(answer)
+
+
+def _next_page(answer: Json) -> str | None:
     paging = answer.get("paging")
     if not isinstance(paging, dict) or "next" not in paging:
         return None

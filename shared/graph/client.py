@@ -1,9 +1,10 @@
 """The Graph API calls that we use. Nothing else calls Meta."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 from shared.domain.graph_errors import (
     LOCKED,
     CustomerMustAct,
+    GraphError,
     MetaRefused,
     MetaUnavailable,
     RegisterUnanswered,
@@ -19,11 +21,10 @@ from shared.domain.json_object import Json
 from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
 from shared.domain.provisioning import StepName
-from shared.domain.splitting import as_id
 from shared.graph import answers
 from shared.graph.answers import NumberReading, Token, Waba
 from shared.graph.metrics import GraphMetrics
-from shared.graph.transport import GraphCall, KeepFailure, Method, Transport, open_session
+from shared.graph.transport import GraphCall, KeepFailure, Method, T, Transport, open_session
 from shared.graph.usage import MAX_PERCENT, AppUsage
 from shared.settings.groups import GraphSettings
 
@@ -76,12 +77,10 @@ class Graph:
         query = {"client_id": self.app_id, "client_secret": self._app_secret, "code": code}
         if redirect_uri is not None:
             query["redirect_uri"] = redirect_uri
-        answer = await self._transport.call(
-            GraphCall(
-                "exchange_code", subject, "GET", "oauth/access_token", None, query, is_urgent=True
-            )
+        call = GraphCall(
+            "exchange_code", subject, "GET", "oauth/access_token", None, query, is_urgent=True
         )
-        return answers.parse_token(answer)
+        return await self._transport.call(call, answers.parse_token)
 
     async def debug_token(self, token: str, *, subject: str, can_wait: bool = False) -> TokenReport:
         """Ask Meta about a token. A dead token gives a report too, no error: Meta answers 200.
@@ -96,29 +95,15 @@ class Graph:
             "debug_token", subject, "GET", "debug_token", self._app_token, query,
             max_percent=max_percent,
         )  # fmt: skip
-        try:
-            async with self._spare if can_wait else nullcontext():
-                answer = await self._transport.call(call)
-        except CustomerMustAct as error:  # about our app token: no customer can mend it
-            raise MetaRefused("app_token_refused", error.code, error.subcode) from None
-        data = answer.get("data")
-        if not isinstance(data, dict):
-            raise MetaUnavailable("meta_unavailable")
-        return answers.parse_report(data)
+        async with self._spare if can_wait else nullcontext():
+            return await self._transport.call(call, answers.parse_report, means=_of_our_token)
 
     async def read_waba(self, waba_id: str, token: str, *, subject: str | None = None) -> Waba:
         query = {"fields": "id,name,owner_business_info"}
-        answer = await self._as_customer(
-            GraphCall(
-                "read_waba", subject or waba_id, "GET", waba_id, token, query, limited_by=waba_id
-            )
+        call = GraphCall(
+            "read_waba", subject or waba_id, "GET", waba_id, token, query, limited_by=waba_id
         )
-        if as_id(answer.get("id")) != waba_id:
-            raise MetaRefused("not_found")
-        business = answer.get("owner_business_info")
-        owner = as_id(business.get("id")) if isinstance(business, dict) else None
-        name = answer.get("name")
-        return Waba(waba_id, owner, name if isinstance(name, str) else None)
+        return await self._as_customer(call, partial(answers.parse_waba, waba_id))
 
     async def read_numbers(self, waba_id: str, token: str) -> list[PhoneNumber]:
         """Return the WABA's numbers, the newest first. Take at most LIST_SECONDS."""
@@ -141,17 +126,12 @@ class Graph:
         rows: list[object] = []
         query = {"fields": fields, "limit": _PAGE_SIZE}
         for _ in range(MAX_PAGES):
-            answer = await self._as_customer(
-                GraphCall(
-                    "read_numbers", waba_id, "GET", f"{waba_id}/phone_numbers", token, query,
-                    limited_by=waba_id,
-                )
+            call = GraphCall(
+                "read_numbers", waba_id, "GET", f"{waba_id}/phone_numbers", token, query,
+                limited_by=waba_id,
             )  # fmt: skip
-            data = answer.get("data")
-            if not isinstance(data, list):
-                raise MetaUnavailable("meta_unavailable")
-            rows += data
-            after = answers.parse_next_page(answer)
+            page, after = await self._as_customer(call, answers.parse_page)
+            rows += page
             if after is None:
                 break
             query = query | {"after": after}
@@ -159,38 +139,28 @@ class Graph:
 
     async def is_subscribed(self, waba_id: str, token: str) -> bool:
         """Return whether Meta sends the WABA's webhooks to our app."""
-        answer = await self._as_customer(
-            _subscription_call("read_subscriptions", "GET", waba_id, token)
-        )
-        data = answer.get("data")
-        rows = data if isinstance(data, list) else []
-        apps = [row.get("whatsapp_business_api_data") for row in rows if isinstance(row, dict)]
-        return any(isinstance(app, dict) and as_id(app.get("id")) == self.app_id for app in apps)
+        call = _subscription_call("read_subscriptions", "GET", waba_id, token)
+        return await self._as_customer(call, partial(answers.parse_subscription, self.app_id))
 
     async def subscribe(self, waba_id: str, token: str) -> None:
         """Subscribe our app to the WABA's webhooks.
 
         This clears the WABA's callback override, if it has one: ask `is_subscribed` first.
         """
-        await self._as_customer(_subscription_call("subscribe", "POST", waba_id, token))
+        await self._as_customer(_subscription_call("subscribe", "POST", waba_id, token), dict)
 
     async def unsubscribe(self, waba_id: str, token: str) -> None:
         """Unsubscribe our app. This also removes the WABA's callback override."""
-        await self._as_customer(_subscription_call("unsubscribe", "DELETE", waba_id, token))
+        await self._as_customer(_subscription_call("unsubscribe", "DELETE", waba_id, token), dict)
 
     async def register(self, waba_id: str, phone_number_id: str, pin: str, token: str) -> None:
         """Register a number: at most 10 times in 72 hours, and never a number in coexistence.
 
         Raise RegisterUnanswered where another call would raise MetaUnavailable.
         """
-        try:
-            await self._change_number("register", waba_id, phone_number_id, token, {"pin": pin})
-        except MetaUnavailable as error:
-            raise RegisterUnanswered(error.reason, error.code, error.subcode) from None
-        except CustomerMustAct as error:
-            if error.code == LOCKED:  # in this call also a wrong PIN (Registration page)
-                raise CustomerMustAct("pin_or_lock", error.code, error.subcode) from None
-            raise
+        await self._change_number(
+            "register", waba_id, phone_number_id, token, {"pin": pin}, means=_of_a_registration
+        )
 
     async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
         """Deregister a number. Meta does not allow it for a number in coexistence."""
@@ -199,12 +169,13 @@ class Graph:
     async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
         """Request contacts or history. Meta accepts each once, within 24 hours of the onboarding.
 
-        Raise MetaRefused `sync_used` the second time.
+        Raise MetaRefused `sync_used` the second time, `not_on_app` if it is not on the app.
         """
         sync_type = {"sync_type": _SYNC_TYPES[step]}
         await self._change_number(
-            "sync", waba_id, phone_number_id, token, sync_type, path="smb_app_data"
-        )
+            "sync", waba_id, phone_number_id, token, sync_type, path="smb_app_data",
+            means=_of_a_sync,
+        )  # fmt: skip
 
     async def fetch_token(self, business_id: str, *, subject: str) -> Token:
         """Fetch the token that a customer's business granted us before, without the customer
@@ -214,19 +185,17 @@ class Graph:
         """
         if self._system_token is None:
             raise MetaRefused("no_token")
-        answer = await self._transport.call(
-            GraphCall(
-                "fetch_token",
-                subject,
-                "POST",
-                f"{business_id}/system_user_access_tokens",
-                self._system_token,
-                self._transport.proof(self._system_token),
-                {"fetch_only": True},
-                limited_by=business_id,
-            )
+        call = GraphCall(
+            "fetch_token",
+            subject,
+            "POST",
+            f"{business_id}/system_user_access_tokens",
+            self._system_token,
+            self._transport.proof(self._system_token),
+            {"fetch_only": True},
+            limited_by=business_id,
         )
-        return answers.parse_token(answer)
+        return await self._transport.call(call, answers.parse_token)
 
     async def _change_number(
         self,
@@ -237,24 +206,52 @@ class Graph:
         body: Json | None = None,
         *,
         path: str | None = None,
+        means: Callable[[GraphError], GraphError] = lambda error: error,
     ) -> None:
-        await self._as_customer(
-            GraphCall(
-                name,
-                waba_id,
-                "POST",
-                f"{phone_number_id}/{path or name}",
-                token,
-                body={"messaging_product": "whatsapp"} | (body or {}),
-                phone_number_id=phone_number_id,
-                limited_by=waba_id,
-            )
+        call = GraphCall(
+            name,
+            waba_id,
+            "POST",
+            f"{phone_number_id}/{path or name}",
+            token,
+            body={"messaging_product": "whatsapp"} | (body or {}),
+            phone_number_id=phone_number_id,
+            limited_by=waba_id,
         )
+        await self._as_customer(call, dict, means=means)
 
-    async def _as_customer(self, call: GraphCall) -> Json:
+    async def _as_customer(
+        self,
+        call: GraphCall,
+        parse: Callable[[Json], T],
+        *,
+        means: Callable[[GraphError], GraphError] = lambda error: error,
+    ) -> T:
         """Send a call that has a token."""
         proof = self._transport.proof(call.token or "")
-        return await self._transport.call(replace(call, query={**call.query, **proof}))
+        call = replace(call, query={**call.query, **proof})
+        return await self._transport.call(call, parse, means=means)
+
+
+def _of_our_token(error: GraphError) -> GraphError:
+    """Of a call with our app's token: no customer can mend it."""
+    if isinstance(error, CustomerMustAct):
+        return MetaRefused("app_token_refused", error.code, error.subcode)
+    return error
+
+
+def _of_a_registration(error: GraphError) -> GraphError:
+    if isinstance(error, MetaUnavailable):
+        return RegisterUnanswered(error.reason, error.code, error.subcode)
+    if error.code == LOCKED:  # in this call also a wrong PIN (Registration page)
+        return CustomerMustAct("pin_or_lock", error.code, error.subcode)
+    return error
+
+
+def _of_a_sync(error: GraphError) -> GraphError:
+    if error.reason == "bad_request":  # Meta's answer for a number not on the app
+        return MetaRefused("not_on_app", error.code, error.subcode)
+    return error
 
 
 def _subscription_call(name: str, method: Method, waba_id: str, token: str) -> GraphCall:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import aiohttp
 import orjson
@@ -31,6 +31,7 @@ MAX_ANSWER_BYTES = 1_000_000
 #: Meta's error code for the limit of the whole app.
 APP_LIMIT = 4
 
+T = TypeVar("T")
 Method = Literal["GET", "POST", "DELETE"]
 #: Keeps a failed call: its subject, its number, and the error with Meta's codes.
 KeepFailure = Callable[[str, str, GraphError], Awaitable[None]]
@@ -84,10 +85,18 @@ class Transport:
         (Graph API, Securing requests)."""
         return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
 
-    async def call(self, call: GraphCall) -> Json:
-        """Send the call and return the answer's JSON object. Raise GraphError on any failure.
+    async def call(
+        self,
+        call: GraphCall,
+        parse: Callable[[Json], T],
+        *,
+        means: Callable[[GraphError], GraphError] = lambda error: error,
+    ) -> T:
+        """Send the call and return what `parse` makes of the answer's JSON object. Raise GraphError
+        on any failure, and keep it.
 
-        Raise MetaThrottled without sending if a limit is near, unless the call is urgent.
+        `means` says what an error of Meta's means in this call. Raise MetaThrottled without sending
+        if a limit is near, unless the call is urgent.
         """
         now = asyncio.get_running_loop().time()
         if (left := await self._seconds_left(call, now)) and not call.is_urgent:
@@ -95,8 +104,9 @@ class Transport:
             raise MetaThrottled(left)
         try:
             with self._metrics.seconds.time():
-                answer = await self._call(call)
-        except GraphError as error:
+                answer = parse(await self._call(call))
+        except GraphError as meant:
+            error = means(meant)
             error.step = call.name
             self._metrics.calls.labels(call.name, error.policy).inc()
             log.warning(
@@ -109,7 +119,7 @@ class Transport:
                 if error.code == APP_LIMIT or not call.limited_by:
                     await self._app_usage.record(100.0, error.seconds, now)
             await self._keep_failure(call.subject, call.phone_number_id, error)
-            raise
+            raise error from None
         self._metrics.calls.labels(call.name, "ok").inc()
         return answer
 

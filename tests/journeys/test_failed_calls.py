@@ -70,6 +70,41 @@ async def test_a_live_check_and_a_disconnect_are_shown_on_the_connection(
     assert tuple(row) == (WABA, NUMBER, 100)
 
 
+async def test_an_answer_that_says_nothing_and_what_an_error_means_in_its_call_are_kept(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    unusable = {"call": "read_numbers", "body": '{"x": 1}', "status": 200}
+    await installation.meta.order("POST", "faults", unusable)
+    await installation.meta.order("POST", "faults", {"call": "register", "code": 131031})
+    await installation.meta.order("POST", "faults", {"call": "debug_token", "code": 190})
+    code = await installation.connect()
+    await installation.until(code, reason="app_token_refused")
+    await installation.post_code(code, (await installation.meta.sign_up())["code"])
+    await installation.until(code, state="provisioning", reason="pin_or_lock")
+    rows = await conn.fetch("SELECT step, reason FROM failed_calls ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("debug_token", "app_token_refused"),
+        ("read_numbers", "meta_unavailable"),
+        ("register", "pin_or_lock"),
+    ]
+
+
+async def test_a_new_owner_sees_nothing_of_what_failed_for_the_one_before(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    await installation.meta.order("POST", "faults", {"call": "register", "code": 131042})
+    code = await installation.connect("bakery")
+    await installation.until(code, state="provisioning", reason="payment_missing")
+    path = f"{CONNECTIONS}/{WABA}"
+    assert len(await failures(installation, path)) == 1
+    await installation.request("POST", f"{path}/disconnect", {"reason": "left"}, status=202)
+    await installation.until_connection("disconnected")
+    await installation.until_active(await installation.connect("pharmacy"))
+    assert await failures(installation, path) == []
+
+
 @pytest.mark.parametrize("call", ["debug_token", "exchange_code"])
 async def test_a_failure_that_cannot_be_stored_stops_nothing(
     installation: Installation, conn: Conn, call: str

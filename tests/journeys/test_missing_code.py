@@ -3,8 +3,10 @@
 import pytest
 
 from shared.store.pool import Conn
+from tests.journeys.test_numbers import COEXISTENCE
 from tests.support.onboarding_setup import Installation
-from tests.support.simulated import number
+from tests.support.simulated import WABA, number
+from tests.support.waiting import eventually
 
 
 async def test_a_window_that_ends_without_a_code_is_told_and_can_be_opened_again(
@@ -34,5 +36,24 @@ async def test_a_missing_code_hides_neither_a_code_in_use_nor_what_meta_said(
     else:
         await installation.post_session(code, {"event": first, "data": {}})
     await installation.post_session(code, {"event": "CODE_MISSING", "data": {}})
+    assert (await installation.status(code))["reason"] != "code_missing"
     event = await conn.fetchval("SELECT session_event FROM whatsapp_onboarding")
     assert event == ("FINISH_ONLY_WABA" if first == "code" else first)
+
+
+async def test_what_the_browser_said_of_a_popup_without_a_code_still_counts(
+    installation: Installation, conn: Conn
+) -> None:
+    """The customer goes on in the same window, which sends no message."""
+    await installation.meta.put_waba(number())  # Meta does not say yet that it is on the app
+    code = await installation.start_onboarding()
+    await installation.post_session(code, {"event": COEXISTENCE, "data": {"waba_id": WABA}})
+    await installation.post_session(code, {"event": "CODE_MISSING", "data": {}})
+    signup = await installation.meta.sign_up(webhooks=True)
+    await installation.post_code(code, signup["code"])
+
+    async def is_proven() -> bool:
+        return bool(await conn.fetchval("SELECT proven_at FROM whatsapp_onboarding"))
+
+    await eventually(is_proven)
+    assert await conn.fetchval("SELECT is_coexistence FROM whatsapp_connections")

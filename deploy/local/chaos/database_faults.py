@@ -16,7 +16,9 @@ CREATE TABLE chaos (slow integer, waba_id text);
 INSERT INTO chaos DEFAULT VALUES;
 CREATE FUNCTION chaos_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF get_byte(NEW.key, 31) = (SELECT slow FROM chaos) THEN PERFORM pg_sleep(60); END IF;
+    IF get_byte(NEW.key, length(NEW.key) - 1) = (SELECT slow FROM chaos) THEN
+        PERFORM pg_sleep(60);
+    END IF;
     RETURN NEW;
 END $$;
 CREATE FUNCTION chaos_refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -72,7 +72,8 @@ class FailedCallsApi:
     async def of_connection(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
         async with transaction(self._pool) as conn:
             view = await find_proven(conn, call)
-        return await self._list(view.waba_id, call.query)
+        # What failed for an organization that owned it before is none of this one's business.
+        return await self._list(view.waba_id, call.query, since=view.owned_since)
 
     async def of_onboarding(self, call: ApiCall) -> tuple[int, FailedCallsAnswer]:
         onboarding = await self._onboardings.find(
@@ -80,10 +81,12 @@ class FailedCallsApi:
         )
         return await self._list(str(onboarding.id), call.query)
 
-    async def _list(self, subject: str, query: FailuresQuery) -> tuple[int, FailedCallsAnswer]:
+    async def _list(
+        self, subject: str, query: FailuresQuery, *, since: datetime | None = None
+    ) -> tuple[int, FailedCallsAnswer]:
         async with transaction(self._pool) as conn:
             failed = await failed_calls.latest(
-                conn, subject, limit=query.limit + 1, before=query.after
+                conn, subject, limit=query.limit + 1, before=query.after, since=since
             )
         page = failed[: query.limit]
         return 200, FailedCallsAnswer(

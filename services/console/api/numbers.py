@@ -25,9 +25,19 @@ from shared.store.pool import Pool, now, transaction
 NUMBER_PATH = CONNECTION_PATH + "/numbers/{phone_number_id}"
 
 
+Pin = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["123456"])]
+
+
 class PinBody(Model):
-    pin: Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["123456"])]
+    pin: Pin
     on_behalf_of: OnBehalfOf | None = None
+
+
+class CustomerPinBody(Model):
+    """What the page sends: the PIN, and the digits of the number it was asked for."""
+
+    pin: Pin
+    digits: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")] | None = None
 
 
 class NumbersApi:
@@ -70,18 +80,25 @@ class NumbersApi:
                 conn,
                 self._ring,
                 view,
-                [call.path.phone_number_id],
+                call.path.phone_number_id,
                 call.body.pin,
                 call.authenticated.requester(on_behalf_of=call.body.on_behalf_of),
             )
         return await accepted(self._nudges)
 
     async def set_customer_pin(
-        self, waba_id: str, organization_id: str, pin: str, requester: Requester
+        self,
+        waba_id: str,
+        organization_id: str,
+        pin: str,
+        requester: Requester,
+        *,
+        digits: str | None,
     ) -> None:
-        """Set the customer's PIN for all of the connection's numbers that are to be registered.
+        """Set the customer's PIN of the number with these digits; None: of the first one. It must
+        be one that waits for a PIN.
 
-        Do nothing if the organization has not proved the connection.
+        Do nothing if there is none, or if the organization has not proved the connection.
         """
         async with transaction(self._pool) as conn:
             try:
@@ -94,10 +111,12 @@ class NumbersApi:
             waiting = [
                 each.number.phone_number_id
                 for each in await standing(conn, waba_id)
-                if not (each.number.is_registered or each.number.is_coexistence)
-                and each.state != "left_alone"
+                if each.waits_for_pin
                 and each.number.pin_refused_until(at) is None
+                and digits in (None, each.number.digits)
             ]
             if waiting:
-                await connection_requests.set_pin(conn, self._ring, view, waiting, pin, requester)
+                await connection_requests.set_pin(
+                    conn, self._ring, view, waiting[0], pin, requester
+                )
         await self._nudges.send()

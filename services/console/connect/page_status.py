@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.console.api.onboarding import OnboardingAnswer, RemedyAnswer
+from services.console.connect.who_asks import WaitingNumber
+from shared.domain.numbers import PIN_FAILURES
 from shared.domain.remedies import REMEDIES, Language
 
-#: Reasons for which the page asks for a PIN.
-PIN_REASONS = ("pin_needed", "pin_wrong", "pin_or_lock")
 #: Reasons of a connection that the customer mends without connecting again.
 MENDED_ELSEWHERE = ("pin_limited", "not_verified", "name_under_review", "payment_missing")
 
@@ -16,16 +16,20 @@ def page_status(
     answer: OnboardingAnswer,
     language: Language,
     words: Mapping[str, str],
-    numbers: Sequence[str],
+    numbers: Sequence[WaitingNumber],
 ) -> dict[str, Any]:
     """Return the step, the text for the customer, what to ask for, and whether to look again.
 
-    `numbers` are the connection's numbers that wait for something.
+    `numbers` are the connection's numbers that wait for something. A PIN is asked for one number at
+    a time: each has its own.
     """
     connection = answer.connection
     reason = connection.reason if connection else answer.reason
     remedy = connection.remedy if connection else answer.remedy
-    is_in_progress = remedy is not None and remedy.who == "nobody"
+    asked = next((number for number in numbers if number.pin_tries_left is not None), None)
+    needs_pin = connection is not None and reason in PIN_FAILURES and asked is not None
+    is_checking_pin = reason in PIN_FAILURES and not needs_pin
+    is_in_progress = is_checking_pin or (remedy is not None and remedy.who == "nobody")
     is_done = connection is not None and connection.state == "active"
     step = "login"
     if connection:
@@ -33,8 +37,11 @@ def page_status(
     elif is_in_progress:
         step = "prove"
     text = words["done"] if is_done else _text(answer, remedy, language, words)
+    if is_checking_pin:
+        text = words["checking_pin"]
     if text and connection and not is_in_progress and numbers:
-        text = f"{', '.join(numbers)}: {text}"
+        named = [asked] if needs_pin and asked else numbers
+        text = f"{', '.join(f'+{number.digits}' for number in named)}: {text}"
     next_attempt_at = connection.next_attempt_at if connection else answer.next_attempt_at
     return {
         "step": step,
@@ -42,8 +49,9 @@ def page_status(
         "is_trouble": bool(text) and not (is_done or is_in_progress or answer.waba_choices),
         "may_start": answer.state == "open" and not is_in_progress and not answer.waba_choices,
         "looks_again": not is_done and (connection is not None or is_in_progress),
-        "needs_pin": connection is not None and reason in PIN_REASONS,
-        "numbers": list(numbers),
+        "needs_pin": needs_pin,
+        "pin_of": asked.digits if needs_pin and asked else None,
+        "pin_tries_left": asked.pin_tries_left if needs_pin and asked else None,
         "choices": [choice.model_dump() for choice in answer.waba_choices],
         "goes_on_at": next_attempt_at if is_in_progress else None,
     }
@@ -78,6 +86,6 @@ def _text(
         return words["our_fault"]
     text = remedy.texts[language]
     is_customers = remedy.who == "customer"
-    if connection and is_customers and connection.reason not in (*PIN_REASONS, *MENDED_ELSEWHERE):
+    if connection and is_customers and connection.reason not in (*PIN_FAILURES, *MENDED_ELSEWHERE):
         return f"{text} {words['new_link']}"
     return text

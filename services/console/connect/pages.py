@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from services.console.api.fields import CodePath
-from services.console.api.numbers import NumbersApi, PinBody
+from services.console.api.numbers import CustomerPinBody, NumbersApi
 from services.console.api.onboarding import (
     RETURN_PATH,
     CodeBody,
@@ -104,10 +104,7 @@ class ConnectPages:
         response = web.Response(content_type="text/html")
         state = self._states.make(onboarding.id, name_browser(request, response))
         launch = self._onboarding_api.launch(onboarding)
-        # Only a popup tells the account, where Meta's redirect does not.
-        is_popup = onboarding.flow != "redirect" or onboarding.reason == "session_needed"
         facts = launch.model_dump() | {
-            "is_popup": is_popup,
             "tracking_code": self._onboardings.code_of(onboarding),
             "status": await self._status(request, onboarding),
             "dialog_url": self._onboarding_api.dialog_url(onboarding, self._return_path_url, state),
@@ -143,16 +140,17 @@ class ConnectPages:
         return await self._act(request, WabaBody, choose)
 
     async def pin(self, request: web.Request) -> web.Response:
-        """Set the PIN of the connection's numbers that wait for a PIN."""
+        """Set the PIN of one of the connection's numbers that wait for a PIN."""
 
-        async def set_pin(onboarding: Onboarding, body: PinBody) -> None:
+        async def set_pin(onboarding: Onboarding, body: CustomerPinBody) -> None:
             if onboarding.waba_id is not None and onboarding.proven_at is not None:
                 await self._onboardings.count_pin(onboarding)
                 await self._numbers_api.set_customer_pin(
-                    onboarding.waba_id, onboarding.organization_id, body.pin, _customer(onboarding)
-                )
+                    onboarding.waba_id, onboarding.organization_id, body.pin,
+                    _customer(onboarding), digits=body.digits,
+                )  # fmt: skip
 
-        return await self._act(request, PinBody, set_pin)
+        return await self._act(request, CustomerPinBody, set_pin)
 
     async def finish_redirect(self, request: web.Request) -> web.Response:
         """End the redirect flow and redirect to the page; without a code, record a cancellation.
@@ -212,7 +210,9 @@ class ConnectPages:
         language = language_of(request)
         words = words_for(language, asking.name)
         numbers = await waiting_numbers(self._pool, answer)
-        status = page_status(answer, language, words, numbers)
+        # Only a popup tells the account, where Meta's redirect does not.
+        is_popup = onboarding.flow != "redirect" or onboarding.reason == "session_needed"
+        status = page_status(answer, language, words, numbers) | {"is_popup": is_popup}
         if refused_with is None:
             return status
         return {"code": refused_with} | refused_status(status, refused_with, language, words)

@@ -28,8 +28,9 @@ _ENGLISH = {
     "instead": "Continue in this window",
     "choice": "Which account do you want to connect?",
     "choose": "Connect this account",
-    "pin": "The number's six-digit PIN",
-    "pin_of": "The six-digit PIN of {numbers}",
+    "pin_of": "The six-digit PIN of {number}. Tries left: {tries}.",
+    "six_digits": "Six digits",
+    "checking_pin": "The PIN is being checked with Meta.",
     "send": "Send",
     "done": "Your account is connected.",
     "close": "You can close this page.",
@@ -78,8 +79,9 @@ _PORTUGUESE = {
     "instead": "Continuar nesta janela",
     "choice": "Qual conta você quer conectar?",
     "choose": "Conectar esta conta",
-    "pin": "O PIN de seis dígitos do número",
-    "pin_of": "O PIN de seis dígitos de {numbers}",
+    "pin_of": "O PIN de seis dígitos de {number}. Tentativas restantes: {tries}.",
+    "six_digits": "Seis dígitos",
+    "checking_pin": "O PIN está sendo verificado com a Meta.",
     "send": "Enviar",
     "done": "Sua conta está conectada.",
     "close": "Você já pode fechar esta página.",
@@ -129,7 +131,7 @@ def language_of(request: web.Request) -> Language:
 
 
 def words_for(language: Language, organization: str) -> dict[str, str]:
-    """Return the words. `{time}` and `{numbers}` are left for the page."""
+    """Return the words. `{time}`, `{number}` and `{tries}` are left for the page."""
     return {
         name: text.replace("{organization}", organization) for name, text in WORDS[language].items()
     }

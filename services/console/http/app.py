@@ -156,7 +156,7 @@ class EndpointServer:
             raise Problem(401, "key_needed", "Send an API key that works as Bearer token.")
         request[_KEY_ID] = str(api_key.id)
         if endpoint.right not in api_key.rights:
-            raise Problem(403, "right_missing", f"This key may not {endpoint.right}.")
+            raise Problem(403, "right_missing", f"This key lacks the right `{endpoint.right}`.")
         return Caller(api_key.id, api_key.name, api_key.organization_id)
 
     async def _count(self, call: ApiCall) -> None:

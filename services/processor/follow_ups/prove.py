@@ -198,6 +198,8 @@ async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: Reason) -> N
     The onboarding stays open: the customer may try again.
     """
     await codes.delete_token(conn, onboarding, reason=reason)
+    if reason == "waba_not_granted":
+        await codes.forget_named(conn, onboarding)
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
 
 

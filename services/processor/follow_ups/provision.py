@@ -64,7 +64,7 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
         return await _fetch_token(context, follow_up, state.connection, "no_token")
     step = state.plan.step
     if step is None:
-        return await _rest(context, follow_up, state, state.token)
+        return await _rest(context, follow_up, state)
     pin = await _begin_step(context, follow_up, step)
     crash_point("provision.begun")
     try:
@@ -119,16 +119,14 @@ async def _rest(
     context: FollowUpContext,
     follow_up: FollowUp,
     state: ProvisioningState,
-    token: tokens.StoredToken,
 ) -> StepOutcome:
     """Nothing can be done now. The connection is active if one of its numbers works; the follow-up
     goes on while another waits for something that comes by itself."""
     next_steps = state.plan
     async with fenced(context.pool, follow_up) as (conn, row):
-        if next_steps.works and row.status.state in LIVE:  # not taken down since its last step
-            if row.status.state != "active":
-                await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
-            await tokens.set_state(conn, follow_up.subject, "valid", token)
+        # Not if it was taken down since its last step.
+        if next_steps.works and row.status.state in LIVE and row.status.state != "active":
+            await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
         await tell_states(conn, row)
         if next_steps.waits_for is None and next_steps.reason is None:
             await follow_ups.end(conn, follow_up)
@@ -197,8 +195,6 @@ async def _sync(graph: Graph, waba_id: str, step: Step, token: str) -> None:
     try:
         await graph.sync(waba_id, step.phone_number_id, step.name, token)
     except MetaRefused as error:
-        if error.reason == "bad_request":  # Meta's answer for a number not on the app
-            raise MetaRefused("not_on_app", error.code, error.subcode) from None
         # An earlier attempt without an answer used the sync, or there is nothing to sync.
         if error.reason not in ("sync_used", "history_declined"):
             raise

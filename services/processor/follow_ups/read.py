@@ -8,7 +8,8 @@ from services.processor.follow_ups.context import (
 )
 from services.processor.follow_ups.fence import ending
 from shared.actions.connection_reads import read_connection
-from shared.domain.graph_errors import MetaUnavailable
+from shared.domain.graph_errors import MetaThrottled, MetaUnavailable
+from shared.domain.remedies import Reason
 from shared.store.connections import eras
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
@@ -22,12 +23,21 @@ AWAY_SECONDS = 300.0
 async def read(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
     """Read the connection at Meta and record what it reaches, until no era of it is suspended."""
     waba_id = follow_up.subject
+    async with transaction(context.pool) as conn:
+        is_held = await is_awaited(conn, waba_id)
     try:
         reach = await read_connection(
-            context.pool, context.ring, context.graph, waba_id, is_settled=True, can_wait=True
+            context.pool,
+            context.ring,
+            context.graph,
+            waba_id,
+            is_settled=True,
+            can_wait=not is_held,  # its changes are held so long
         )
-    except MetaUnavailable:
-        return PutOff(AWAY_SECONDS, "meta_unavailable", is_counted=False)
+    except (MetaUnavailable, MetaThrottled) as error:
+        seconds = error.seconds if isinstance(error, MetaThrottled) else AWAY_SECONDS
+        reason: Reason = "owner_doubted" if is_held else error.reason
+        return PutOff(seconds, reason, is_counted=False)
     async with transaction(context.pool) as conn:
         is_held = await is_awaited(conn, waba_id)
     if is_held:

@@ -17,5 +17,5 @@ _COLUMNS: Columns[FailedCall] = {
 
 async def print_failed_calls(conn: Conn, subject: str, *, as_json: bool) -> None:
     """Show the failed calls about a WABA or an onboarding, the newest first."""
-    failed = await failed_calls.latest(conn, subject, limit=MAX_SHOWN, before=None)
+    failed = await failed_calls.latest(conn, subject, limit=MAX_SHOWN)
     print_list(f"Failed calls of {subject} (UTC)", _COLUMNS, failed, as_json=as_json)

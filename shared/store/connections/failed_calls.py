@@ -56,15 +56,26 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
         )
 
 
-async def latest(conn: Conn, subject: str, *, limit: int, before: UUID | None) -> list[FailedCall]:
-    """Return failed calls about the subject, the newest first; `before` the one with that id."""
+async def latest(
+    conn: Conn,
+    subject: str,
+    *,
+    limit: int,
+    before: UUID | None = None,
+    since: datetime | None = None,
+) -> list[FailedCall]:
+    """Return failed calls about the subject, the newest first: `before` the one with that id, and
+    `since` that time."""
     records = await conn.fetch(
         """
         SELECT id, at, step, phone_number_id, reason, code, subcode FROM failed_calls
-        WHERE subject = $1 AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $2
+        WHERE subject = $1 AND ($3::uuid IS NULL OR id < $3)
+            AND ($4::timestamptz IS NULL OR at >= $4)
+        ORDER BY id DESC LIMIT $2
         """,
         subject,
         limit,
         before,
+        since,
     )
     return [FailedCall(**record) for record in records]

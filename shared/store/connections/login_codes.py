@@ -10,14 +10,14 @@ from shared.crypto import KeyRing, associated_data
 from shared.domain.remedies import Reason
 from shared.store.connections import follow_ups, onboardings
 from shared.store.connections.onboardings import EXCHANGE, Onboarding
-from shared.store.pool import Conn
+from shared.store.pool import Conn, affected
 
 
 async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> bool:
     """Return True if the code is new and the caller must exchange it now.
 
-    A code gives True only once, and only while no other exchange of the onboarding is under way.
-    Commit before the exchange.
+    A code gives True only once, and only while no other exchange of the onboarding is under way. It
+    replaces the token of an earlier login that is not proven yet. Commit before the exchange.
     """
     try:
         status = await conn.execute(
@@ -28,8 +28,8 @@ async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> b
                 waba_choices = NULL  -- what was chosen, was chosen of the login before
             WHERE id = $1 AND state = 'open' AND expires_at > now()
                 AND proven_at IS NULL AND code_hash IS DISTINCT FROM $2
-                AND (token IS NULL OR reason IN ('session_needed', 'waba_choice_needed'))
-                AND (code_at IS NULL OR reason IS NOT NULL OR code_at < now() - $3::interval)
+                AND (token IS NOT NULL OR code_at IS NULL OR reason IS NOT NULL
+                    OR code_at < now() - $3::interval)
             """,
             onboarding_id,
             code_hash,
@@ -66,9 +66,10 @@ async def save_token(
 
 async def fail_exchange(
     conn: Conn, onboarding: Onboarding, code_hash: bytes, reason: Reason
-) -> None:
-    """Record why the exchange of this code failed."""
-    await conn.execute(
+) -> bool:
+    """Record why the exchange of this code failed. Return False if that is of no interest any
+    more."""
+    status = await conn.execute(
         """
         UPDATE whatsapp_onboarding SET reason = $3
         WHERE id = $1 AND code_hash = $2 AND token IS NULL AND proven_at IS NULL
@@ -77,6 +78,7 @@ async def fail_exchange(
         code_hash,
         reason,
     )
+    return affected(status) > 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -109,14 +111,29 @@ async def request_proof(conn: Conn, onboarding: Onboarding) -> None:
 
 async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: Reason | None) -> None:
     """Delete the token: it was proven and copied to the connection, or it proved nothing. In the
-    second case `reason` says why."""
+    second case `reason` says why. Do nothing if a later login's code is in use."""
     await conn.execute(
         """
         UPDATE whatsapp_onboarding
-        SET token = NULL, token_expires_at = NULL, reason = $2 WHERE id = $1
+        SET token = NULL, token_expires_at = NULL, reason = $2
+        WHERE id = $1 AND code_hash IS NOT DISTINCT FROM $3
         """,
         onboarding.id,
         reason,
+        onboarding.code_hash,
+    )
+
+
+async def forget_named(conn: Conn, onboarding: Onboarding) -> None:
+    """Forget which WABAs the browser named: the login was not for them, and the next one may come
+    without a message."""
+    await conn.execute(
+        """
+        UPDATE whatsapp_onboarding SET session_waba_id = NULL, session_waba_ids = NULL
+        WHERE id = $1 AND code_hash IS NOT DISTINCT FROM $2
+        """,
+        onboarding.id,
+        onboarding.code_hash,
     )
 
 

@@ -12,7 +12,7 @@ from shared.store.pool import Conn, affected
 
 _COLUMNS = """
     waba_id, phone_number_id, digits, is_coexistence, is_registered, status, is_verified, is_asked,
-    is_pin_given, failure, retry_at, attempts, register_calls, wrong_pins
+    is_pin_given, failure, retry_at, attempts, register_calls, wrong_pins, told
 """
 
 
@@ -166,15 +166,19 @@ async def start_over(conn: Conn, waba_id: str) -> None:
     await forget_failures(conn, waba_id)
 
 
-async def ask_for(conn: Conn, waba_id: str, phone_number_id: str) -> bool:
-    """Record that a person asks to register the number. Return False if there is no such number."""
+async def ask_for(conn: Conn, waba_id: str, phone_number_id: str, *, with_pin: bool = True) -> bool:
+    """Record that a person asks to register the number. Return False if there is no such number.
+
+    `with_pin` False: a PIN that was given before does not count; wrong ones do, if one is given.
+    """
     status = await conn.execute(
         """
-        UPDATE phone_numbers SET is_asked = true
+        UPDATE phone_numbers SET is_asked = true, is_pin_given = is_pin_given AND $3
         WHERE waba_id = $1 AND phone_number_id = $2 AND read_at IS NOT NULL
         """,
         waba_id,
         phone_number_id,
+        with_pin,
     )
     await forget_failures(conn, waba_id, phone_number_id=phone_number_id)
     return status == "UPDATE 1"

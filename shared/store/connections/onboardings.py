@@ -11,21 +11,16 @@ from uuid_utils.compat import uuid7
 from shared.crypto import KeyRing
 from shared.domain.remedies import Reason
 from shared.store.connections import tracking_codes
-from shared.store.pool import Conn
+from shared.store.pool import Conn, affected
 
 #: How long an exchange takes at most. After it, the process that began it is presumed dead.
 EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
 
-#: Messages that the dialog ended without a result. The last one is not Meta's: a page sends it when
-#: Meta's script gives no code.
-CANCEL, ERROR, CODE_MISSING = "CANCEL", "ERROR", "CODE_MISSING"
-NO_RESULT: Mapping[str, Reason] = {
-    CANCEL: "cancelled",
-    ERROR: "error_reported",
-    CODE_MISSING: "code_missing",
-}
+#: Messages of Meta's dialog that say it ended without a result.
+CANCEL, ERROR = "CANCEL", "ERROR"
+NO_RESULT: Mapping[str, Reason] = {CANCEL: "cancelled", ERROR: "error_reported"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +207,8 @@ async def save_session(
 
     `waba_ids` are the WABAs that it named: none, one or several. A message without a WABA keeps
     what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH, whose code may
-    still come; CODE_MISSING replaces nothing else, and not while a code is in use. The browser
-    never changes `reason`, the result of a code or a proof.
+    still come. The browser never changes `reason`, the result of a code or a proof; a FINISH only
+    ends `code_missing`.
     """
     record = await conn.fetchrow(
         """
@@ -224,10 +219,9 @@ async def save_session(
         )
         UPDATE whatsapp_onboarding AS stored SET
             session_event = CASE
-                WHEN $4 OR stored.session_event IS NULL THEN $2
-                WHEN (stored.session_event ~ '^FINISH') <> ($2 = $6) THEN stored.session_event
-                WHEN $2 = $6 AND (token IS NOT NULL OR code_hash IS NOT NULL AND reason IS NULL)
-                THEN stored.session_event ELSE $2 END,
+                WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
+                THEN $2 ELSE stored.session_event END,
+            reason = CASE WHEN $4 THEN nullif(reason, 'code_missing') ELSE reason END,
             session_waba_id = CASE cardinality($3::text[])
                 WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
             session_waba_ids = CASE cardinality($3)
@@ -249,9 +243,27 @@ async def save_session(
         list(waba_ids),
         event not in NO_RESULT,
         phone_number_id,
-        CODE_MISSING,
     )
     return None if record is None else SessionResult(**record)
+
+
+async def miss_code(conn: Conn, onboarding_id: UUID) -> bool:
+    """Record that Meta's script gave no code, as the reason. Return whether that is news.
+
+    It is none of an onboarding that ended or has a code in use, nor after Meta's dialog said why it
+    ended without a result.
+    """
+    status = await conn.execute(
+        """
+        UPDATE whatsapp_onboarding SET reason = 'code_missing'
+        WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
+            AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
+            AND (session_event IS NULL OR session_event ~ '^FINISH')
+            AND reason IS DISTINCT FROM 'code_missing'
+        """,
+        onboarding_id,
+    )
+    return affected(status) > 0
 
 
 async def set_reason(conn: Conn, onboarding: Onboarding, reason: Reason | None) -> None:

@@ -101,7 +101,7 @@ _SELECT = """
         FROM follow_ups
         WHERE subject = waba_id AND follow_ups.state <> 'done'
             AND kind IN ('provision', 'read', 'disconnect') AND follow_ups.reason IS NOT NULL
-        ORDER BY kind LIMIT 1
+        ORDER BY follow_ups.reason = 'owner_doubted' DESC, kind LIMIT 1
     ) AS waiting ON true
 """
 

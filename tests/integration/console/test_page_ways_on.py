@@ -135,11 +135,15 @@ async def test_where_metas_redirect_tells_no_account_a_popup_does(
 ) -> None:
     await installation.meta.put_waba(number())
     code = await installation.start_onboarding(flow="redirect")
+    await page.goto(f"{installation.environment['CONSOLE_URL']}/connect/{code}")
     back = f"{installation.environment['CONSOLE_URL']}{RETURN_PATH}"
     signup = await installation.meta.sign_up(tells_scopes=False, redirect_uri=back)
+    slow = {"call": "debug_token", "seconds": 2.0}  # the page sees the reason by looking again
+    await installation.meta.order("POST", "faults", slow)
     await installation.post_code(code, signup["code"])
-    await installation.until(code, reason="session_needed")
-    await page.goto(f"{installation.environment['CONSOLE_URL']}/connect/{code}")
+    await page.reload()
+    needed = REMEDIES["session_needed"].texts["en"]
+    await expect(page.get_by_role("status")).to_have_text(needed, timeout=SECONDS)
     async with page.expect_popup() as popup:
         await begin(page)
     await (await popup.value).get_by_role("button", name="number").first.click()

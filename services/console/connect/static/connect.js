@@ -15,9 +15,13 @@ let latest = facts.status;
 // What the customer does at this moment: nothing, being asked, logging in at Meta ("away"), or being
 // held up by a browser that opens no window.
 let phase = "idle";
-let isPopup = facts.is_popup;
+// Meta's script, which opens its window: not needed yet, "loading", "ready", or "away" because the
+// browser blocks it. A redirect needs none.
+let script = "";
 
 function show() {
+  if (latest.is_popup && !script) loadScript();
+  byId("go").disabled = latest.is_popup && script === "loading";
   const reached = STEPS.indexOf(latest.step);
   STEPS.slice(0, -1).forEach((step, at) => {
     const item = byId(`step-${step}`);
@@ -54,9 +58,10 @@ function textOf(status) {
 function showPin() {
   const pin = byId("pin");
   pin.hidden = !latest.needs_pin;
-  const numbers = latest.numbers.join(", ");
-  pin.querySelector("label").textContent =
-    numbers ? words.pin_of.replace("{numbers}", numbers) : words.pin;
+  if (latest.needs_pin) {
+    pin.querySelector("label").textContent =
+      words.pin_of.replace("{number}", `+${latest.pin_of}`).replace("{tries}", latest.pin_tries_left);
+  }
 }
 
 function showChoices() {
@@ -170,7 +175,7 @@ window.addEventListener("message", (message) => {
 byId("pin").addEventListener("submit", (event) => {
   event.preventDefault();
   const digits = byId("pin-digits");
-  send("pin", { pin: digits.value });
+  send("pin", { pin: digits.value, digits: latest.pin_of });
   digits.value = "";
 });
 
@@ -192,7 +197,7 @@ byId("not-now").addEventListener("click", () => {
 byId("same-window").href = facts.dialog_url;
 
 byId("go").addEventListener("click", () => {
-  if (!isPopup) {
+  if (!latest.is_popup || script === "away") {
     window.location.assign(facts.dialog_url);
     return;
   }
@@ -220,19 +225,26 @@ function openPopup() {
   return opened === null;
 }
 
-if (isPopup) {
-  byId("go").disabled = true;
+byId("pin-digits").addEventListener("invalid", (event) => {
+  event.target.setCustomValidity(words.six_digits);
+});
+byId("pin-digits").addEventListener("input", (event) => event.target.setCustomValidity(""));
+
+function loadScript() {
+  script = "loading";
   window.fbAsyncInit = () => {
     window.FB.init({ appId: facts.app_id, version: facts.graph_version, xfbml: false });
-    byId("go").disabled = false;
+    script = "ready";
+    show();
   };
   const sdk = document.createElement("script");
   sdk.src = facts.sdk_url;
   sdk.async = true;
   sdk.onerror = () => { // a blocker: the dialog needs no script of Meta's in this window
-    isPopup = false;
-    byId("go").disabled = false;
+    script = "away";
+    show();
   };
   document.head.append(sdk);
 }
+
 show();

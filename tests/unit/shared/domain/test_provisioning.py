@@ -11,8 +11,8 @@ from shared.domain.graph_errors import (
     MetaUnavailable,
     RegisterUnanswered,
 )
+from shared.domain.numbers import PATIENCE
 from shared.domain.provisioning import (
-    PATIENCE,
     SYNC_ANYWAY,
     Blocked,
     RetryLater,

@@ -1,6 +1,7 @@
 """What follows from a check: every reason at its boundary second, and no state by one answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import get_args
@@ -22,6 +23,7 @@ from shared.domain.token_health import (
     Finding,
     MetaAnswer,
     NoAnswer,
+    NothingSaid,
     TokenHealth,
     TokenState,
     is_suspicious,
@@ -118,6 +120,13 @@ def test_what_could_not_be_asked_changes_nothing() -> None:
     assert judge(WELL, NoAnswer(7200), NOW).next_check_at == NOW + timedelta(hours=2)
 
 
+def test_a_refusal_that_says_nothing_of_the_token_is_asked_about_again_in_a_day() -> None:
+    verdict = judge(WELL, NothingSaid(), NOW)
+    assert (verdict.health, verdict.next_check_at) == (WELL, NOW + CHECK_EVERY)
+    ended = replace(WELL, expires_at=NOW)
+    assert judge(ended, NothingSaid(), NOW).event == "token_expired"
+
+
 def test_nothing_but_doubts_follows_while_everybody_turns_bad() -> None:
     suspended = judge(WELL, MetaAnswer("token_revoked"), NOW, is_suspended=True)
     assert (suspended.health.state, suspended.event) == ("valid", None)
@@ -136,7 +145,8 @@ def test_what_others_found_is_told_by_the_next_check() -> None:
 
 
 findings: st.SearchStrategy[Finding] = st.one_of(
-    st.sampled_from([None, *COMPLAINTS]).map(MetaAnswer), st.just(NoAnswer())
+    st.sampled_from([None, *COMPLAINTS]).map(MetaAnswer),
+    st.sampled_from([NoAnswer(), NothingSaid()]),
 )
 steps = st.lists(st.tuples(findings, st.integers(1, 2 * 86_400)), max_size=30)
 
@@ -188,7 +198,7 @@ def test_an_outage_is_told_from_deaths(
         (190, 459, MetaAnswer("token_revoked")), (452, None, MetaAnswer("token_revoked")),
         (200, None, MetaAnswer("scope_missing")), (10, None, MetaAnswer("scope_missing")),
         (100, 33, MetaAnswer("target_missing")), (803, None, MetaAnswer("target_missing")),
-        (368, None, NoAnswer()), (100, None, NoAnswer()), (2, None, NoAnswer()),
+        (368, None, NothingSaid()), (100, None, NothingSaid()), (2, None, NoAnswer()),
         (None, None, NoAnswer()),
     ],
 )  # fmt: skip

@@ -41,10 +41,14 @@ async def meta_answering(
         yield Transport(session, url, b"secret", metrics, keep_failure)
 
 
+def of_waba(waba_id: str) -> GraphCall:
+    return GraphCall("read_waba", waba_id, "GET", waba_id, TOKEN, limited_by=waba_id)
+
+
 async def failure(answer: Answer) -> GraphError:
     async with meta_answering(answer) as graph:
         with pytest.raises(GraphError) as raised:
-            await graph.call(GraphCall("read_waba", "71", "GET", "71", TOKEN))
+            await graph.call(GraphCall("read_waba", "71", "GET", "71", TOKEN), dict)
     assert TOKEN not in f"{raised.value} {raised.value!r} {raised.getrepr()}"
     return raised.value
 
@@ -100,10 +104,14 @@ async def test_after_a_limit_further_calls_are_not_sent() -> None:
     async with meta_answering(limited) as graph:
         for _ in range(3):
             with pytest.raises(MetaThrottled):
-                await graph.call(GraphCall("read_waba", "71", "GET", "71", TOKEN, limited_by="71"))
+                await graph.call(
+                    GraphCall("read_waba", "71", "GET", "71", TOKEN, limited_by="71"), dict
+                )
         assert len(asked) == 1
         with pytest.raises(MetaThrottled):  # another WABA has its own limit
-            await graph.call(GraphCall("read_waba", "71", "GET", "72", TOKEN, limited_by="72"))
+            await graph.call(
+                GraphCall("read_waba", "71", "GET", "72", TOKEN, limited_by="72"), dict
+            )
         assert len(asked) == 2
 
 
@@ -115,12 +123,14 @@ async def test_high_usage_stops_calls_before_the_limit_except_urgent_ones() -> N
         return web.json_response({"id": "71"}, headers={"X-App-Usage": '{"call_count": 95}'})
 
     async with meta_answering(busy) as graph:
-        await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN))
+        await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN), dict)
         with pytest.raises(MetaThrottled):
-            await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN))
-        await graph.call(GraphCall("exchange_code", "71", "GET", "oauth", None, is_urgent=True))
+            await graph.call(GraphCall("debug_token", "71", "GET", "debug_token", TOKEN), dict)
+        await graph.call(
+            GraphCall("exchange_code", "71", "GET", "oauth", None, is_urgent=True), dict
+        )
         # A customer's call has a limit of its own.
-        await graph.call(GraphCall("read_waba", "71", "GET", "72", TOKEN, limited_by="72"))
+        await graph.call(of_waba("72"), dict)
     assert len(asked) == 3
 
 
@@ -141,7 +151,7 @@ async def test_a_failed_call_is_logged_with_its_step_and_metas_codes() -> None:
 
     async with meta_answering(refused) as graph:
         with structlog.testing.capture_logs() as lines, pytest.raises(GraphError):
-            await graph.call(GraphCall("register", "71", "POST", "61/register", TOKEN))
+            await graph.call(GraphCall("register", "71", "POST", "61/register", TOKEN), dict)
     assert lines == [
         {
             "event": "graph.call_failed", "log_level": "warning", "step": "register",

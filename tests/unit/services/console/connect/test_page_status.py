@@ -13,6 +13,7 @@ from services.console.api.onboarding import (
     remedy_answer,
 )
 from services.console.connect.page_status import page_status, refused_status
+from services.console.connect.who_asks import WaitingNumber
 from services.console.connect.words import words_for
 from shared.domain.remedies import REMEDIES, remedy
 
@@ -38,7 +39,7 @@ def connected(reason: str | None, state: str = "provisioning", **more: Any) -> O
     return onboarding(state="completed", connection=connection)
 
 
-def shown(answer: OnboardingAnswer, *numbers: str) -> dict[str, Any]:
+def shown(answer: OnboardingAnswer, *numbers: WaitingNumber) -> dict[str, Any]:
     return page_status(answer, "pt-BR", WORDS, numbers)
 
 
@@ -63,9 +64,18 @@ def test_a_connection_that_works_is_done() -> None:
 
 @pytest.mark.parametrize("reason", ["pin_needed", "pin_wrong", "pin_or_lock"])
 def test_a_number_that_needs_its_pin_is_named(reason: str) -> None:
-    status = shown(connected(reason), "+15550001111")
-    assert status["needs_pin"]
+    others = WaitingNumber("15550001110"), WaitingNumber("15550001112", 3)
+    status = shown(connected(reason), others[0], WaitingNumber("15550001111", 2), others[1])
+    assert (status["needs_pin"], status["pin_of"], status["pin_tries_left"]) == (
+        True, "15550001111", 2,
+    )  # fmt: skip
     assert status["text"] == f"+15550001111: {REMEDIES[reason].texts['pt-BR']}"
+
+
+def test_a_pin_that_is_being_tried_is_not_asked_for_again() -> None:
+    status = shown(connected("pin_wrong"), WaitingNumber("15550001111"))
+    assert (status["text"], status["needs_pin"]) == (WORDS["checking_pin"], False)
+    assert (status["is_trouble"], status["looks_again"]) == (False, True)
 
 
 def test_only_what_a_new_login_mends_asks_for_a_new_link() -> None:
@@ -97,7 +107,8 @@ def test_another_organizations_account_is_not_shown() -> None:
     ],
 )
 def test_a_refused_request_is_told_and_asks_for_nothing_more(code: str, text: str) -> None:
-    refused = refused_status(shown(connected("pin_needed")), code, "pt-BR", WORDS)
+    waiting = shown(connected("pin_needed"), WaitingNumber("15550001111", 3))
+    refused = refused_status(waiting, code, "pt-BR", WORDS)
     assert (refused["text"], refused["needs_pin"], refused["looks_again"]) == (text, False, False)
 
 
