@@ -225,7 +225,9 @@ def main() -> None:
             telemetry.configure("porteiro")
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "porteiro"
-            answer_fault("usage.wrong", f"{text.rstrip('.')}{'' if text.rstrip('.').endswith('?') else '.'} See `{command} --help`.")
+            sentence = text.rstrip(".")
+            end = "" if sentence.endswith("?") else "."  # after "Did you mean ...?"
+            answer_fault("usage.wrong", f"{sentence}{end} See `{command} --help`.")
         sys.exit(error.exit_code)
 
 
