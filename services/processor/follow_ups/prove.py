@@ -33,7 +33,7 @@ from shared.store.connections.onboardings import Onboarding
 from shared.store.connections.waba_choices import WabaChoice
 from shared.store.pool import Conn, now, transaction
 
-#: WABAs that a customer may choose from.
+#: WABAs that a customer may choose from: those with the highest ids, which are the newest.
 MAX_CHOICES = 20
 #: The onboarding was closed meanwhile. The caller that closed it already got the answer.
 ENDED: Literal["ended"] = "ended"
@@ -112,7 +112,7 @@ async def _read_proven_waba(
     )
     if len(waba_ids) == 1:
         return await _read_waba(context, onboarding, waba_ids[0], token)
-    wabas = await _read_reachable(context, onboarding, waba_ids[:MAX_CHOICES], token)
+    wabas = await _read_reachable(context, onboarding, waba_ids[-MAX_CHOICES:], token)
     if len(wabas) == 1:
         return wabas[0]
     choices = [WabaChoice(waba.waba_id, waba.name) for waba in wabas]

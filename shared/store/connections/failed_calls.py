@@ -1,5 +1,6 @@
 """Failed calls to Meta: what failed, of what, and with which of Meta's codes. Kept for 30 days."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +12,9 @@ from shared.domain.graph_errors import GraphError
 from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
+
+#: How long a call that failed waits until it is kept.
+KEEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
     Raise nothing if it cannot be stored: the call's own failure is what must be dealt with.
     """
     try:
-        async with transaction(pool) as conn:
+        async with asyncio.timeout(KEEP_SECONDS), transaction(pool) as conn:
             await conn.execute(
                 """
                 INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
