@@ -80,4 +80,4 @@ def proven_wabas(
     if not granted:
         raise ProofRefused("session_needed" if report.wabas is None else "waba_not_granted")
     new = granted - frozenset(connected)
-    return sorted(new if len(new) == 1 else granted)
+    return sorted(new if len(new) == 1 else granted, key=int)
