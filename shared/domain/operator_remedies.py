@@ -6,11 +6,11 @@ from typing import Literal
 OperatorReason = Literal[
     "app_token_refused", "never_registered", "bad_request", "not_found", "number_deleted",
     "history_declined", "failed", "meta_unavailable", "undecryptable", "never_finished", "orphan",
-    "no_token", "register_limited", "redirect_uri_differs",
+    "no_token", "redirect_uri_differs",
 ]  # fmt: skip
 NobodyReason = Literal[
     "exchanging", "proving", "awaiting_webhook", "throttled", "token_fetched",
-    "subscription_lost", "owner_doubted", "numbers_wait",
+    "subscription_lost", "owner_doubted", "numbers_wait", "register_limited",
 ]  # fmt: skip
 
 OPERATOR_TEXTS: dict[OperatorReason, tuple[str, str]] = {
@@ -66,10 +66,6 @@ OPERATOR_TEXTS: dict[OperatorReason, tuple[str, str]] = {
         "There is no token: send the organization a link to connect again.",
         "Não há token: envie à organização um link para conectar novamente.",
     ),
-    "register_limited": (
-        "Meta allows ten registrations of a number in 72 hours, and they are used: wait.",
-        "A Meta permite dez registros de um número em 72 horas, e eles foram usados: espere.",
-    ),
     "redirect_uri_differs": (
         "Meta's dialog was opened with another redirect_uri than the code was sent with: send the"
         " same with the code, character by character.",
@@ -105,6 +101,12 @@ NOBODY_TEXTS: dict[NobodyReason, tuple[str, str]] = {
     "owner_doubted": (
         "Meta is being asked whether the account is still shared with us.",
         "Estamos perguntando à Meta se a conta ainda está compartilhada conosco.",
+    ),
+    "register_limited": (
+        "Meta allows ten registrations of a number in 72 hours, and they are used. We try again"
+        " when Meta allows it.",
+        "A Meta permite dez registros de um número em 72 horas, e eles foram usados. Tentaremos"
+        " novamente quando a Meta permitir.",
     ),
     "numbers_wait": (
         "One of the numbers is not ready yet: we try again by ourselves.",
