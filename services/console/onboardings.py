@@ -203,7 +203,7 @@ class Onboardings:
             crash_point("code.exchange_begun")
             await self._code_exchange.exchange(onboarding, code, digest, redirect_uri)
         current = await self.by_id(onboarding.id)
-        if current.has_token and current.code_hash == digest:
+        if current.has_token and (current.code_hash == digest or current.reason is not None):
             if not is_new and current.reason is not None:  # its proof is blocked: try it again
                 async with transaction(self._pool) as conn:
                     await _count(conn, current, "codes")

@@ -106,12 +106,6 @@ async def test_every_route_that_changes_something_is_audited_once(
 
     choosing = [await start_choosing(installation) for _ in range(2)]
 
-    async def reach_pin() -> None:
-        await installation.until(code, state="provisioning", reason="pin_needed")
-
-    async def reach_active() -> None:
-        await installation.until_active(code)
-
     def call(method: str, path: str, body: Json | None = None, status: int = 202) -> Step:
         return lambda: installation.request(method, path, body, status=status)
 
@@ -174,7 +168,12 @@ async def test_every_route_that_changes_something_is_audited_once(
          call("POST", f"{ORPHANS}/{WABA}/claim", claim)),
     )  # fmt: skip
     assert {(method, path) for method, path, *_ in steps} == await changing_routes(installation)
-    reached = {"onboarding.code": reach_pin, "connection.provision": reach_active}
+    waits_for_pin = partial(installation.until, code, state="provisioning")
+    reached: dict[str, Step] = {
+        "onboarding.code": partial(waits_for_pin, reason="pin_needed"),
+        "connection.pin": partial(waits_for_pin, reason="pin_wrong"),
+        "connection.provision": partial(installation.until_active, code),
+    }
     for _, path, action, step in steps:
         actor = "customer of onboarding" if path.startswith("/connect") else "api key test"
         await assert_audited_once(conn, step, action, actor)

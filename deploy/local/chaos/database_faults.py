@@ -45,6 +45,16 @@ _WRITABLE = (
 )
 
 
+#: A statement that is cut off in the middle raises the last one.
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
 class DatabaseFaults:
     """Each fault lasts some seconds, and returns whether it took effect."""
 
@@ -93,6 +103,6 @@ async def _try_to_run(url: str, *statements: str) -> bool:
                 await conn.execute(statement, timeout=2)
         finally:
             conn.terminate()
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except _AWAY:
         return False
     return True

@@ -17,7 +17,8 @@ async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> b
     """Return True if the code is new and the caller must exchange it now.
 
     A code gives True only once, and only while no other exchange of the onboarding is under way. It
-    replaces the token of an earlier login that is not proven yet. Commit before the exchange.
+    replaces the token of an earlier login whose proof is under way or needs the customer, but not
+    one whose proof waits for something else. Commit before the exchange.
     """
     try:
         status = await conn.execute(
@@ -28,6 +29,8 @@ async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> b
                 waba_choices = NULL  -- what was chosen, was chosen of the login before
             WHERE id = $1 AND state = 'open' AND expires_at > now()
                 AND proven_at IS NULL AND code_hash IS DISTINCT FROM $2
+                AND (token IS NULL OR reason IS NULL
+                    OR reason IN ('session_needed', 'waba_choice_needed'))
                 AND (token IS NOT NULL OR code_at IS NULL OR reason IS NOT NULL
                     OR code_at < now() - $3::interval)
             """,
