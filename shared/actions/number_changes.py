@@ -78,8 +78,10 @@ async def _save(conn: Conn, waba_id: str, readings: Sequence[NumberReading]) -> 
                 conn, waba_id, phone_number_id=number.phone_number_id, reasons=MENDED_AT_META
             )
             is_provisioned = True
-        elif known.status != number.status:
-            is_provisioned |= known.is_registered or number.is_registered
+        else:
+            is_provisioned |= (known.is_registered, known.is_banned) != (
+                number.is_registered, number.is_banned,
+            )  # fmt: skip
     if is_provisioned:
         await follow_ups.add_if_token(conn, "provision", [waba_id])
     [row] = await connections.lock(conn, [waba_id])

@@ -59,6 +59,10 @@ class PhoneNumber:
     status: str = ""
     is_verified: bool = True
 
+    @property
+    def is_banned(self) -> bool:
+        return self.status == _BANNED
+
 
 @dataclass(frozen=True, slots=True)
 class KnownNumber(PhoneNumber):
@@ -162,7 +166,7 @@ def state_of(
     """
     if (cut := number.link.cut) is not None:
         return "unlinked", cut.value
-    if number.status == _BANNED:
+    if number.is_banned:
         return "blocked", "number_banned"
     if number.is_cloud:
         return "working", None
