@@ -6,16 +6,8 @@ import pytest
 
 from shared.store.connections import link_uses
 from shared.store.pool import Conn
-from tests.support.onboarding_setup import ONBOARDING, Installation, Json
+from tests.support.onboarding_setup import ONBOARDING, Installation
 from tests.support.simulated import number
-
-
-async def post_pin(installation: Installation, code: str, pin: str) -> tuple[int, Json]:
-    """Send a PIN as the page does. Return the status and the answer."""
-    origin = {"Origin": installation.environment["CONSOLE_URL"]}
-    path = f"/connect/{code}/pin"
-    async with installation.http.post(path, json={"pin": pin}, headers=origin) as answer:
-        return answer.status, await answer.json()
 
 
 async def connect_until_pin(installation: Installation) -> str:
@@ -67,7 +59,7 @@ async def test_an_old_link_sets_no_pin_and_takes_no_code(
     code = await connect_until_pin(installation)
     await conn.execute("UPDATE whatsapp_onboarding SET expires_at = now() - interval '200 days'")
     audited = await conn.fetchval("SELECT count(*) FROM audit_log")
-    status, answer = await post_pin(installation, code, "271828")
+    status, answer = await installation.post_on_page(code, "pin", {"pin": "271828"})
     assert (status, answer["code"]) == (409, "onboarding_expired")
     assert await conn.fetchval("SELECT count(*) FROM audit_log") == audited
     assert len(await installation.calls("register")) == 1
@@ -78,8 +70,8 @@ async def test_an_old_link_sets_no_pin_and_takes_no_code(
 async def test_pins_by_a_link_are_counted(installation: Installation, conn: Conn) -> None:
     code = await connect_until_pin(installation)
     await conn.execute("UPDATE whatsapp_onboarding SET pins = 9")
-    assert (await post_pin(installation, code, "111111"))[0] == 200
-    status, answer = await post_pin(installation, code, "271828")
+    assert (await installation.post_on_page(code, "pin", {"pin": "111111"}))[0] == 200
+    status, answer = await installation.post_on_page(code, "pin", {"pin": "271828"})
     assert (status, answer["code"]) == (409, "too_many_tries")
 
 

@@ -29,12 +29,6 @@ async def check(installation: Installation, conn: Conn) -> None:
     await installation.request("GET", f"{CHECK}?waba_id={WABA}&live=true")
 
 
-async def post_pin(installation: Installation, code: str, body: dict[str, str]) -> None:
-    headers = {"Origin": installation.environment["CONSOLE_URL"]}
-    async with installation.http.post(f"/connect/{code}/pin", json=body, headers=headers) as answer:
-        assert answer.status == 200
-
-
 async def test_a_number_that_waits_revives_no_dead_token(
     installation: Installation, conn: Conn
 ) -> None:
@@ -94,7 +88,8 @@ async def test_a_pin_registers_no_number_that_nobody_asked_for(
     await until_states(installation, {NUMBER: blocked, SECOND: blocked})
     await installation.request("POST", f"{PATH}/numbers/{SECOND}/register", status=202)
     await until_states(installation, {NUMBER: blocked, SECOND: ("blocked", "pin_needed")})
-    await post_pin(installation, code, {"pin": "271828"})
+    status, _ = await installation.post_on_page(code, "pin", {"pin": "271828"})
+    assert status == 200
     await until_states(installation, {NUMBER: blocked, SECOND: ("working", None)})
     assert {subject for _, subject in await installation.calls("register")} == {SECOND}
 
@@ -106,7 +101,9 @@ async def test_each_number_is_asked_for_its_own_pin(installation: Installation) 
     code = await connect_all(installation)
     needed = ("blocked", "pin_needed")
     await until_states(installation, {NUMBER: needed, SECOND: needed})
-    await post_pin(installation, code, {"pin": "222222", "digits": "15550001112"})
+    pin = {"pin": "222222", "digits": "15550001112"}
+    status, _ = await installation.post_on_page(code, "pin", pin)
+    assert status == 200
     await until_states(installation, {NUMBER: needed, SECOND: ("working", None)})
     assert len(await installation.calls("register")) == 3
 

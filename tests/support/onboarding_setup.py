@@ -69,6 +69,13 @@ class Installation:
             assert answer.status == status
             return answer.headers.get("Location") or await answer.text()
 
+    async def post_on_page(self, code: str, what: str, body: Json) -> tuple[int, Json]:
+        """Send a `pin`, `session`, `code` or `waba` as our page does. Return status and answer."""
+        origin = {"Origin": self.environment["CONSOLE_URL"]}
+        path = f"/connect/{code}/{what}"
+        async with self.http.post(path, json=body, headers=origin) as answer:
+            return answer.status, await answer.json()
+
     async def post_session(self, code: str, message: Json, *, status: int = 200) -> Json:
         """Post Meta's session message, as the browser does."""
         body = {"event": message["event"], "data": message["data"]}
