@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import get_args
 
 from shared.actions.connection_state import record_facts, tell
-from shared.actions.number_states import standing, tell_states
+from shared.actions.number_states import tell_states
 from shared.domain.facts import Fact, FactName, NumberProperty, whole_second
 from shared.domain.numbers import MENDED_AT_META, is_mended
 from shared.domain.provisioning import why_none_works
@@ -85,7 +85,6 @@ async def _save(conn: Conn, waba_id: str, readings: Sequence[NumberReading]) -> 
     if is_provisioned:
         await follow_ups.add_if_token(conn, "provision", [waba_id])
     [row] = await connections.lock(conn, [waba_id])
-    await tell_states(conn, row)
-    plans = await standing(conn, waba_id)
+    plans = await tell_states(conn, row)
     if row.status.state == "active" and not any(plan.state == "working" for plan in plans):
         await record_facts(conn, row, [Fact("setup", why_none_works(plans), await now(conn))])

@@ -24,8 +24,9 @@ async def _standing(conn: Conn, waba_id: str, era: Era | None) -> list[NumberPla
     return number_plans(known, done, login, webhooks_arrive=True, now=datetime.now(UTC))
 
 
-async def tell_states(conn: Conn, row: ConnectionRow) -> None:
+async def tell_states(conn: Conn, row: ConnectionRow) -> list[NumberPlan]:
     """Add an event `connection.number_state` for each number that stands otherwise than was told.
+    Return how each stands; none of a connection that nobody owns.
 
     Call it with the connection locked. A number that works from the start is told by the
     connection's own event; one that waits is told if it worked in an active connection, or if it
@@ -33,7 +34,7 @@ async def tell_states(conn: Conn, row: ConnectionRow) -> None:
     """
     era = await eras.open_era(conn, row.waba_id)
     if era is None:
-        return
+        return []
     plans = {plan.number.phone_number_id: plan for plan in await _standing(conn, row.waba_id, era)}
     told = [
         (number_id, plan.state, plan.reason)
@@ -56,3 +57,4 @@ async def tell_states(conn: Conn, row: ConnectionRow) -> None:
             "remedy": found.text if found else None,
         }
         await tell(conn, row.waba_id, era.organization_id, "number_state", {"number": number})
+    return list(plans.values())

@@ -212,9 +212,9 @@ def after_number_failure(
         is_again = number.failure == "pin_limited"
         return NumberFailure("pin_limited", None if is_again else timedelta(seconds=error.seconds))
     if isinstance(error, MetaUnavailable):
-        after = _after_no_answer(number.attempts, retry_seconds)
-        if isinstance(error, RegisterUnanswered) and number.attempts >= len(retry_seconds):
-            after = None
+        is_costly = isinstance(error, RegisterUnanswered)
+        is_over = is_costly and number.attempts >= len(retry_seconds)
+        after = None if is_over else _after_no_answer(number.attempts, retry_seconds)
         return NumberFailure(error.reason, after)
     is_wrong_pin = number.is_pin_given and (
         error.code == PIN_MISMATCH or error.reason == "pin_or_lock"

@@ -93,10 +93,10 @@ class Graph:
         query = {"input_token": token}
         call = GraphCall(
             "debug_token", subject, "GET", "debug_token", self._app_token, query,
-            max_percent=max_percent,
+            max_percent=max_percent, means=_of_our_token,
         )  # fmt: skip
         async with self._spare if can_wait else nullcontext():
-            return await self._transport.call(call, answers.parse_report, means=_of_our_token)
+            return await self._transport.call(call, answers.parse_report)
 
     async def read_waba(self, waba_id: str, token: str, *, subject: str | None = None) -> Waba:
         query = {"fields": "id,name,owner_business_info"}
@@ -158,13 +158,13 @@ class Graph:
 
         Raise RegisterUnanswered where another call would raise MetaUnavailable.
         """
-        await self._change_number(
-            "register", waba_id, phone_number_id, token, {"pin": pin}, means=_of_a_registration
-        )
+        call = _number_call("register", waba_id, phone_number_id, token, {"pin": pin})
+        await self._as_customer(replace(call, means=_of_a_registration), dict)
 
     async def deregister(self, waba_id: str, phone_number_id: str, token: str) -> None:
         """Deregister a number. Meta does not allow it for a number in coexistence."""
-        await self._change_number("deregister", waba_id, phone_number_id, token)
+        call = _number_call("deregister", waba_id, phone_number_id, token)
+        await self._as_customer(call, dict)
 
     async def sync(self, waba_id: str, phone_number_id: str, step: StepName, token: str) -> None:
         """Request contacts or history. Meta accepts each once, within 24 hours of the onboarding.
@@ -172,10 +172,8 @@ class Graph:
         Raise MetaRefused `sync_used` the second time, `not_on_app` if it is not on the app.
         """
         sync_type = {"sync_type": _SYNC_TYPES[step]}
-        await self._change_number(
-            "sync", waba_id, phone_number_id, token, sync_type, path="smb_app_data",
-            means=_of_a_sync,
-        )  # fmt: skip
+        call = _number_call("sync", waba_id, phone_number_id, token, sync_type, path="smb_app_data")
+        await self._as_customer(replace(call, means=_of_a_sync), dict)
 
     async def fetch_token(self, business_id: str, *, subject: str) -> Token:
         """Fetch the token that a customer's business granted us before, without the customer
@@ -197,40 +195,11 @@ class Graph:
         )
         return await self._transport.call(call, answers.parse_token)
 
-    async def _change_number(
-        self,
-        name: str,
-        waba_id: str,
-        phone_number_id: str,
-        token: str,
-        body: Json | None = None,
-        *,
-        path: str | None = None,
-        means: Callable[[GraphError], GraphError] = lambda error: error,
-    ) -> None:
-        call = GraphCall(
-            name,
-            waba_id,
-            "POST",
-            f"{phone_number_id}/{path or name}",
-            token,
-            body={"messaging_product": "whatsapp"} | (body or {}),
-            phone_number_id=phone_number_id,
-            limited_by=waba_id,
-        )
-        await self._as_customer(call, dict, means=means)
-
-    async def _as_customer(
-        self,
-        call: GraphCall,
-        parse: Callable[[Json], T],
-        *,
-        means: Callable[[GraphError], GraphError] = lambda error: error,
-    ) -> T:
+    async def _as_customer(self, call: GraphCall, parse: Callable[[Json], T]) -> T:
         """Send a call that has a token."""
         proof = self._transport.proof(call.token or "")
         call = replace(call, query={**call.query, **proof})
-        return await self._transport.call(call, parse, means=means)
+        return await self._transport.call(call, parse)
 
 
 def _of_our_token(error: GraphError) -> GraphError:
@@ -257,6 +226,28 @@ def _of_a_sync(error: GraphError) -> GraphError:
 def _subscription_call(name: str, method: Method, waba_id: str, token: str) -> GraphCall:
     path = f"{waba_id}/subscribed_apps"
     return GraphCall(name, waba_id, method, path, token, limited_by=waba_id)
+
+
+def _number_call(
+    name: str,
+    waba_id: str,
+    phone_number_id: str,
+    token: str,
+    body: Json | None = None,
+    *,
+    path: str | None = None,
+) -> GraphCall:
+    """Return a call that changes a number. `path` None: its name."""
+    return GraphCall(
+        name,
+        waba_id,
+        "POST",
+        f"{phone_number_id}/{path or name}",
+        token,
+        body={"messaging_product": "whatsapp"} | (body or {}),
+        phone_number_id=phone_number_id,
+        limited_by=waba_id,
+    )
 
 
 @asynccontextmanager

@@ -44,7 +44,8 @@ class GraphCall:
     limit it uses; empty: the app's, of which it is sent while at most `max_percent` is used.
 
     `path` holds only our own words and ids of digits. An `is_urgent` call would be useless later:
-    it is sent even if a limit is near. A call holds tokens, so its repr is off.
+    it is sent even if a limit is near. `means` says what an error of Meta's means in this call. A
+    call holds tokens, so its repr is off.
     """
 
     name: str
@@ -58,6 +59,7 @@ class GraphCall:
     limited_by: str = ""
     is_urgent: bool = False
     max_percent: float = MAX_PERCENT
+    means: Callable[[GraphError], GraphError] = lambda error: error
 
 
 class Transport:
@@ -85,18 +87,11 @@ class Transport:
         (Graph API, Securing requests)."""
         return {"appsecret_proof": hmac.digest(self._secret, token.encode(), "sha256").hex()}
 
-    async def call(
-        self,
-        call: GraphCall,
-        parse: Callable[[Json], T],
-        *,
-        means: Callable[[GraphError], GraphError] = lambda error: error,
-    ) -> T:
+    async def call(self, call: GraphCall, parse: Callable[[Json], T]) -> T:
         """Send the call and return what `parse` makes of the answer's JSON object. Raise GraphError
         on any failure, and keep it.
 
-        `means` says what an error of Meta's means in this call. Raise MetaThrottled without sending
-        if a limit is near, unless the call is urgent.
+        Raise MetaThrottled without sending if a limit is near, unless the call is urgent.
         """
         now = asyncio.get_running_loop().time()
         if (left := await self._seconds_left(call, now)) and not call.is_urgent:
@@ -106,7 +101,7 @@ class Transport:
             with self._metrics.seconds.time():
                 answer = parse(await self._call(call))
         except GraphError as meant:
-            error = means(meant)
+            error = call.means(meant)
             error.step = call.name
             self._metrics.calls.labels(call.name, error.policy).inc()
             log.warning(

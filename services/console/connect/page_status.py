@@ -26,9 +26,10 @@ def page_status(
     connection = answer.connection
     reason = connection.reason if connection else answer.reason
     remedy = connection.remedy if connection else answer.remedy
-    asked = next((number for number in numbers if number.pin_tries_left is not None), None)
-    needs_pin = connection is not None and reason in PIN_FAILURES and asked is not None
-    is_checking_pin = reason in PIN_FAILURES and not needs_pin
+    is_about_pin = reason in PIN_FAILURES
+    waiting = [number for number in numbers if number.pin_tries_left is not None]
+    asked = waiting[0] if is_about_pin and waiting else None
+    is_checking_pin = is_about_pin and asked is None
     is_in_progress = is_checking_pin or (remedy is not None and remedy.who == "nobody")
     is_done = connection is not None and connection.state == "active"
     step = "login"
@@ -40,7 +41,7 @@ def page_status(
     if is_checking_pin:
         text = words["checking_pin"]
     if text and connection and not is_in_progress and numbers:
-        named = [asked] if needs_pin and asked else numbers
+        named = [asked] if asked else numbers
         text = f"{', '.join(f'+{number.digits}' for number in named)}: {text}"
     next_attempt_at = connection.next_attempt_at if connection else answer.next_attempt_at
     return {
@@ -49,9 +50,9 @@ def page_status(
         "is_trouble": bool(text) and not (is_done or is_in_progress or answer.waba_choices),
         "may_start": answer.state == "open" and not is_in_progress and not answer.waba_choices,
         "looks_again": not is_done and (connection is not None or is_in_progress),
-        "needs_pin": needs_pin,
-        "pin_of": asked.digits if needs_pin and asked else None,
-        "pin_tries_left": asked.pin_tries_left if needs_pin and asked else None,
+        "needs_pin": asked is not None,
+        "pin_of": asked and asked.digits,
+        "pin_tries_left": asked and asked.pin_tries_left,
         "choices": [choice.model_dump() for choice in answer.waba_choices],
         "goes_on_at": next_attempt_at if is_in_progress else None,
     }

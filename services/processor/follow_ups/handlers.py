@@ -13,9 +13,9 @@ from shared.store.connections.follow_ups import FollowUpKind
 from shared.store.pool import Pool
 
 #: The kinds that each loop works on, the most urgent first: several loops, because each waits for
-#: Meta's answers most of the time. Reads never have the first loop: however
-#: slow Meta is and however many they are, a new customer's proof waits for one step at most. Each
-#: kind comes early in some loop, so that none starves.
+#: Meta's answers most of the time. Reads never have the first loop: however slow Meta is and
+#: however many they are, a new customer's proof waits for one step at most. Each kind comes early
+#: in some loop, so that none starves.
 GRAPH_LOOPS: tuple[tuple[FollowUpKind, ...], ...] = (
     ("prove", "provision", "disconnect"),
     ("prove", "provision", "disconnect", "read"),

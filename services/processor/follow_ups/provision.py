@@ -17,14 +17,7 @@ from shared.domain.remedies import Reason
 from shared.domain.token_health import TokenState
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
-from shared.store.connections import (
-    connections,
-    eras,
-    facts,
-    follow_ups,
-    numbers,
-    tokens,
-)
+from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, transaction
