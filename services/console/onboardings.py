@@ -130,8 +130,7 @@ class Onboardings:
             if session:
                 await _count(conn, onboarding, "messages")
             if session and session.is_changed:
-                subject = str(onboarding.id)
-                await audit.add(conn, requester, action="onboarding.session", subject=subject)
+                await _audit(conn, requester, "onboarding.session", onboarding)
             if session and is_finish and (named := _session_waba_ids(data)):
                 await decide_again(conn, named, [])
             if session and session.has_token and is_finish:
@@ -148,8 +147,7 @@ class Onboardings:
         async with transaction(self._pool) as conn:
             if await onboardings.miss_code(conn, onboarding.id):
                 await _count(conn, onboarding, "messages")
-                subject = str(onboarding.id)
-                await audit.add(conn, requester, action="onboarding.session", subject=subject)
+                await _audit(conn, requester, "onboarding.session", onboarding)
                 await events.add_for_onboarding(
                     conn, "cancelled", onboarding, waba_id=None, reason="code_missing"
                 )
@@ -197,8 +195,7 @@ class Onboardings:
             is_new = await codes.start_exchange(conn, onboarding.id, digest)
             if is_new:
                 await _count(conn, onboarding, "codes")
-                subject = str(onboarding.id)
-                await audit.add(conn, requester, action="onboarding.code", subject=subject)
+                await _audit(conn, requester, "onboarding.code", onboarding)
         if is_new:
             crash_point("code.exchange_begun")
             await self._code_exchange.exchange(onboarding, code, digest, redirect_uri)
@@ -207,8 +204,7 @@ class Onboardings:
             if not is_new and current.reason is not None:  # its proof is blocked: try it again
                 async with transaction(self._pool) as conn:
                     await _count(conn, current, "codes")
-                    subject = str(onboarding.id)
-                    await audit.add(conn, requester, action="onboarding.retry", subject=subject)
+                    await _audit(conn, requester, "onboarding.retry", onboarding)
                     await codes.request_proof(conn, current)
                 current = await self.by_id(onboarding.id)
             await self._nudges.send()
@@ -233,12 +229,9 @@ class Onboardings:
         """
         async with transaction(self._pool) as conn:
             if await onboardings.cancel(conn, onboarding.id):
-                subject = str(onboarding.id)
-                await audit.add(conn, requester, action="onboarding.cancel", subject=subject)
-                for asked_for in (
-                    subject,
-                    self.code_of(onboarding),
-                ):  # the version before: the code
+                await _audit(conn, requester, "onboarding.cancel", onboarding)
+                # The version before asked for the proof under the code.
+                for asked_for in (str(onboarding.id), self.code_of(onboarding)):
                     await follow_ups.close(conn, ["prove"], asked_for)
                 if onboarding.session_waba_id is not None:
                     await decide_again(conn, [onboarding.session_waba_id], [])
@@ -267,6 +260,10 @@ def _request(onboarding: Onboarding | NewOnboarding) -> tuple[object, ...]:
         onboarding.redirect_uri,
         onboarding.return_url,
     )
+
+
+async def _audit(conn: Conn, requester: Requester, action: str, onboarding: Onboarding) -> None:
+    await audit.add(conn, requester, action=action, subject=str(onboarding.id))
 
 
 async def _count(conn: Conn, onboarding: Onboarding, use: Use) -> None:
