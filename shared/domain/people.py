@@ -43,8 +43,7 @@ def people_of(value: Any) -> frozenset[str]:
     What is no id is not found: a number inside a text, a name.
     """
     found: set[str] = set()
-    if isinstance(value, (dict, list)):
-        _collect(value, "", found)
+    _collect(value, "", found)
     return frozenset(form for id_ in found if (form := person_form(id_)))
 
 
@@ -77,20 +76,18 @@ def pattern_of(person: str) -> re.Pattern[bytes]:
 
 
 def _collect(value: Any, around: str, found: set[str]) -> None:
-    """Add the ids in a list or object, which is under the name `around`."""
-    if isinstance(value, list):
+    """Add the ids in a JSON value, which is under the name `around`."""
+    if type(value) is list:
         for inner in value:
-            if isinstance(inner, (dict, list)):
-                _collect(inner, around, found)
-        return
-    for name, inner in value.items():
-        if isinstance(inner, (dict, list)):
-            _collect(inner, name, found)
-        elif name in _NAMES and isinstance(inner, str):
-            places = _NAMES[name]
-            is_of_a_group = name == "recipient_id" and _is_of_a_group(value)
-            if (not places or around in places) and not is_of_a_group:
-                found.add(inner)
+            _collect(inner, around, found)
+    elif type(value) is dict:
+        for name, inner in value.items():
+            if type(inner) is not str:
+                _collect(inner, name, found)
+            elif (places := _NAMES.get(name)) is not None:
+                is_of_a_group = name == "recipient_id" and _is_of_a_group(value)
+                if (not places or around in places) and not is_of_a_group:
+                    found.add(inner)
 
 
 def _is_of_a_group(receipt: dict[str, Any]) -> bool:

@@ -35,6 +35,7 @@ _DIGEST_BYTES = 16
 #: The names beside a value's items that every item keeps.
 _SHARED = ("messaging_product", "metadata", "display_phone_number")
 _BESIDE = frozenset((*_SHARED, "contacts"))
+_NUMBER = ("metadata", "phone_number_id")
 
 
 class Change(NamedTuple):
@@ -97,19 +98,28 @@ def _split_faulty(body: bytes, fault: Exception, *, is_test: bool) -> list[Chang
     return changes
 
 
+class _Place(NamedTuple):
+    """Where in a webhook a change of Meta's was. `header` is what every piece of it keeps."""
+
+    header: dict[str, Any]
+    entry: dict[str, Any]
+    field: object
+    description: Field
+
+
 class _Piece(NamedTuple):
-    """A part of a change of Meta's. `part` is what makes it its own, `list` where that was.
+    """A part of a change of Meta's. `part` is what makes it its own; `list` is where that was, and
+    `time` when it happened, if it is an item.
 
     `whole_key` gives the key of the change that the version before this one made of the whole
     value; None: it made the same of it.
     """
 
-    header: dict[str, Any]
-    entry: dict[str, Any]
-    field: object
+    place: _Place
     value: Any
     part: Any
     list: str | None = None
+    time: object = None
     whole_key: Callable[[], bytes] | None = None
 
 
@@ -135,85 +145,80 @@ def _header(parsed: Any, *, is_test: bool) -> dict[str, Any]:
 def _pieces(parsed: Any, header: dict[str, Any]) -> Iterator[_Piece]:
     """Yield the webhook's pieces. An unknown shape is one piece: it is stored, never an error."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("entry"), list):
-        yield _Piece(header, _entry_header(parsed), _field_of(parsed), parsed, parsed)
+        yield _Piece(_place(header, parsed, _field_of(parsed)), parsed, parsed)
         return
     for entry in parsed["entry"]:
-        entry_header = _entry_header(entry)
         if not isinstance(entry, dict) or not isinstance(entry.get("changes"), list):
-            yield _Piece(header, entry_header, _field_of(entry), entry, entry)
+            yield _Piece(_place(header, entry, _field_of(entry)), entry, entry)
             continue
         for change in entry["changes"]:
             value = change.get("value") if isinstance(change, dict) else change
             # Meta's own examples put `field` on the entry or inside the value (account_update).
             field = _field_of(change) or _field_of(value) or _field_of(entry)
-            for piece in _parts(entry_header, field, value if value is not None else change):
-                yield _Piece(header, entry_header, field, *piece)
+            place = _place(header, entry, field)
+            yield from _parts(place, change if value is None else value)
 
 
-def _entry_header(entry: Any) -> dict[str, Any]:
-    return {k: entry[k] for k in ("id", "time") if k in entry} if isinstance(entry, dict) else {}
+def _place(header: dict[str, Any], entry: Any, field: object) -> _Place:
+    kept = {k: entry[k] for k in ("id", "time") if k in entry} if isinstance(entry, dict) else {}
+    return _Place(header, kept, field, described(field))
 
 
 def _field_of(place: Any) -> object:
     return place.get("field") if isinstance(place, dict) else None
 
 
-_Part = tuple[Any, Any, str | None, Callable[[], bytes] | None]
-
-
-def _parts(entry: dict[str, Any], field: object, value: Any) -> Iterator[_Part]:
+def _parts(place: _Place, value: Any) -> Iterator[_Piece]:
     """Yield each item of a value alone, with its metadata and contacts, then what is left.
 
     What is left has no item. Its contacts are no part of what makes it its own, unless it has
     nothing else.
     """
-    names = described(field).lists if isinstance(value, dict) else ()
+    names = place.description.lists if isinstance(value, dict) else ()
     lists = [name for name in names if isinstance(value.get(name), list)]
     items = [(name, item) for name in lists for item in value[name]]
     if not names or len(items) > MAX_CHANGES:
-        yield value, value, None, None
+        yield _Piece(place, value, value)
         return
     whole_key = None
-    if field != "messages" or not items:
+    if place.field != "messages" or not items:
         # Once for all parts: what it is made of is as large as all of them.
-        whole_key = cache(partial(_whole_key, entry, field, value))
+        whole_key = cache(partial(_whole_key, place, value))
     shared = {k: value[k] for k in _SHARED if k in value}
     assigned, left = assign_contacts([item for _, item in items], value.get("contacts"))
     for (name, item), own in zip(items, assigned, strict=True):
         part = {**shared, name: [item]}
         if own:
             part["contacts"] = own
-        yield part, item, name, whole_key
+        time = at(place.description.time, item)
+        yield _Piece(place, part, item, name, time, whole_key)
     rest = {k: v for k, v in value.items() if k not in _BESIDE and k not in lists}
     if not items:
-        yield value, shared | rest if rest else value, None, whole_key
+        yield _Piece(place, value, shared | rest if rest else value, whole_key=whole_key)
         return
     unmatched = {} if left is None else {"contacts": left}
-    if rest or unmatched:
-        own_part: Any = shared | rest if rest else unmatched
-        list_name = None if rest else UNMATCHED_CONTACTS
-        yield shared | rest | unmatched, own_part, list_name, whole_key
+    if rest:
+        yield _Piece(place, shared | rest | unmatched, shared | rest, whole_key=whole_key)
+    elif unmatched:
+        part = shared | unmatched
+        yield _Piece(place, part, unmatched, UNMATCHED_CONTACTS, whole_key=whole_key)
 
 
 def _change(piece: _Piece) -> Change:
-    own_key = _digest(canonical(_place(piece)), canonical(piece.part))
+    own_key = _digest(canonical(_identity(piece)), canonical(piece.part))
     whole_key = piece.whole_key() if piece.whole_key else own_key
-    return _with_columns(
-        piece,
-        own_key,
-        canonical(_content(piece)),
-        whole_key=whole_key if whole_key != own_key else None,
-    )
+    content = canonical(_content(piece))
+    return _with_columns(piece, own_key, content, None if whole_key == own_key else whole_key)
 
 
 def _faulty_or_whole(piece: _Piece, written: _Piece) -> Change:
     """Return the change of a piece or, if it cannot be stored exactly, one with the error."""
     try:
-        exact_json.refuse_infinity([piece.entry, piece.value])
+        exact_json.refuse_infinity([piece.place.entry, piece.value])
         return _change(piece)
     except FAULTS as error:
         fault = exact_json.reason(error)
-    digest = _digest(exact_json.escaped(_place(written)), exact_json.escaped(written.part))
+    digest = _digest(exact_json.escaped(_identity(written)), exact_json.escaped(written.part))
     content = exact_json.escaped(_content(written))
     return _with_columns(written, digest, content, error=Unparsable(fault))
 
@@ -222,14 +227,12 @@ def _with_columns(
     piece: _Piece,
     digest: bytes,
     content: bytes,
-    *,
     whole_key: bytes | None = None,
     error: Unparsable | None = None,
 ) -> Change:
-    header, entry, field, value, part, name, _ = piece
-    description = described(field)
+    (header, entry, field, description), value, part, name, time, _ = piece
     return Change(
-        key=_key(piece, digest),
+        key=_key(digest, as_seconds(entry.get("time") if time is None else time)),
         digest=digest,
         field=_match(NAME, field),
         event=UNMATCHED_CONTACTS if name == UNMATCHED_CONTACTS else _event(description, part),
@@ -242,43 +245,35 @@ def _with_columns(
     )
 
 
-def _place(piece: _Piece) -> list[Any]:
+def _identity(piece: _Piece) -> list[Any]:
     """Return what tells equal parts apart. A part without a time of its own has its entry's."""
-    number = at(("metadata", "phone_number_id"), piece.value)
-    time = piece.entry.get("time") if _own_time(piece) is None else None
-    return [piece.entry.get("id"), piece.field, number, time, piece.list]
+    (_, entry, field, _), value, _, name, time, _ = piece
+    number = at(_NUMBER, value)
+    return [entry.get("id"), field, number, entry.get("time") if time is None else None, name]
 
 
-def _own_time(piece: _Piece) -> object:
-    return None if piece.list is None else at(described(piece.field).time, piece.part)
-
-
-def _whole_key(entry: dict[str, Any], field: object, value: Any) -> bytes:
-    number = at(("metadata", "phone_number_id"), value)
-    place = [entry.get("id"), field, number, entry.get("time"), None]
-    return _digest(canonical(place), canonical(value))
+def _whole_key(place: _Place, value: Any) -> bytes:
+    return _digest(canonical(_identity(_Piece(place, value, value))), canonical(value))
 
 
 def _content(piece: _Piece) -> dict[str, Any]:
-    header = dict(piece.header)
-    entry = piece.entry
+    (header, entry, field, _), value, *_ = piece
+    header = dict(header)
     if (code := header.pop("tracking_code", None)) is not None:
         entry = entry | {"tracking_code": code}
-    return {"entry": entry, "field": piece.field, "value": piece.value} | header
+    return {"entry": entry, "field": field, "value": value} | header
 
 
 def _digest(place: bytes, item: bytes) -> bytes:
     return sha256(b"%d:%b%b" % (len(place), place, item)).digest()
 
 
-def _key(piece: _Piece, digest: bytes) -> bytes:
+def _key(digest: bytes, seconds: int | None) -> bytes:
     """Return the digest, cut and led by the second that the piece is from, if that is known.
 
     So new keys are neighbours in their index, which grows at its end (docs/decisions/0020). The
     time is part of what is digested: keys are equal exactly where digests are.
     """
-    own = _own_time(piece)
-    seconds = as_seconds(piece.entry.get("time") if own is None else own)
     return digest if seconds is None else seconds.to_bytes(4) + digest[:_DIGEST_BYTES]
 
 

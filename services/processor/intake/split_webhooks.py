@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.domain.splitting import Change, split
 from shared.messages import Webhook
@@ -15,8 +15,7 @@ MAX_PART_CHANGES = 2_000
 MAX_INLINE_BYTES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class SplitWebhook:
+class SplitWebhook(NamedTuple):
     """A webhook and its changes. `error` is why attempt number `attempt` could not split it."""
 
     webhook: Webhook

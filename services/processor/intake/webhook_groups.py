@@ -11,7 +11,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -207,7 +207,7 @@ class WebhookGroups:
             async for splits in split_in_parts((w, lane, attempts[w.id]) for w, lane in loaded):
                 await webhooks.mark_split(conn, [s.webhook.id for s in splits if not s.error])
                 parts.append(await self._insert_changes(conn, splits))
-                done += [replace(s, changes=()) for s in splits]
+                done += [s._replace(changes=()) for s in splits]
             crash_point("group.splitting")
         return self._report(
             done,

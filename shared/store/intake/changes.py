@@ -15,8 +15,7 @@ from shared.store.due import Lease
 from shared.store.pool import Conn
 
 
-@dataclass(frozen=True, slots=True)
-class NewChange:
+class NewChange(NamedTuple):
     """A change that was stored for the first time. `organization_id` is the organization it belongs
     to; None if there is none yet. `is_owed`: then there may be one, but its era was locked."""
 
