@@ -14,6 +14,7 @@ from shared.domain import exact_json
 from shared.domain.contacts import assign_contacts
 from shared.domain.exact_json import FAULTS, Unparsable, canonical
 from shared.domain.fields import Field, at, described
+from shared.domain.json_object import Json
 from shared.domain.people import people_of
 
 #: Meta's ids are digits. `0` is that of the dashboard's test button, and nobody's.
@@ -34,7 +35,6 @@ MAX_CHANGES = 5_000
 _DIGEST_BYTES = 16
 #: The names beside a value's items that every item keeps.
 _SHARED = ("messaging_product", "metadata", "display_phone_number")
-_BESIDE = frozenset((*_SHARED, "contacts"))
 _NUMBER = ("metadata", "phone_number_id")
 
 
@@ -101,8 +101,8 @@ def _split_faulty(body: bytes, fault: Exception, *, is_test: bool) -> list[Chang
 class _Place(NamedTuple):
     """Where in a webhook a change of Meta's was. `header` is what every piece of it keeps."""
 
-    header: dict[str, Any]
-    entry: dict[str, Any]
+    header: Json
+    entry: Json
     field: object
     description: Field
 
@@ -130,9 +130,9 @@ def _all_pieces(parsed: Any, *, is_test: bool) -> list[_Piece]:
     return pieces
 
 
-def _header(parsed: Any, *, is_test: bool) -> dict[str, Any]:
+def _header(parsed: Any, *, is_test: bool) -> Json:
     """Return what every piece of the webhook keeps: a test's tracking code, another object."""
-    header: dict[str, Any] = {}
+    header: Json = {}
     if isinstance(parsed, dict):
         if is_test:
             if isinstance(code := parsed.get("trackingCode"), str):
@@ -142,7 +142,7 @@ def _header(parsed: Any, *, is_test: bool) -> dict[str, Any]:
     return header
 
 
-def _pieces(parsed: Any, header: dict[str, Any]) -> Iterator[_Piece]:
+def _pieces(parsed: Any, header: Json) -> Iterator[_Piece]:
     """Yield the webhook's pieces. An unknown shape is one piece: it is stored, never an error."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("entry"), list):
         yield _Piece(_place(header, parsed, _field_of(parsed)), parsed, parsed)
@@ -159,7 +159,7 @@ def _pieces(parsed: Any, header: dict[str, Any]) -> Iterator[_Piece]:
             yield from _parts(place, change if value is None else value)
 
 
-def _place(header: dict[str, Any], entry: Any, field: object) -> _Place:
+def _place(header: Json, entry: Any, field: object) -> _Place:
     kept = {k: entry[k] for k in ("id", "time") if k in entry} if isinstance(entry, dict) else {}
     return _Place(header, kept, field, described(field))
 
@@ -168,8 +168,8 @@ def _field_of(place: Any) -> object:
     return place.get("field") if isinstance(place, dict) else None
 
 
-def _parts(place: _Place, value: Any) -> Iterator[_Piece]:
-    """Yield each item of a value alone, with its metadata and contacts, then what is left.
+def _parts(place: _Place, value: Any) -> list[_Piece]:
+    """Return each item of a value alone, with its metadata and contacts, then what is left.
 
     What is left has no item. Its contacts are no part of what makes it its own, unless it has
     nothing else.
@@ -178,30 +178,30 @@ def _parts(place: _Place, value: Any) -> Iterator[_Piece]:
     lists = [name for name in names if isinstance(value.get(name), list)]
     items = [(name, item) for name in lists for item in value[name]]
     if not names or len(items) > MAX_CHANGES:
-        yield _Piece(place, value, value)
-        return
+        return [_Piece(place, value, value)]
+    shared, rest = {}, {}
+    for name, inner in value.items():
+        if name in _SHARED:
+            shared[name] = inner
+        elif name not in lists and name != "contacts":
+            rest[name] = inner
     whole_key = None
     if place.field != "messages" or not items:
         # Once for all parts: what it is made of is as large as all of them.
         whole_key = cache(partial(_whole_key, place, value))
-    shared = {k: value[k] for k in _SHARED if k in value}
-    assigned, left = assign_contacts([item for _, item in items], value.get("contacts"))
-    for (name, item), own in zip(items, assigned, strict=True):
-        part = {**shared, name: [item]}
-        if own:
-            part["contacts"] = own
-        time = at(place.description.time, item)
-        yield _Piece(place, part, item, name, time, whole_key)
-    rest = {k: v for k, v in value.items() if k not in _BESIDE and k not in lists}
     if not items:
-        yield _Piece(place, value, shared | rest if rest else value, whole_key=whole_key)
-        return
-    unmatched = {} if left is None else {"contacts": left}
+        return [_Piece(place, value, shared | rest if rest else value, whole_key=whole_key)]
+    time = place.description.time
+    assigned, left = assign_contacts([item for _, item in items], value)
+    parts = [
+        _Piece(place, {**shared, name: [item], **own}, item, name, at(time, item), whole_key)
+        for (name, item), own in zip(items, assigned, strict=True)
+    ]
     if rest:
-        yield _Piece(place, shared | rest | unmatched, shared | rest, whole_key=whole_key)
-    elif unmatched:
-        part = shared | unmatched
-        yield _Piece(place, part, unmatched, UNMATCHED_CONTACTS, whole_key=whole_key)
+        parts.append(_Piece(place, shared | rest | left, shared | rest, whole_key=whole_key))
+    elif left:
+        parts.append(_Piece(place, shared | left, left, UNMATCHED_CONTACTS, whole_key=whole_key))
+    return parts
 
 
 def _change(piece: _Piece) -> Change:
@@ -256,7 +256,7 @@ def _whole_key(place: _Place, value: Any) -> bytes:
     return _digest(canonical(_identity(_Piece(place, value, value))), canonical(value))
 
 
-def _content(piece: _Piece) -> dict[str, Any]:
+def _content(piece: _Piece) -> Json:
     (header, entry, field, _), value, *_ = piece
     header = dict(header)
     if (code := header.pop("tracking_code", None)) is not None:
@@ -285,7 +285,7 @@ def _event(field: Field, part: Any) -> str | None:
     return None
 
 
-def _waba_id(entry: dict[str, Any], value: Any) -> str | None:
+def _waba_id(entry: Json, value: Any) -> str | None:
     """If there is a `waba_info`, the entry's id is a business (`account_update`, Apr 2026)."""
     if isinstance(info := at(("waba_info",), value), dict):
         return as_id(info.get("waba_id"))

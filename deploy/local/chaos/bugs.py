@@ -78,8 +78,8 @@ BUGS = (
     Bug("the contact dropped", "content changed", [
         Replacement(
             "shared/domain/splitting.py",
-            "        if own:\n",
-            "        if not own:\n",
+            "{**shared, name: [item], **own}",
+            "{**shared, name: [item]}",
         ),
     ]),
     Bug("the content erased once it is told", "content lost", [
