@@ -135,7 +135,7 @@ def register(
 
 @app.command("failures")
 def failures(waba_id: WabaArgument, as_json: JsonOption = False) -> None:
-    """Show failed calls to Meta of the last 30 days.
+    """Show failed calls to Meta of the last 30 days, at most 100.
 
     The newest come first.
     """

@@ -1,4 +1,8 @@
-"""Failed calls to Meta: what failed, of what, and with which of Meta's codes. Kept for 30 days."""
+"""Failed calls to Meta: what failed, of what, and with which of Meta's codes.
+
+Kept for 30 days, and of a WABA or onboarding the newest MAX_KEPT: while Meta is away, each
+connection's check fails every 15 minutes.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ log = structlog.get_logger()
 
 #: How long a call that failed waits until it is kept.
 KEEP_SECONDS = 2.0
+MAX_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,12 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
         async with asyncio.timeout(KEEP_SECONDS), transaction(pool) as conn:
             await conn.execute(
                 """
+                WITH too_many AS (
+                    DELETE FROM failed_calls WHERE id IN (
+                        SELECT id FROM failed_calls WHERE subject = $2
+                        ORDER BY id DESC OFFSET $8 - 1
+                    )
+                )
                 INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
                 VALUES ($1, $2, $3, $4, $5, $6, $7)
                 """,
@@ -50,6 +61,7 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
                 error.reason,
                 error.code,
                 error.subcode,
+                MAX_KEPT,
             )
     except Exception as fault:
         log.error(
