@@ -26,10 +26,12 @@ from deploy.local.stack import install, servers
 from deploy.local.stack.supervisor import Supervisor
 from shared.store.intake import partitions
 from shared.store.migrate import migrate
+from shared.store.migrations import versions
 from shared.store.pool import Conn
 
 FROM_REVISION = "0006"
-TO_REVISIONS = ("0007", "0008", "0009", "0010", "0011", "0012")
+_ALL_REVISIONS = sorted(path.name[:4] for path in Path(versions.__path__[0]).glob("0*.py"))
+TO_REVISIONS = [revision for revision in _ALL_REVISIONS if revision > FROM_REVISION]
 WRITES_PER_SECOND = 500
 TOGETHER = 10
 WRITERS = 2

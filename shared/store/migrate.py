@@ -29,7 +29,7 @@ from shared.store import pool
 log = structlog.get_logger()
 
 #: A migration waits at most this long for a lock of a running service: others queue behind it.
-_TIMEOUTS = {"lock_timeout": "1s", "statement_timeout": "10min"}
+_TIMEOUTS = {"lock_timeout": "500ms", "statement_timeout": "10min"}
 
 
 def _config() -> Config:
@@ -120,7 +120,7 @@ _LOCK_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 
 def until_lock_is_free() -> AsyncRetrying:
-    """Return the policy for migrations: wait 1 s for a lock, then leave others 2 s to go on."""
+    """Return the policy for migrations: wait 0.5 s for a lock, then leave others 2 s to go on."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda e: isinstance(_cause(e), _LOCK_ERRORS)),
         wait=wait_fixed(2),

@@ -10,6 +10,7 @@ from shared.domain.remedies import Language
 _ENGLISH = {
     "title": "Connect WhatsApp",
     "heading": "Connect your WhatsApp Business account to {organization}",
+    "done_heading": "Your WhatsApp Business account is connected to {organization}",
     "intro": "You log in at Meta, in Meta's own window, and choose the account. We never see your"
     " password.",
     "progress": "Progress",
@@ -32,7 +33,7 @@ _ENGLISH = {
     "six_digits": "Six digits",
     "checking_pin": "The PIN is being checked with Meta.",
     "send": "Send",
-    "done": "Your account is connected.",
+    "done": "You have nothing more to do.",
     "close": "You can close this page.",
     "back": "Back to {organization}",
     "next_try": "Next try: {time}.",
@@ -61,6 +62,7 @@ _ENGLISH = {
 _PORTUGUESE = {
     "title": "Conectar o WhatsApp",
     "heading": "Conecte sua conta do WhatsApp Business a {organization}",
+    "done_heading": "Sua conta do WhatsApp Business está conectada a {organization}",
     "intro": "Você entra na Meta, na janela da própria Meta, e escolhe a conta. Nunca vemos sua"
     " senha.",
     "progress": "Andamento",
@@ -83,7 +85,7 @@ _PORTUGUESE = {
     "six_digits": "Seis dígitos",
     "checking_pin": "O PIN está sendo verificado com a Meta.",
     "send": "Enviar",
-    "done": "Sua conta está conectada.",
+    "done": "Você não precisa fazer mais nada.",
     "close": "Você já pode fechar esta página.",
     "back": "Voltar para {organization}",
     "next_try": "Próxima tentativa: {time}.",

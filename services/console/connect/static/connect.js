@@ -30,6 +30,7 @@ function show() {
     else item.removeAttribute("aria-current");
   });
   const isDone = latest.step === "done";
+  byId("heading").textContent = isDone ? words.done_heading : words.heading;
   if (phase === "away") tell(words.waiting, "");
   else if (phase === "blocked") tell(words.blocked, "trouble");
   else tell(textOf(latest), latest.is_trouble ? "trouble" : isDone ? "done" : "");
