@@ -1,7 +1,7 @@
 """Judge what a check of a connection found: the token's state, why, and when to ask again.
 
 "Meta said no" and "we could not ask" differ: only an answer changes a state, and a bad one only if
-it is given twice.
+it is given twice. The end of a token that Meta told before is such an answer.
 """
 
 from collections.abc import Sequence
@@ -113,8 +113,10 @@ def judge(
     `is_suspended`: many connections turn bad at the same time, so this is more likely to be Meta's
     fault. Then a new bad answer is noted as a doubt, and nothing else changes.
     """
-    if isinstance(finding, NoAnswer):
-        return Verdict(known, now + max(ASK_AGAIN, timedelta(seconds=finding.seconds)))
+    if isinstance(finding, NoAnswer):  # an end that Meta told before comes without an answer
+        verdict = judge(known, NothingSaid(), now, is_suspended=is_suspended)
+        after = max(ASK_AGAIN, timedelta(seconds=finding.seconds))
+        return replace(verdict, next_check_at=now + after)
     ended = _ended(known, now)
     if isinstance(finding, NothingSaid) and ended is None:
         return Verdict(known, now + CHECK_EVERY)

@@ -83,7 +83,10 @@ def test_an_end_that_meta_told_is_certain_at_its_second(ends: str, reason: Compl
     after = judge(known, MetaAnswer(None), NOW)
     assert (after.health.state, after.health.reason) == ("expired", reason)
     assert after.event == "token_expired"
-    assert judge(known, NoAnswer(), NOW).health == known
+    away = judge(known, NoAnswer(), NOW)
+    assert (away.health, away.event) == (after.health, "token_expired")
+    assert away.next_check_at == NOW + ASK_AGAIN
+    assert judge(away.health, NoAnswer(), away.next_check_at).event is None
 
 
 @pytest.mark.parametrize("days", [14, 7, 3, 1])
