@@ -38,8 +38,9 @@ WRITERS = 2
 #: How long the reader sits on its tables, from the start of each step.
 READER_SECONDS = 8.0
 SAMPLE_SECONDS = 0.02
-#: The bound of each wait for a lock, with what a sample may come too late.
-MAX_WAIT_SECONDS = 1.1
+#: The bounds of each wait for a lock, and of each write. A sample may come too late.
+MAX_WAIT_SECONDS = 0.6
+MAX_WRITE_SECONDS = 1.1
 
 #: 1,000,000 webhooks and changes of yesterday, 100,000 connections, half of them owned.
 _FILL = """
@@ -84,14 +85,10 @@ _WRITE = (
     """,
 )
 _READ = (
-    "webhook_log",
-    "webhook_bodies",
-    "webhook_changes",
-    "whatsapp_connections",
-    "whatsapp_onboarding",
-    "follow_ups",
-    "connection_facts",
-)
+    "webhook_log", "webhook_bodies", "webhook_changes", "events", "replays", "dead_letters",
+    "organizations", "whatsapp_connections", "whatsapp_onboarding", "phone_numbers",
+    "connection_facts", "follow_ups", "api_keys", "audit_log",
+)  # fmt: skip
 #: The longest wait of those that wait for a lock now: the writers', and all others'. An index
 #: that is made beside writes waits for older transactions (`virtualxid`): nobody waits behind it.
 _WAITS = """
@@ -115,7 +112,7 @@ class Measured:
 
     @property
     def is_sound(self) -> bool:
-        return max(self.waited, self.slowest_write) <= MAX_WAIT_SECONDS
+        return self.waited <= MAX_WAIT_SECONDS and self.slowest_write <= MAX_WRITE_SECONDS
 
 
 @asynccontextmanager
@@ -240,7 +237,7 @@ def run_on_postgresql(bench: Callable[[Console, str], Coroutine[Any, Any, bool]]
     finally:
         supervisor.stop()
         rmtree(folder, ignore_errors=True)
-    bound = f"{MAX_WAIT_SECONDS * 1000:.0f} ms"
+    bound = f"{MAX_WRITE_SECONDS * 1000:.0f} ms"
     console.print(f"sound: nothing waited longer than {bound}" if is_sound else "NOT SOUND")
     sys.exit(not is_sound)
 

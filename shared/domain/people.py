@@ -82,7 +82,7 @@ def _collect(value: Any, around: str, found: set[str]) -> None:
             _collect(inner, around, found)
     elif type(value) is dict:
         for name, inner in value.items():
-            if type(inner) is not str:
+            if not isinstance(inner, str):
                 _collect(inner, name, found)
             elif (places := _NAMES.get(name)) is not None:
                 is_of_a_group = name == "recipient_id" and _is_of_a_group(value)

@@ -115,11 +115,11 @@ def judge(
     """
     if isinstance(finding, NoAnswer):  # an end that Meta told before comes without an answer
         verdict = judge(known, NothingSaid(), now, is_suspended=is_suspended)
-        after = max(ASK_AGAIN, timedelta(seconds=finding.seconds))
-        return replace(verdict, next_check_at=now + after)
+        rest = max(ASK_AGAIN, timedelta(seconds=finding.seconds))
+        return replace(verdict, next_check_at=_due_at(known, now, rest))
     ended = _ended(known, now)
     if isinstance(finding, NothingSaid) and ended is None:
-        return Verdict(known, now + CHECK_EVERY)
+        return Verdict(known, _due_at(known, now, CHECK_EVERY))
     complaint = ended or (finding.complaint if isinstance(finding, MetaAnswer) else None)
     if complaint is None:
         state = _living_state(known, now)
@@ -163,10 +163,8 @@ def _living_state(known: TokenHealth, now: datetime) -> TokenState:
 
 
 def _tell(health: TokenHealth, now: datetime) -> Verdict:
-    """Decide what the company is told. Ask again in a day, or when the token ends."""
-    due_at = now + CHECK_EVERY
-    if health.ends_at is not None and health.ends_at > now:
-        due_at = min(due_at, health.ends_at)
+    """Decide what the company is told."""
+    due_at = _due_at(health, now, CHECK_EVERY)
     if health.state in DEAD:
         event: HealthEvent = "token_expired" if health.state == "expired" else "token_revoked"
         is_new = health.told != health.state
@@ -177,6 +175,13 @@ def _tell(health: TokenHealth, now: datetime) -> Verdict:
     is_new = days is not None and (health.told is None or days < int(health.told))
     told = None if days is None else str(days) if is_new else health.told
     return Verdict(replace(health, told=told), due_at, "token_expiring" if is_new else None)
+
+
+def _due_at(health: TokenHealth, now: datetime, after: timedelta) -> datetime:
+    """Return when to ask again: after that time, or when the token ends."""
+    if health.ends_at is not None and health.ends_at > now:
+        return min(now + after, health.ends_at)
+    return now + after
 
 
 def _days_told(ends_at: datetime | None, now: datetime) -> int | None:

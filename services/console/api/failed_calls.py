@@ -56,14 +56,15 @@ class FailedCallsApi:
         return (
             Endpoint(
                 "GET", f"{CONNECTION_PATH}/failed-calls", "listFailedCalls",
-                "Calls to Meta about it that failed", "Those of the last 30 days, at most 100.",
+                "Calls to Meta about it that failed",
+                "Those of the last 30 days; while Meta is away, one an hour.",
                 self.of_connection, {200: FailedCallsAnswer}, refuses=(403, 404),
                 path_model=WabaPath, query=FailuresQuery,
             ),
             Endpoint(
                 "GET", f"{ONBOARDING_PATH}/failed-calls", "listOnboardingFailedCalls",
                 "Calls to Meta about its login that failed",
-                "Those of the last 30 days until the login was proven, at most 100.",
+                "Those of the last 30 days, until the login was proven.",
                 self.of_onboarding, {200: FailedCallsAnswer}, refuses=(404,),
                 path_model=CodePath, query=FailuresQuery,
             ),

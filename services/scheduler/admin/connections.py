@@ -135,7 +135,7 @@ def register(
 
 @app.command("failures")
 def failures(waba_id: WabaArgument, as_json: JsonOption = False) -> None:
-    """Show failed calls to Meta of the last 30 days, at most 100.
+    """Show the newest failed calls to Meta of the last 30 days.
 
     The newest come first.
     """

@@ -109,7 +109,7 @@ def list_onboardings(as_json: JsonOption = False) -> None:
 
 @app.command("failures")
 def failures(onboarding_id: OnboardingId, as_json: JsonOption = False) -> None:
-    """Show failed calls to Meta of the last 30 days, at most 100.
+    """Show the newest failed calls to Meta of the last 30 days.
 
     The newest come first.
     """

@@ -1,7 +1,7 @@
 """Failed calls to Meta: what failed, of what, and with which of Meta's codes.
 
-Kept for 30 days, and of a WABA or onboarding the newest MAX_KEPT: while Meta is away, each
-connection's check fails every 15 minutes.
+Kept for 30 days. What says only that Meta is away is kept once an hour: each connection's check
+then fails every 15 minutes.
 """
 
 import asyncio
@@ -12,14 +12,13 @@ from uuid import UUID
 import structlog
 from uuid_utils.compat import uuid7
 
-from shared.domain.graph_errors import GraphError
+from shared.domain.graph_errors import GraphError, MetaThrottled, MetaUnavailable
 from shared.store.pool import Conn, Pool, transaction
 
 log = structlog.get_logger()
 
 #: How long a call that failed waits until it is kept.
 KEEP_SECONDS = 2.0
-MAX_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,13 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
         async with asyncio.timeout(KEEP_SECONDS), transaction(pool) as conn:
             await conn.execute(
                 """
-                WITH too_many AS (
-                    DELETE FROM failed_calls WHERE id IN (
-                        SELECT id FROM failed_calls WHERE subject = $2
-                        ORDER BY id DESC OFFSET $8 - 1
-                    )
-                )
                 INSERT INTO failed_calls (id, subject, step, phone_number_id, reason, code, subcode)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                SELECT $1, $2, $3, $4, $5, $6, $7
+                WHERE NOT $8 OR NOT EXISTS (
+                    SELECT FROM failed_calls
+                    WHERE subject = $2 AND step = $3 AND phone_number_id = $4 AND reason = $5
+                        AND at > now() - interval '1 hour'
+                )
                 """,
                 uuid7(),
                 subject,
@@ -61,7 +59,7 @@ async def keep(pool: Pool, subject: str, phone_number_id: str, error: GraphError
                 error.reason,
                 error.code,
                 error.subcode,
-                MAX_KEPT,
+                isinstance(error, MetaUnavailable | MetaThrottled),
             )
     except Exception as fault:
         log.error(

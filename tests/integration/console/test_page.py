@@ -13,7 +13,7 @@ from tests.support import browser
 from tests.support.onboarding_setup import CONNECTIONS, Installation
 from tests.support.simulated import WABA, coexisting, number
 
-DONE = "You have nothing more to do."
+DONE = "Your account is connected."
 SECONDS = 20_000
 
 
@@ -55,7 +55,7 @@ async def test_the_popup(installation: Installation, page: Page) -> None:
     dialog = await begin_in_popup(page)
     await dialog.get_by_role("button", name="number").first.click()
     await expect(page.get_by_role("status")).to_contain_text(DONE, timeout=SECONDS)
-    await expect(page.get_by_role("heading", level=1)).to_contain_text("account is connected to")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("is connected to")
     now = await installation.status(code)
     assert (now["state"], now["waba_id"], now["session_event"]) == ("completed", WABA, "FINISH")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.domain.people import pattern_of, people_of, person_form
+from shared.domain.splitting import split
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,11 @@ def test_an_id_is_found_as_it_is(text: str, is_found: bool) -> None:
 )
 def test_ids_are_found_under_their_names_at_any_depth(value: object, people: set[str]) -> None:
     assert people_of(value) == people
+
+
+def test_an_id_written_as_a_number_is_found_in_an_item_that_cannot_be_stored_exactly() -> None:
+    items = '{"id": "a"}, {"text": "\\ud800", "from": 15550001}'
+    value = f'{{"field": "messages", "value": {{"messages": [{items}]}}}}'
+    _, bad = split(f'{{"entry": [{{"id": "7314", "changes": [{value}]}}]}}'.encode())
+    assert bad.error is not None
+    assert bad.people == {"15550001"}

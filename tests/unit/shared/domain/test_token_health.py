@@ -83,6 +83,9 @@ def test_an_end_that_meta_told_is_certain_at_its_second(ends: str, reason: Compl
     after = judge(known, MetaAnswer(None), NOW)
     assert (after.health.state, after.health.reason) == ("expired", reason)
     assert after.event == "token_expired"
+    unsaid: tuple[Finding, ...] = (NoAnswer(7200), NothingSaid())
+    for finding in unsaid:
+        assert judge(known, finding, NOW - SECOND).next_check_at == NOW
     away = judge(known, NoAnswer(), NOW)
     assert (away.health, away.event) == (after.health, "token_expired")
     assert away.next_check_at == NOW + ASK_AGAIN

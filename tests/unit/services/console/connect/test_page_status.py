@@ -58,7 +58,7 @@ def test_work_in_progress_looks_again_and_offers_no_login() -> None:
 
 def test_a_connection_that_works_is_done() -> None:
     status = shown(connected(None, "active"))
-    assert (status["step"], status["text"]) == ("done", "Você não precisa fazer mais nada.")
+    assert (status["step"], status["text"]) == ("done", "Sua conta está conectada.")
     assert not status["looks_again"]
 
 
