@@ -148,7 +148,8 @@ async def test_every_place_looks_right(
                 await page.goto(f"{console_url}/connect/{codes.get(name, codes['start'])}")
                 heading = page.get_by_role("heading", level=1)
                 who = "pharmacy" if name == "refused" else NAME
-                await expect(heading).to_have_text(words["heading"].replace("{organization}", who))
+                title = words["done_heading" if name == "done" else "heading"]
+                await expect(heading).to_have_text(title.replace("{organization}", who))
                 if scene is not None:
                     await scene(page)
                 await check(page, tmp_path, name)
