@@ -25,13 +25,11 @@ from uuid_utils.compat import uuid7
 from deploy.local.stack import install, servers
 from deploy.local.stack.supervisor import Supervisor
 from shared.store.intake import partitions
-from shared.store.migrate import migrate
-from shared.store.migrations import versions
+from shared.store.migrate import migrate, revisions
 from shared.store.pool import Conn
 
 FROM_REVISION = "0006"
-_ALL_REVISIONS = sorted(path.name[:4] for path in Path(versions.__path__[0]).glob("0*.py"))
-TO_REVISIONS = [revision for revision in _ALL_REVISIONS if revision > FROM_REVISION]
+TO_REVISIONS = [revision for revision in reversed(revisions()) if revision > FROM_REVISION]
 WRITES_PER_SECOND = 500
 TOGETHER = 10
 WRITERS = 2
@@ -237,8 +235,8 @@ def run_on_postgresql(bench: Callable[[Console, str], Coroutine[Any, Any, bool]]
     finally:
         supervisor.stop()
         rmtree(folder, ignore_errors=True)
-    bound = f"{MAX_WRITE_SECONDS * 1000:.0f} ms"
-    console.print(f"sound: nothing waited longer than {bound}" if is_sound else "NOT SOUND")
+    bounds = f"locks waited for {MAX_WAIT_SECONDS} s, writes took {MAX_WRITE_SECONDS} s at most"
+    console.print(f"sound: {bounds}" if is_sound else "NOT SOUND")
     sys.exit(not is_sound)
 
 

@@ -45,11 +45,14 @@ def newest_revision() -> str:
     return revision
 
 
+def revisions() -> list[str]:
+    """Return every revision there is, the newest first."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in scripts]
+
+
 def is_known(revision: str) -> bool:
-    revisions = {
-        script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
-    }
-    return revision in revisions | {"head", "base"}
+    return revision in (*revisions(), "head", "base")
 
 
 async def would_lose_data(database_url: str, revision: str) -> bool:
