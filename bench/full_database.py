@@ -35,7 +35,7 @@ from bench.stack import (
     uuid7_sql,
 )
 from bench.traffic import WABAS, waba_id
-from bench.verdict import Compared, compare, summarize
+from bench.verdict import Compared, compare
 from deploy.local.stack import install
 from deploy.local.stack.supervisor import Supervisor
 from shared.crypto import id_of_key
@@ -171,7 +171,7 @@ async def _measure(folder: Path) -> list[Compared]:
                 await conn.close()
     finally:
         supervisor.stop()
-    return compare(summarize(runs[False]), summarize(runs[True]))
+    return compare(runs[False], runs[True])
 
 
 async def _full(env: Mapping[str, str]) -> str:
@@ -199,7 +199,7 @@ def main() -> None:
     table = Table("a webhook's", "empty", f"beside {WEBHOOKS:,}", "change", "resolution")
     for figure in compared:
         table.add_row(
-            figure.name, f"{figure.before.value:,.3f}", f"{figure.now.value:,.3f}",
+            figure.name, f"{figure.before:,.3f}", f"{figure.now:,.3f}",
             f"{figure.change:+.1%}", f"{figure.resolution:.1%}",
         )  # fmt: skip
     Console(width=90).print(table)

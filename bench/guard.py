@@ -1,10 +1,10 @@
 """`make bench-guard`: check that a change has not made a webhook more expensive.
 
-This version and an earlier one are measured in turn, on the same machine: between machines, and
-between hours of one, the same code differs by more than a change may cost. The figures are those
-with little noise: WAL bytes, statements and broker messages per webhook, and CPU time per webhook,
-divided by the CPU time of a fixed piece of work in the same seconds. Throughput differs by half
-from run to run.
+This version and an earlier one are measured in turn on the same machine, round by round, with the
+same loads: between machines, and between minutes of one, the same code differs by more than a
+change may cost. The figures are those with little noise: WAL bytes, statements and broker messages
+per webhook, and CPU time per webhook, divided by the CPU time of a fixed piece of work in the same
+seconds. Throughput differs by half from run to run.
 """
 
 import json
@@ -12,97 +12,94 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree
+from typing import IO, cast
 
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench.contestants import ours
-from bench.fixed_load import Figures, IngressLoad, ProcessorLoad
-from bench.meter import Meter
-from bench.stack import COUNTING, give_owners, open_database, prepare
-from bench.verdict import Compared, compare, summarize
+from bench.fixed_load import Figures
+from bench.rounds import TURNS
+from bench.verdict import Compared, compare
 from deploy.local.chaos.worktree import Version, checked_out
 from deploy.local.stack import install
-from deploy.local.stack.supervisor import Supervisor
 
 #: The version whose cost per webhook is accepted. Move it only in a commit that says what was
 #: bought, and for how much.
 BASE = "fc71b00"
-#: Runs of each version, in turn with those of the other.
-RUNS = 3
-ROUNDS = 8
-FIGURES = "--figures"
+#: In each run all processes are new: the same code in two processes differs by some percent.
+RUNS = 6
+STOP_SECONDS = 60
 
 
-async def _measure(folder: Path) -> Figures:
-    """Do one run. Each figure is the median of its rounds."""
-    pids: dict[str, int] = {}
+class _Measured:
+    """A version that `bench.rounds` measures with its code."""
 
-    def on_pids(running: Mapping[str, int]) -> None:
-        pids.clear()
-        pids.update(running)
+    def __init__(self, version: Version) -> None:
+        # Without PYTHONSAFEPATH, `-m` would find the code of the folder we are in first.
+        paths = {"PYTHONPATH": str(version.folder), "PYTHONSAFEPATH": "1"}
+        self._name = version.name
+        self._process = subprocess.Popen(
+            [version.python, "-m", "bench.rounds"], cwd=version.folder,
+            env={**os.environ, **paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._turns = cast("IO[str]", self._process.stdin)
+        self._answers = cast("IO[str]", self._process.stdout)
+        self._rounds: list[Figures] = []
 
-    supervisor = Supervisor(str(folder), folder, on_pids)
-    try:
-        env = await prepare(folder, supervisor, COUNTING)
-        url = env["DATABASE_URL"]
-        conn = await open_database(url)
-        await give_owners(url)
-        services = ours(env)
-        figures: Figures = {}
-        for program, fixed_load in (
-            (services.ingress, IngressLoad(services.ingress_port, env)),
-            (services.processor, ProcessorLoad(env, conn)),
-        ):
-            supervisor.start(program)
-            meter = Meter(pids, conn)
-            await fixed_load.round(meter)  # warms up
-            rounds = [await fixed_load.round(meter) for _ in range(ROUNDS)]
-            figures |= {
-                name: statistics.median(figure[name] for figure in rounds) for name in rounds[0]
-            }
-            supervisor.stop_only(program.name)
-        await conn.close()
-        return figures
-    finally:
-        supervisor.stop()
+    def wait(self) -> None:
+        """Wait until it is ready, or its round is done."""
+        line = self._answers.readline()
+        if not line:
+            sys.exit(f"bench-guard: {self._name} could not be measured: see above.")
+        self._rounds.append(json.loads(line))
 
+    def take_turn(self) -> None:
+        """Let it do one round."""
+        self._turns.write("\n")
+        self._turns.flush()
+        self.wait()
 
-def _run_once() -> Figures:
-    folder = Path(tempfile.mkdtemp(prefix="porteiro-guard-"))
-    folder.chmod(0o711)
-    try:
-        return uvloop.run(_measure(folder))
-    finally:
-        rmtree(folder, ignore_errors=True)
+    def stop(self) -> None:
+        """The end of its input ends it."""
+        self._process.communicate(timeout=STOP_SECONDS)
+
+    @property
+    def figures(self) -> Figures:
+        """Return the median of each figure's rounds."""
+        return {
+            name: statistics.median(figures[name] for figures in self._rounds if name in figures)
+            for name in {name: None for figures in self._rounds for name in figures}
+        }
 
 
-def _run_version(version: Version) -> Figures:
-    """Do one run with the code, the environment and the loads of the version."""
-    # Without PYTHONSAFEPATH, `-m` would find the code of the folder we are in first.
-    paths = {"PYTHONPATH": str(version.folder), "PYTHONSAFEPATH": "1"}
-    run = subprocess.run(
-        [version.python, "-m", "bench.guard", FIGURES],
-        cwd=version.folder, env={**os.environ, **paths}, stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    figures: Figures = json.loads(run.stdout.splitlines()[-1])  # after the log
-    return figures
+def _run_in_turn(first: Version, second: Version) -> tuple[Figures, Figures]:
+    """Measure both once. Return the figures of each."""
+    with ExitStack() as stack:
+        measured = [_Measured(version) for version in (first, second)]
+        for one in measured:
+            stack.callback(one.stop)
+        for one in measured:
+            one.wait()
+        for number in range(TURNS):
+            for one in measured if number % 2 else reversed(measured):
+                one.take_turn()
+        return measured[0].figures, measured[1].figures
 
 
 def _compare_with(ref: str) -> list[Compared]:
-    here = Version("this", Path.cwd(), sys.executable)
+    here = Version("this version", Path.cwd(), sys.executable)
     before, now = [], []
     with checked_out(ref, "requirements/dev.txt") as base:
+        copytree("bench", base.folder / "bench", dirs_exist_ok=True)  # both get the same loads
         for number in range(1, RUNS + 1):
-            before.append(_run_version(base))
-            now.append(_run_version(here))
-            print(f"run {number} of {RUNS} of each version is done", file=sys.stderr)
-    return compare(summarize(before), summarize(now))
+            of_base, of_here = _run_in_turn(base, here)
+            before.append(of_base)
+            now.append(of_here)
+            print(f"run {number} of {RUNS} is done", file=sys.stderr)
+    return compare(before, now)
 
 
 def _print(ref: str, compared: list[Compared]) -> None:
@@ -111,24 +108,18 @@ def _print(ref: str, compared: list[Compared]) -> None:
         table.add_column(column, justify="right" if column else "left")
     for figure in compared:
         table.add_row(
-            figure.name, f"{figure.before.value:,.3f}", f"{figure.now.value:,.3f}",
+            figure.name, f"{figure.before:,.3f}", f"{figure.now:,.3f}",
             f"{figure.change:+.1%}", f"{figure.resolution:.1%}", figure.verdict,
         )  # fmt: skip
     Console(width=80).print(table)
 
 
 def main() -> None:
-    """Compare with a version, BASE unless one is named. Exit 1 unless nothing is dearer.
-
-    With `--figures`, do one run of this version and print its figures as JSON.
-    """
+    """Compare with a version, BASE unless one is named. Exit 1 unless nothing is dearer."""
     arguments = sys.argv[1:]
     if len(arguments) > 1:
-        sys.exit(f"usage: python -m bench.guard [COMMIT | {FIGURES}]")
+        sys.exit("usage: python -m bench.guard [COMMIT]")
     install.ensure()
-    if arguments == [FIGURES]:
-        print(json.dumps(_run_once()))
-        return
     ref = arguments[0] if arguments else BASE
     compared = _compare_with(ref)
     _print(ref, compared)

@@ -1,45 +1,43 @@
-"""Decide whether one version is dearer than another by more than equal runs differ."""
+"""Decide whether one version is more expensive than another by more than chance."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-#: A difference smaller than this share never counts, even if all runs of a version were equal.
+#: A difference smaller than this share never counts, even if it was the same in all runs.
 MIN_RESOLUTION = 0.01
-#: Where equal runs differ by so much that nothing under this share could be seen, there is no
+#: Where the runs disagree by so much that nothing under this share could be seen, there is no
 #: verdict: the machine was not quiet.
 MAX_RESOLUTION = 0.15
 #: Figures that no change may move in either direction: fewer events are not a saving.
 EXACT = frozenset({"processor: events"})
-#: A difference counts if it is larger than the spread of equal runs times this factor.
-SPREADS = 1.5
+#: The mean of a few runs is this many of its standard errors away from what many would give in
+#: 1 of 100 times (Student's t, 5 degrees of freedom).
+STANDARD_ERRORS = 4.0
 
 Verdict = Literal["the same", "cheaper", "MORE EXPENSIVE", "CANNOT TELL"]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The median of several runs, and their spread (maximum - minimum) as a share of it."""
-
-    value: float
-    spread: float
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
+    """A figure's medians, and its changes: now / before - 1, one for each run of both versions."""
+
     name: str
-    before: Measured
-    now: Measured
+    before: float
+    now: float
+    changes: Sequence[float]
 
     @property
     def change(self) -> float:
-        return self.now.value / self.before.value - 1
+        return statistics.mean(self.changes)
 
     @property
     def resolution(self) -> float:
         """Return the share by which the versions must differ to be told apart."""
-        return max(MIN_RESOLUTION, SPREADS * max(self.before.spread, self.now.spread))
+        error = statistics.stdev(self.changes) / math.sqrt(len(self.changes))
+        return max(MIN_RESOLUTION, STANDARD_ERRORS * error)
 
     @property
     def verdict(self) -> Verdict:
@@ -50,20 +48,21 @@ class Compared:
         return "cheaper" if self.change < -self.resolution else "the same"
 
 
-def summarize(runs: Sequence[Mapping[str, float]]) -> dict[str, Measured]:
-    """Return the figures of several runs of the same code."""
-    figures = {}
-    for name in runs[0]:
-        values = [run[name] for run in runs]
-        if min(values) <= 0:
-            raise ValueError(f"{name} was measured as 0: nothing can be compared with that")
-        value = statistics.median(values)
-        figures[name] = Measured(value, (max(values) - min(values)) / value)
-    return figures
+def compare(
+    before: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]
+) -> list[Compared]:
+    """Compare the figures of two or more runs. The runs of the same index were made in turn.
+
+    Raise KeyError if a figure was measured of one version only, ValueError if it was 0.
+    """
+    names = {frozenset(run) for run in (*before, *now)}
+    if len(names) != 1:
+        raise KeyError(", ".join(sorted(frozenset.union(*names) - frozenset.intersection(*names))))
+    return [_compare(name, [r[name] for r in before], [r[name] for r in now]) for name in now[0]]
 
 
-def compare(before: Mapping[str, Measured], now: Mapping[str, Measured]) -> list[Compared]:
-    """Compare each figure. Raise KeyError if one was measured of one version only."""
-    if before.keys() != now.keys():
-        raise KeyError(", ".join(sorted(before.keys() ^ now.keys())))
-    return [Compared(name, before[name], now[name]) for name in now]
+def _compare(name: str, before: Sequence[float], now: Sequence[float]) -> Compared:
+    if min(*before, *now) <= 0:
+        raise ValueError(f"{name} was measured as 0: nothing can be compared with that")
+    changes = [after / first - 1 for first, after in zip(before, now, strict=True)]
+    return Compared(name, statistics.median(before), statistics.median(now), changes)

@@ -1,60 +1,68 @@
-"""The guard reports only a change that is larger than the difference between equal runs."""
+"""The guard reports only a change that is larger than chance makes it."""
+
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from bench.verdict import MIN_RESOLUTION, Compared, Measured, compare, summarize
+from bench.verdict import MIN_RESOLUTION, Compared, compare
 
 
-def measured(value: float, spread: float = 0.0) -> Measured:
-    return Measured(value, spread)
+def compared(*now: float, name: str = "cpu") -> Compared:
+    """Return the comparison of runs, before each of which 100 was measured."""
+    [figure] = compare([{name: 100.0}] * len(now), [{name: value} for value in now])
+    return figure
 
 
-def test_the_median_and_the_spread_of_the_runs_count() -> None:
-    runs = [{"cpu": value} for value in (100.0, 104.0, 98.0)]
+def test_the_change_is_that_of_runs_made_in_turn() -> None:
+    slower_by_the_minute = (100.0, 150.0, 200.0)
 
-    assert summarize(runs) == {"cpu": Measured(100.0, 0.06)}
+    [figure] = compare(
+        [{"cpu": value} for value in slower_by_the_minute],
+        [{"cpu": value * 1.02} for value in slower_by_the_minute],
+    )
+
+    assert (figure.before, figure.now) == (150.0, 153.0)
+    assert figure.change == pytest.approx(0.02)
+    assert figure.verdict == "MORE EXPENSIVE"
 
 
 @pytest.mark.parametrize(
     ("now", "verdict"),
     [
-        (100.0, "the same"),
-        (102.9, "the same"),
-        (103.1, "MORE EXPENSIVE"),
-        (96.9, "cheaper"),
+        ((100.0, 100.0, 100.0, 100.0), "the same"),
+        ((100.9, 100.9, 100.9, 100.9), "the same"),
+        ((101.1, 101.1, 101.1, 101.1), "MORE EXPENSIVE"),
+        ((98.9, 98.9, 98.9, 98.9), "cheaper"),
+        # The standard error is 1 % where the runs differ by 2 % from their mean.
+        ((101.2, 105.2, 101.5, 104.9), "the same"),
+        ((102.5, 106.5, 102.8, 106.2), "MORE EXPENSIVE"),
+        ((94.0, 98.0, 94.3, 97.7), "the same"),
+        ((93.0, 97.0, 93.3, 96.7), "cheaper"),
     ],
 )
-@pytest.mark.parametrize("spreads", [(0.02, 0.0), (0.0, 0.02), (0.02, 0.01)])
-def test_only_a_change_past_the_resolution_is_a_verdict(
-    now: float, verdict: str, spreads: tuple[float, float]
-) -> None:
-    before, after = spreads
-
-    assert Compared("cpu", measured(100.0, before), measured(now, after)).verdict == verdict
+def test_only_a_change_past_the_resolution_is_a_verdict(now: Sequence[float], verdict: str) -> None:
+    assert compared(*now).verdict == verdict
 
 
 def test_equal_runs_still_leave_room_for_chance() -> None:
-    assert Compared("cpu", measured(100.0), measured(100.0)).resolution == MIN_RESOLUTION
+    assert compared(100.0, 100.0).resolution == MIN_RESOLUTION
 
 
 def test_runs_that_differ_too_much_tell_nothing_but_a_large_rise() -> None:
-    noisy = measured(100.0, 0.2)
-
-    assert Compared("cpu", noisy, measured(110.0)).verdict == "CANNOT TELL"
-    assert Compared("cpu", noisy, measured(131.0)).verdict == "MORE EXPENSIVE"
+    assert compared(90.0, 110.0, 100.0, 100.0).verdict == "CANNOT TELL"
+    assert compared(130.0, 150.0, 140.0, 140.0).verdict == "MORE EXPENSIVE"
 
 
-def test_a_figure_of_one_version_only_does_not_pass() -> None:
-    with pytest.raises(KeyError, match="wal"):
-        compare({"cpu": measured(1.0)}, {"cpu": measured(1.0), "wal": measured(1.0)})
+@pytest.mark.parametrize("now", [{"cpu": 1.0, "wal": 1.0}, {}])
+def test_a_figure_of_one_version_only_does_not_pass(now: Mapping[str, float]) -> None:
+    with pytest.raises(KeyError, match=r"wal|cpu"):
+        compare([{"cpu": 1.0}] * 2, [now] * 2)
 
 
 def test_fewer_events_are_no_saving() -> None:
-    compared = Compared("processor: events", measured(0.5), measured(0.25))
-
-    assert compared.verdict == "MORE EXPENSIVE"
+    assert compared(50.0, 50.0, name="processor: events").verdict == "MORE EXPENSIVE"
 
 
 def test_a_figure_of_zero_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="cpu"):
-        summarize([{"cpu": 0.0}])
+        compared(0.0, 0.0)
