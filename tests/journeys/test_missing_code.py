@@ -41,6 +41,33 @@ async def test_a_missing_code_hides_neither_a_code_in_use_nor_what_meta_said(
     assert event == ("FINISH_ONLY_WABA" if first == "code" else first)
 
 
+@pytest.mark.parametrize(("said", "reason"), [("CANCEL", "cancelled"), ("ERROR", "error_reported")])
+async def test_why_metas_dialog_ended_counts_also_if_it_is_reported_last(
+    installation: Installation, said: str, reason: str
+) -> None:
+    """Two requests of a browser may arrive in either order."""
+    code = await installation.start_onboarding()
+    for event in ("CODE_MISSING", said):
+        now = await installation.post_session(code, {"event": event, "data": {}})
+    assert now["reason"] == reason
+
+
+@pytest.mark.parametrize("first", ["FINISH", "a refused code"])
+async def test_a_cancel_hides_no_missing_code_that_says_more(
+    installation: Installation, first: str
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    if first == "FINISH":
+        signup = await installation.meta.sign_up()
+        await installation.post_session(code, signup["message"])
+    else:
+        assert (await installation.post_code(code, "of-nobody"))["reason"] == "code_refused"
+    for event in ("CODE_MISSING", "CANCEL"):
+        now = await installation.post_session(code, {"event": event, "data": {}})
+    assert now["reason"] == "code_missing"
+
+
 async def test_what_the_browser_said_of_a_popup_without_a_code_still_counts(
     installation: Installation, conn: Conn
 ) -> None:

@@ -150,6 +150,13 @@ async function send(what, body) {
   fail(words.unreachable);
 }
 
+// One after another, so that the page shows what the last of them led to.
+let reported = Promise.resolve();
+
+function report(event, data) {
+  reported = reported.then(() => send("session", { event, data }));
+}
+
 // After the message of a finished dialog its code is still to come.
 function isOver(what, body) {
   return what !== "session" || !body.event.startsWith("FINISH");
@@ -169,7 +176,7 @@ window.addEventListener("message", (message) => {
     return;
   }
   if (data && data.type === "WA_EMBEDDED_SIGNUP" && typeof data.event === "string") {
-    send("session", { event: data.event, data: data.data || {} });
+    report(data.event, data.data || {});
   }
 });
 
@@ -218,7 +225,7 @@ function openPopup() {
     window.FB.login((response) => {
       const code = response.authResponse && response.authResponse.code;
       if (code) send("code", { code });
-      else if (opened && phase === "away") send("session", { event: "CODE_MISSING", data: {} });
+      else if (opened && phase === "away") report("CODE_MISSING", {});
     }, facts.options);
   } finally {
     window.open = open;
