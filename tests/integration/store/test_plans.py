@@ -41,6 +41,9 @@ from tests.support import servers
 from tests.support.keys import HASHER
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
 
+#: One worker fills the database.
+pytestmark = pytest.mark.xdist_group("plans")
+
 ROWS = 100_000
 ID = UUID(int=1)
 NOW = datetime.now(UTC)
