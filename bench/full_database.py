@@ -50,7 +50,7 @@ ROUNDS = 4
 #: So many rounds after one checkpoint.
 ROUNDS_A_CHECKPOINT = 8
 #: Runs on each of the two databases, in turn.
-RUNS = 2
+RUNS = 3
 #: Webhooks that one statement adds.
 PART = 250_000
 #: As a server of this size is given, and the same for the empty one.

@@ -31,7 +31,8 @@ from deploy.local.stack import install
 BASE = "fc71b00"
 #: In each run all processes are new: the same code in two processes differs by some percent.
 RUNS = 6
-STOP_SECONDS = 60
+#: Its servers are given 15 s each.
+STOP_SECONDS = 120
 
 
 class _Measured:

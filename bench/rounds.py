@@ -55,7 +55,6 @@ async def _measure(folder: Path) -> AsyncGenerator[Figures, None]:
             for _ in range(ROUNDS):
                 yield await fixed_load.round(meter)
             supervisor.stop_only(program.name)
-        await conn.close()
     finally:
         supervisor.stop()
 

@@ -13,9 +13,9 @@ MIN_RESOLUTION = 0.01
 MAX_RESOLUTION = 0.15
 #: Figures that no change may move in either direction: fewer events are not a saving.
 EXACT = frozenset({"processor: events"})
-#: The mean of a few runs is this many of its standard errors away from what many would give in
-#: 1 of 100 times (Student's t, 5 degrees of freedom).
-STANDARD_ERRORS = 4.0
+#: In 1 of 100 times the mean of 2, 3, ... 9 runs is this many of its standard errors away from what
+#: many runs would give (Student's t).
+STANDARD_ERRORS = (63.7, 9.92, 5.84, 4.60, 4.03, 3.71, 3.50, 3.36)
 
 Verdict = Literal["the same", "cheaper", "MORE EXPENSIVE", "CANNOT TELL"]
 
@@ -37,7 +37,7 @@ class Compared:
     def resolution(self) -> float:
         """Return the share by which the versions must differ to be told apart."""
         error = statistics.stdev(self.changes) / math.sqrt(len(self.changes))
-        return max(MIN_RESOLUTION, STANDARD_ERRORS * error)
+        return max(MIN_RESOLUTION, STANDARD_ERRORS[len(self.changes) - 2] * error)
 
     @property
     def verdict(self) -> Verdict:
@@ -51,7 +51,7 @@ class Compared:
 def compare(
     before: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]
 ) -> list[Compared]:
-    """Compare the figures of two or more runs. The runs of the same index were made in turn.
+    """Compare the figures of 2 to 9 runs. The runs of the same index were made in turn.
 
     Raise KeyError if a figure was measured of one version only, ValueError if it was 0.
     """

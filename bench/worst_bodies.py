@@ -5,7 +5,6 @@ For each: how long it takes, how long the event loop is held, and how far memory
 
 import asyncio
 import gc
-import logging
 import secrets
 import tempfile
 import time
@@ -177,7 +176,7 @@ def main() -> None:
     """Exit 1 if a bound is exceeded."""
     install.ensure()
     # As in a service. structlog's own stack traces print every local variable: they take 0.1 s.
-    telemetry.configure("bench", logging.CRITICAL)
+    telemetry.configure("bench")
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     folder = Path(tempfile.mkdtemp(prefix="porteiro-worst-"))

@@ -1,5 +1,7 @@
 """A popup that ends without a code is told to the company, and can be opened again."""
 
+import json
+
 import pytest
 
 from shared.store.pool import Conn
@@ -43,17 +45,21 @@ async def test_a_missing_code_hides_neither_a_code_in_use_nor_what_meta_said(
 
 @pytest.mark.parametrize(("said", "reason"), [("CANCEL", "cancelled"), ("ERROR", "error_reported")])
 async def test_why_metas_dialog_ended_counts_also_if_it_is_reported_last(
-    installation: Installation, said: str, reason: str
+    installation: Installation, conn: Conn, said: str, reason: str
 ) -> None:
     """Two requests of a browser may arrive in either order."""
     code = await installation.start_onboarding()
     for event in ("CODE_MISSING", said):
         now = await installation.post_session(code, {"event": event, "data": {}})
     assert now["reason"] == reason
+    told = await conn.fetch(
+        "SELECT data FROM events WHERE type = 'onboarding.cancelled' ORDER BY id"
+    )
+    assert [json.loads(event["data"])["reason"] for event in told] == ["code_missing", reason]
 
 
 @pytest.mark.parametrize("first", ["FINISH", "a refused code"])
-async def test_a_cancel_hides_no_missing_code_that_says_more(
+async def test_after_a_finish_or_a_first_code_a_cancel_leaves_the_code_missing(
     installation: Installation, first: str
 ) -> None:
     await installation.meta.put_waba(number())
@@ -66,6 +72,20 @@ async def test_a_cancel_hides_no_missing_code_that_says_more(
     for event in ("CODE_MISSING", "CANCEL"):
         now = await installation.post_session(code, {"event": event, "data": {}})
     assert now["reason"] == "code_missing"
+
+
+async def test_the_message_of_a_second_dialog_keeps_no_code_of_it_out(
+    installation: Installation,
+) -> None:
+    await installation.meta.put_waba(number())
+    code = await installation.start_onboarding()
+    await installation.post_code(code, "of-nobody")
+    await installation.post_session(code, {"event": "CODE_MISSING", "data": {}})
+    signup = await installation.meta.sign_up()
+    now = await installation.post_session(code, signup["message"])
+    assert now["reason"] == "code_missing"  # no code is being exchanged
+    await installation.post_code(code, signup["code"])
+    await installation.until_active(code)
 
 
 async def test_what_the_browser_said_of_a_popup_without_a_code_still_counts(

@@ -207,8 +207,8 @@ async def save_session(
 
     `waba_ids` are the WABAs that it named: none, one or several. A message without a WABA keeps
     what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH, whose code may
-    still come. The browser never changes `reason`, the result of a code or a proof; but before any
-    code the message of a dialog says more than `code_missing`, whichever of the two arrives first.
+    still come. The browser never changes `reason`, the result of a code or a proof; but before the
+    first code the message of a dialog counts more than `code_missing`, whichever arrives first.
     """
     record = await conn.fetchrow(
         """
@@ -222,7 +222,7 @@ async def save_session(
                 WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
                 THEN $2 ELSE stored.session_event END,
             reason = CASE
-                WHEN $4 OR code_hash IS NULL AND stored.session_event !~ '^FINISH' IS NOT FALSE
+                WHEN code_hash IS NULL AND ($4 OR stored.session_event !~ '^FINISH' IS NOT FALSE)
                 THEN nullif(reason, 'code_missing') ELSE reason END,
             session_waba_id = CASE cardinality($3::text[])
                 WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,

@@ -1,20 +1,24 @@
 """Test the page where customers connect, in a real browser with the simulated dialog."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from yarl import URL
 
 from shared.store.pool import Conn
 from tests.support import browser
 from tests.support.onboarding_setup import CONNECTIONS, Installation
 from tests.support.simulated import WABA, coexisting, number
+from tests.support.waiting import eventually
 
 DONE = "Your account is connected."
 SECONDS = 20_000
+#: A network that is this slow lets a later request overtake.
+SLOW_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -89,6 +93,31 @@ async def test_a_cancelled_dialog_can_be_opened_again(
     await dialog.get_by_role("button", name="Cancel").click()
     await expect(page.get_by_role("status")).to_contain_text("start again when you are ready")
     await begin_in_popup(page)
+
+
+async def test_the_browsers_messages_do_not_overtake_each_other(
+    installation: Installation, page: Page
+) -> None:
+    answered: list[str] = []
+
+    async def hold_up_the_first(route: Route) -> None:
+        event = json.loads(route.request.post_data or "")["event"]
+        if event == "CANCEL":
+            await asyncio.sleep(SLOW_SECONDS)
+        response = await route.fetch()
+        answered.append(event)
+        await route.fulfill(response=response)
+
+    async def both_are_answered() -> bool:
+        return len(answered) == 2
+
+    await page.route("**/session", hold_up_the_first)
+    await open_page(installation, page)
+    dialog = await begin_in_popup(page)
+    await dialog.get_by_role("button", name="Cancel").click()
+    await eventually(both_are_answered)
+    assert answered == ["CANCEL", "CODE_MISSING"]
+    await expect(page.get_by_role("status")).to_contain_text("start again when you are ready")
 
 
 async def test_a_late_return_from_meta_shows_the_page_and_no_error(

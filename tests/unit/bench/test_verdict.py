@@ -33,11 +33,13 @@ def test_the_change_is_that_of_runs_made_in_turn() -> None:
         ((100.9, 100.9, 100.9, 100.9), "the same"),
         ((101.1, 101.1, 101.1, 101.1), "MORE EXPENSIVE"),
         ((98.9, 98.9, 98.9, 98.9), "cheaper"),
-        # The standard error is 1 % where the runs differ by 2 % from their mean.
-        ((101.2, 105.2, 101.5, 104.9), "the same"),
-        ((102.5, 106.5, 102.8, 106.2), "MORE EXPENSIVE"),
-        ((94.0, 98.0, 94.3, 97.7), "the same"),
-        ((93.0, 97.0, 93.3, 96.7), "cheaper"),
+        # The resolution of six runs that differ by 2 % from their mean is 3.6 %.
+        ((101.5, 105.5) * 3, "the same"),
+        ((101.7, 105.7) * 3, "MORE EXPENSIVE"),
+        ((94.5, 98.5) * 3, "the same"),
+        ((94.3, 98.3) * 3, "cheaper"),
+        # Of two, that differ as much, it is 127 %.
+        ((101.7, 105.7), "CANNOT TELL"),
     ],
 )
 def test_only_a_change_past_the_resolution_is_a_verdict(now: Sequence[float], verdict: str) -> None:

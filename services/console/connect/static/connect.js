@@ -1,5 +1,5 @@
-// Opens Meta's dialog and hands on what it says. Message and code come in either order; each is
-// sent as it comes, for the code lives 30 seconds.
+// Opens Meta's dialog and hands on what it says. Message and code come in either order. The code is
+// sent as it comes, for it lives 30 seconds; messages are sent one after another.
 "use strict";
 
 const facts = JSON.parse(document.getElementById("connect").dataset.facts);
@@ -9,6 +9,7 @@ const STEPS = ["login", "prove", "setup", "done"];
 const MIN_POLL_MS = 1000;
 const MAX_POLL_MS = 5000;
 const MAX_TRIES = 8;
+const MAX_REPORT_MS = 10000;
 
 // What the server told last; it says what the page shows, and whether to look again.
 let latest = facts.status;
@@ -150,11 +151,14 @@ async function send(what, body) {
   fail(words.unreachable);
 }
 
-// One after another, so that the page shows what the last of them led to.
+// What comes of the last message is what the page shows. A message that gets no answer holds the
+// next one up for a while only.
 let reported = Promise.resolve();
 
 function report(event, data) {
-  reported = reported.then(() => send("session", { event, data }));
+  reported = reported.then(() => Promise.race([
+    send("session", { event, data }), pause(MAX_REPORT_MS),
+  ]));
 }
 
 // After the message of a finished dialog its code is still to come.
