@@ -213,16 +213,15 @@ async def save_session(
     record = await conn.fetchrow(
         """
         WITH before AS (
-            SELECT id, session_event, session_waba_id, session_waba_ids FROM whatsapp_onboarding
+            SELECT id, session_event, session_waba_id, session_waba_ids,
+                $4 OR session_event IS NULL OR session_event !~ '^FINISH' AS is_replaced
+            FROM whatsapp_onboarding
             WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
             FOR UPDATE
         )
         UPDATE whatsapp_onboarding AS stored SET
-            session_event = CASE
-                WHEN $4 OR stored.session_event IS NULL OR stored.session_event !~ '^FINISH'
-                THEN $2 ELSE stored.session_event END,
-            reason = CASE
-                WHEN code_hash IS NULL AND ($4 OR stored.session_event !~ '^FINISH' IS NOT FALSE)
+            session_event = CASE WHEN is_replaced THEN $2 ELSE stored.session_event END,
+            reason = CASE WHEN is_replaced AND code_hash IS NULL
                 THEN nullif(reason, 'code_missing') ELSE reason END,
             session_waba_id = CASE cardinality($3::text[])
                 WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
