@@ -8,10 +8,11 @@ import typer
 from yarl import URL
 
 from services.console.api.connections import CONNECTION_PATH
-from services.console.api.onboarding import BASE, ONBOARDING_PATH, RETURN_PATH
+from services.console.api.onboarding import BASE, ONBOARDING_PATH
 from services.console.connect.pages import PATH as PAGE
 from services.console.connect.pages import ConnectPages
 from services.console.http.app import OPENAPI_PATH
+from services.console.meta_dialog import RETURN_PATH
 from services.scheduler.__main__ import app
 from shared.crypto import KeyRing
 from shared.domain.numbers import PhoneNumber

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from services.console.api.connections import connection_answer
 from services.console.api.fields import MetaId, OrganizationId, ReasonWord
 from services.console.api.lists import Page, PageAnswer, PageQuery, page_of
-from services.console.api.onboarding import RemedyAnswer, remedy_answer
+from services.console.api.remedy_answer import RemedyAnswer, remedy_answer
 from services.console.http.endpoints import ApiCall, Caller, Endpoint
 from services.console.http.problems import Problem, limit_problem
 from shared.actions.connection_checks import check_connection

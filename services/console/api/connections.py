@@ -18,7 +18,7 @@ from services.console.api.lists import (
     page_of,
 )
 from services.console.api.number_answer import NumberAnswer, number_answer
-from services.console.api.onboarding import RemedyAnswer, remedy_answer
+from services.console.api.remedy_answer import RemedyAnswer, remedy_answer
 from services.console.follow_up_nudges import FollowUpNudges
 from services.console.http.endpoints import ApiCall, AuditReason, Endpoint, Model, OnBehalfOf
 from services.console.http.problems import Problem, limit_problem

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from services.console.api.onboarding import RemedyAnswer, remedy_answer
+from services.console.api.remedy_answer import RemedyAnswer, remedy_answer
 from shared.domain.numbers import NumberState
 from shared.domain.provisioning import NumberPlan
 from shared.domain.remedies import remedy

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 from uuid import UUID
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.console.api.fields import (
@@ -17,10 +15,12 @@ from services.console.api.fields import (
     ReasonWord,
     Url,
 )
+from services.console.api.remedy_answer import RemedyAnswer, remedy_answer
 from services.console.http.endpoints import HEADER_VALUE, ApiCall, Endpoint, Model, OnBehalfOf
 from services.console.http.problems import Problem
+from services.console.meta_dialog import RETURN_PATH, Launch, MetaDialog
 from services.console.onboardings import Onboardings
-from shared.domain.remedies import Actor, Language, Remedy, remedy
+from shared.domain.remedies import remedy
 from shared.settings.console import ConsoleSettings
 from shared.store.connections import tracking_codes, views
 from shared.store.connections.onboardings import NewOnboarding, Onboarding
@@ -29,8 +29,6 @@ from shared.store.pool import Pool, transaction
 BASE = "/api/v1/whatsapp/onboarding"
 ONBOARDING_PATH = BASE + "/{tracking_code}"
 IDEMPOTENCY_KEY = "Idempotency-Key"
-#: Meta's dialog returns the browser here in the redirect flow, if the company names no other URL.
-RETURN_PATH = "/connect/return"
 
 
 def _whole_to_int(value: object) -> object:
@@ -74,14 +72,6 @@ class WabaBody(Model):
     waba_id: MetaId
 
 
-class RemedyAnswer(BaseModel):
-    """`who` must act. `texts` may be shown to the customer unchanged; `text` is the English one."""
-
-    who: Actor
-    text: str
-    texts: dict[Language, str]
-
-
 class ConnectionState(BaseModel):
     waba_id: str
     state: str
@@ -117,31 +107,8 @@ class OnboardingAnswer(BaseModel):
     expires_at: datetime
 
 
-class Launch(BaseModel):
-    """How to open Meta's dialog: our own page, the redirect's URL, or `FB.login` with `options`.
-
-    `dialog_url` is for a page of the company's own, and null without a `redirect_uri` of its own.
-    """
-
-    page_url: str
-    dialog_url: str | None
-    sdk_url: str
-    app_id: str
-    graph_version: str
-    options: dict[str, Any]
-
-
 class StartAnswer(OnboardingAnswer):
     launch: Launch
-
-
-def remedy_answer(known_remedy: Remedy | None) -> RemedyAnswer | None:
-    """Return a remedy as the API shows it."""
-    if known_remedy is None:
-        return None
-    return RemedyAnswer(
-        who=known_remedy.who, text=known_remedy.text, texts=dict(known_remedy.texts)
-    )
 
 
 class OnboardingApi:
@@ -149,6 +116,7 @@ class OnboardingApi:
         self._onboardings = onboardings
         self._pool = pool
         self._settings = settings
+        self._dialog = MetaDialog(settings)
 
     def endpoints(self) -> Sequence[Endpoint]:
         return (
@@ -223,7 +191,7 @@ class OnboardingApi:
         onboarding, is_new = await self._onboardings.start(new, requester)
         answer = await self.answer(onboarding)
         return (201 if is_new else 200), StartAnswer(
-            **answer.model_dump(), launch=self.launch(onboarding)
+            **answer.model_dump(), launch=self._dialog.launch(onboarding, answer.tracking_code)
         )
 
     async def show(self, call: ApiCall) -> tuple[int, OnboardingAnswer]:
@@ -301,58 +269,7 @@ class OnboardingApi:
             expires_at=onboarding.expires_at,
         )
 
-    def launch(self, onboarding: Onboarding) -> Launch:
-        """Return how to open Meta's dialog.
-
-        Who opens it with a `redirect_uri` of its own must bind what comes back to the browser.
-        """
-        settings = self._settings
-        tracking_code = self._onboardings.code_of(onboarding)
-        dialog_url = None
-        if onboarding.redirect_uri not in (None, settings.console_url + RETURN_PATH):
-            dialog_url = self.dialog_url(onboarding, onboarding.redirect_uri, tracking_code)
-        return Launch(
-            page_url=f"{settings.console_url}/connect/{tracking_code}",
-            dialog_url=dialog_url,
-            sdk_url=settings.meta_sdk_url,
-            app_id=settings.meta_app_id,
-            graph_version=settings.meta_graph_version,
-            options={
-                "config_id": settings.meta_config_id,
-                "response_type": "code",
-                "override_default_response_type": True,
-                "extras": _extras(onboarding),
-            },
-        )
-
-    def dialog_url(self, onboarding: Onboarding, redirect_uri: str, state: str) -> str:
-        """Return the URL of Meta's dialog. It redirects to `redirect_uri`, and gives `state` back
-        as it is."""
-        settings = self._settings
-        query = {
-            "client_id": settings.meta_app_id,
-            "config_id": settings.meta_config_id,
-            "response_type": "code",
-            "override_default_response_type": "true",
-            "redirect_uri": redirect_uri,
-            "state": state,
-            "extras": orjson.dumps(_extras(onboarding)).decode(),
-        }
-        dialog = f"{settings.meta_dialog_url}/{settings.meta_graph_version}/dialog/oauth"
-        return f"{dialog}?{urlencode(query)}"
-
     async def _find(self, call: ApiCall) -> Onboarding:
         return await self._onboardings.find(
             call.path.tracking_code, call.authenticated.organization_id
         )
-
-
-def _extras(onboarding: Onboarding) -> dict[str, Any]:
-    """Return what Embedded Signup v4 takes beside the configuration, which chooses the products.
-
-    Empty except for coexistence: Meta's pages still name its feature type (Versions, May 2026).
-    """
-    extras: dict[str, Any] = {"setup": {}}
-    if onboarding.is_coexistence:
-        extras["featureType"] = "whatsapp_business_app_onboarding"
-    return extras

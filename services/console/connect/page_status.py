@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.console.api.onboarding import OnboardingAnswer, RemedyAnswer
+from services.console.api.onboarding import OnboardingAnswer
+from services.console.api.remedy_answer import RemedyAnswer
 from services.console.connect.who_asks import WaitingNumber
 from shared.domain.numbers import PIN_FAILURES
 from shared.domain.remedies import REMEDIES, Language

@@ -9,13 +9,7 @@ from aiohttp import web
 
 from services.console.api.fields import CodePath
 from services.console.api.numbers import CustomerPinBody, NumbersApi
-from services.console.api.onboarding import (
-    RETURN_PATH,
-    CodeBody,
-    OnboardingApi,
-    SessionBody,
-    WabaBody,
-)
+from services.console.api.onboarding import CodeBody, OnboardingApi, SessionBody, WabaBody
 from services.console.connect.browser import States, UnknownState, browser_name, name_browser
 from services.console.connect.html import DeadEnd, HtmlPages, origin_of
 from services.console.connect.page_status import page_status, refused_status
@@ -23,6 +17,7 @@ from services.console.connect.who_asks import waiting_numbers, who_asks
 from services.console.connect.words import language_of, words_for
 from services.console.http.endpoints import Handler, read_body, validate
 from services.console.http.problems import Problem
+from services.console.meta_dialog import RETURN_PATH, MetaDialog
 from services.console.onboardings import Onboardings
 from shared.actions.errors import Missing, UseCaseError, WrongState
 from shared.crypto import KeyRing
@@ -57,6 +52,7 @@ class ConnectPages:
         self._onboardings = onboardings
         self._numbers_api = numbers_api
         self._onboarding_api = onboarding_api
+        self._dialog = MetaDialog(settings)
         self._pool = pool
         self._states = States(ring)
         self._html = HtmlPages(settings)
@@ -103,11 +99,11 @@ class ConnectPages:
         language = language_of(request)
         response = web.Response(content_type="text/html")
         state = self._states.make(onboarding.id, name_browser(request, response))
-        launch = self._onboarding_api.launch(onboarding)
-        facts = launch.model_dump() | {
-            "tracking_code": self._onboardings.code_of(onboarding),
+        tracking_code = self._onboardings.code_of(onboarding)
+        facts = self._dialog.launch(onboarding, tracking_code).model_dump() | {
+            "tracking_code": tracking_code,
             "status": await self._status(request, onboarding),
-            "dialog_url": self._onboarding_api.dialog_url(onboarding, self._return_path_url, state),
+            "dialog_url": self._dialog.url(onboarding, self._return_path_url, state),
             "meta_origins": self._meta_origins,
             "words": words_for(language, asking.name),
             "has_return_url": onboarding.return_url is not None,

@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from pytest import MonkeyPatch
 
-from services.console.api.onboarding import RETURN_PATH
 from services.console.connect.words import WORDS
+from services.console.meta_dialog import RETURN_PATH
 from shared.domain.remedies import REMEDIES
 from shared.store.pool import Conn
 from tests.integration.console.test_page import DONE, SECONDS, begin

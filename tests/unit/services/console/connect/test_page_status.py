@@ -6,12 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from services.console.api.onboarding import (
-    ConnectionState,
-    OnboardingAnswer,
-    WabaChoiceAnswer,
-    remedy_answer,
-)
+from services.console.api.onboarding import ConnectionState, OnboardingAnswer, WabaChoiceAnswer
+from services.console.api.remedy_answer import remedy_answer
 from services.console.connect.page_status import page_status, refused_status
 from services.console.connect.who_asks import WaitingNumber
 from services.console.connect.words import words_for
