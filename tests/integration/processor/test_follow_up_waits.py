@@ -1,5 +1,6 @@
 """What a follow-up waits for, and what counts as its attempt."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,18 +14,20 @@ from services.processor.follow_ups.metrics import FollowUpMetrics
 from services.processor.follow_ups.provision import provision
 from services.processor.follow_ups.worker import FollowUpWorker
 from shared.actions import ownership
+from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
 from shared.graph.answers import Token, Waba
 from shared.graph.client import Graph
-from shared.store.connections import follow_ups, onboardings, organizations, tokens
+from shared.store.connections import connections, follow_ups, onboardings, organizations, tokens
 from shared.store.connections.follow_ups import FollowUpKind
 from shared.store.connections.onboardings import Flow, NewOnboarding, Onboarding
-from shared.store.pool import Conn, Pool, now
-from tests.support.eras import A, B, ValidTokens
+from shared.store.pool import Conn, Pool, now, transaction
+from tests.support.eras import A, B, ValidTokens, is_lock_awaited
 from tests.support.keys import OPERATOR, TOKEN_RING
-from tests.support.ownership import name_waba, report
+from tests.support.ownership import name_waba, report, store_message
 from tests.support.sending import WABA
+from tests.support.waiting import eventually
 
 BUSINESS = "730000000000020"
 
@@ -78,6 +81,32 @@ async def test_an_owner_by_business_is_decided_again_when_the_other_onboarding_e
     row = await conn.fetchrow("SELECT state::text, reason, due_at FROM follow_ups")
     assert row is not None
     assert tuple(row) == ("pending", "another_onboarding", other.expires_at)
+
+
+async def test_a_change_that_another_transaction_holds_is_assigned_afterwards(
+    pool: Pool, conn: Conn, ring: KeyRing
+) -> None:
+    await organizations.add(conn, A)
+    await share(conn)
+    change = await store_message(conn, ring, WABA, at=await now(conn))
+    async with conn.transaction():
+        await ownership.claim(conn, WABA, A, OPERATOR)
+    attribution = worker(pool, attribution_handlers(pool))
+    async with transaction(pool) as holder:
+        async with transaction(pool) as earlier:
+            await connections.lock(earlier, [WABA])
+            working = asyncio.create_task(attribution.work_once())
+            await eventually(lambda: is_lock_awaited(conn))
+            # Begun later than the follow-up: it does not wait for this transaction's end.
+            await holder.execute("SELECT FROM webhook_changes WHERE id = $1 FOR UPDATE", change.id)
+        assert await asyncio.wait_for(working, 20)
+    standing = "SELECT state::text, reason, attempts FROM follow_ups WHERE kind = 'attribute'"
+    assert tuple((await conn.fetch(standing))[0]) == ("pending", "assigning", 0)
+
+    await conn.execute("UPDATE follow_ups SET due_at = now()")
+    assert await attribution.work_once()
+    assert await conn.fetchval("SELECT organization_id FROM webhook_changes") == A
+    assert (await conn.fetch(standing))[0]["state"] == "done"
 
 
 async def test_a_token_that_is_fetched_counts_as_an_attempt(pool: Pool, conn: Conn) -> None:
