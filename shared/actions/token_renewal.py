@@ -1,7 +1,6 @@
 """Fetch a connection's token anew before it ends, or after it died, without the customer."""
 
-import hmac
-
+from shared.actions.granted_token import fetch_granted_token
 from shared.crypto import KeyRing
 from shared.domain.graph_errors import GraphError
 from shared.domain.token_health import lives_longer
@@ -15,24 +14,26 @@ from shared.store.pool import Pool, transaction
 async def renew_token(pool: Pool, ring: KeyRing, graph: Graph, subject: CheckSubject) -> bool:
     """Return whether a better token was fetched and stored.
 
-    It is kept only if Meta says that it is valid, ours and lives longer, if it reaches the WABA,
-    and if the stored token still is the one that was looked at: a newer one wins. The check that
-    follows tells the company of the recovery.
+    It is kept only if it lives longer, and if the stored token still is the one that was looked at:
+    a newer one wins. The check that follows tells the company of the recovery.
     """
     if subject.owner_business_id is None:
         return False
     try:
-        fetched = await graph.fetch_token(subject.owner_business_id, subject=subject.waba_id)
-        if hmac.compare_digest(fetched.text.encode(), subject.token.text.encode()):
-            return False
-        report = await graph.debug_token(fetched.text, subject=subject.waba_id, can_wait=True)
-        await graph.read_waba(subject.waba_id, fetched.text)
+        granted = await fetch_granted_token(
+            graph,
+            subject.waba_id,
+            subject.owner_business_id,
+            known=subject.token.text,
+            can_wait=True,
+        )
     except GraphError:
         return False
-    expires_at = report.expires_at or fetched.expires_at
-    ends = [at for at in (expires_at, report.data_access_ends_at) if at is not None]
-    is_ours = report.is_valid and report.app_id == graph.app_id
-    if not is_ours or not lives_longer(subject.health, min(ends, default=None)):
+    if granted is None:
+        return False
+    token, report = granted.token, granted.report
+    ends = [report.expires_at or token.expires_at, report.data_access_ends_at]
+    if not lives_longer(subject.health, min(filter(None, ends), default=None)):
         return False
     crash_point("renewal.fetched")
     async with transaction(pool) as conn:
@@ -41,13 +42,7 @@ async def renew_token(pool: Pool, ring: KeyRing, graph: Graph, subject: CheckSub
         if current is None or current.stored_at != subject.stored_at:
             return False
         await tokens.save(
-            conn,
-            ring,
-            subject.waba_id,
-            fetched.text,
-            expires_at=expires_at,
-            user_id=report.user_id,
-            data_access_ends_at=report.data_access_ends_at,
+            conn, ring, subject.waba_id, token.text, report, expires_at=token.expires_at
         )
     crash_point("renewal.stored")
     return True

@@ -17,6 +17,7 @@ from tests.support.keys import TOKEN_RING
 from tests.support.onboarding_setup import CHECK, Installation, Json
 from tests.support.running import token_health
 from tests.support.simulated import NUMBER, WABA, number
+from tests.support.tokens import save_token
 from tests.support.waiting import eventually
 
 DAYS = 86_400
@@ -203,6 +204,16 @@ async def test_an_expiry_is_told_and_a_longer_token_taken(
     assert tuple(row) == ("valid", None)
 
 
+async def test_the_end_of_data_access_is_known_from_the_proof_on(
+    installation: Installation, conn: Conn, health_url: str
+) -> None:
+    """`debug_token` is not asked again for a week: the end may come before."""
+    await set_up(installation, data_access_seconds=3 * DAYS)
+    await checked(conn)
+    [(event, data)] = await events_told(conn)
+    assert (event, data["token"]["state"]) == ("token_expiring", "expiring")
+
+
 async def test_a_nudge_has_a_connection_checked_now(
     installation: Installation, conn: Conn, health_url: str, broker: Broker
 ) -> None:
@@ -256,7 +267,7 @@ async def test_a_newer_token_wins(installation: Installation, conn: Conn, health
 
     await eventually(is_asked)
     newer = await installation.meta.token()
-    await tokens.save(conn, TOKEN_RING, WABA, newer, expires_at=None)
+    await save_token(conn, TOKEN_RING, WABA, newer)
 
     async def is_replaced() -> bool:
         return (await checks_counted(health_url)).get("replaced") == 1
@@ -281,7 +292,7 @@ async def test_a_newer_token_wins_over_a_renewed_one(
 
     await eventually(is_fetched)
     newer = await installation.meta.token()
-    await tokens.save(conn, TOKEN_RING, WABA, newer, expires_at=None)
+    await save_token(conn, TOKEN_RING, WABA, newer)
 
     async def is_refused() -> bool:
         return await renewals_counted(health_url) == {"not": 1}

@@ -30,11 +30,12 @@ from shared.graph.client import open_graph
 from shared.graph.usage import APP_KEY
 from shared.settings.load import load
 from shared.settings.token_health import TokenHealthSettings
-from shared.store.connections import connections, eras, failed_calls, organizations, tokens
+from shared.store.connections import connections, eras, failed_calls, organizations
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.aged import OWNER, ago
 from tests.support.keys import TOKEN_RING
 from tests.support.simulated import SimulatedMeta
+from tests.support.tokens import save_token
 
 DAY = timedelta(days=1)
 STRIDE = timedelta(minutes=5)
@@ -68,7 +69,7 @@ async def connect_fleet(
             )  # fmt: skip
             token = issue_token(meta.world, Grant(waba, business, (MANAGEMENT, MESSAGING), (waba,)))
             await eras.begin(conn, waba, OWNER, "tracking_code", ago(9))
-            await tokens.save(conn, TOKEN_RING, waba, token, expires_at=None)
+            await save_token(conn, TOKEN_RING, waba, token)
             await conn.execute(
                 """
                 UPDATE whatsapp_connections

@@ -22,6 +22,7 @@ class Grant:
     targets: tuple[str, ...] | None
     expires_in_seconds: int = 0
     tells_scopes: bool = True
+    data_access_seconds: int = 0
 
 
 @dataclass(slots=True)
@@ -45,7 +46,14 @@ class Token:
     @property
     def expires_at(self) -> int:
         """Return seconds since 1970; 0 means never, as in debug_token."""
-        seconds = self.grant.expires_in_seconds
+        return self._end(self.grant.expires_in_seconds)
+
+    @property
+    def data_access_expires_at(self) -> int:
+        """Return seconds since 1970; 0 means never, as in debug_token."""
+        return self._end(self.grant.data_access_seconds)
+
+    def _end(self, seconds: int) -> int:
         return int(self.issued_at) + seconds if seconds else 0
 
     @property

@@ -30,6 +30,7 @@ class SignupOrder(BaseModel):
     scopes: list[str] = [MANAGEMENT, MESSAGING]
     expires_in_seconds: int = Field(0, ge=0)
     tells_scopes: bool = True
+    data_access_seconds: int = Field(0, ge=0)
     redirect_uri: str = ""
     app_id: str | None = None
     code_seconds: float = Field(CODE_SECONDS, ge=0)
@@ -95,7 +96,7 @@ def _grant(waba: Waba, signup: SignupOrder) -> Grant:
     scopes = tuple(signup.scopes)
     return Grant(
         waba.waba_id, waba.business_id, scopes, targets, signup.expires_in_seconds,
-        signup.tells_scopes,
+        signup.tells_scopes, signup.data_access_seconds,
     )  # fmt: skip
 
 

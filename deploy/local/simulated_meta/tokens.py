@@ -73,7 +73,7 @@ def debug_token(world: World, request: GraphRequest) -> Answer:
         "app_id": world.app.app_id,
         "type": "SYSTEM_USER",
         "application": "Simulated app",
-        "data_access_expires_at": 0,
+        "data_access_expires_at": token.data_access_expires_at,
         "expires_at": token.expires_at,
         "issued_at": int(token.issued_at),
         "user_id": token.user_id,

@@ -80,8 +80,8 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
             context.ring,
             waba.waba_id,
             token,
-            expires_at=report.expires_at or unproven.expires_at,
-            user_id=report.user_id,
+            report,
+            expires_at=unproven.expires_at,
         )
         await codes.delete_token(conn, onboarding, reason=None)
         await events.add_for_onboarding(

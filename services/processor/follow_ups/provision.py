@@ -1,6 +1,5 @@
 """Provision a proven WABA until its connection works, one step at a time."""
 
-import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from datetime import UTC, datetime
 from services.processor.follow_ups.context import FollowUpContext, PutOff, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import record_facts
+from shared.actions.granted_token import fetch_granted_token
 from shared.actions.number_states import tell_states
 from shared.domain.facts import COMPLETE, LIVE, Fact
 from shared.domain.graph_errors import CustomerMustAct, GraphError, MetaRefused
@@ -221,32 +221,26 @@ async def _fetch_token(
     """Fetch from Meta the token that the customer's business granted before, and store it.
 
     If that is impossible, block the follow-up: the customer must reconnect. `dead` is the token
-    that Meta refused: to get it again is no help, even if Meta reports it as valid. Each fetch
-    counts as an attempt.
+    that Meta refused, even if Meta reports it as valid. Each fetch counts as an attempt.
     """
     if connection.owner_business_id is None:
         return Blocked(reason)
     try:
-        token = await context.graph.fetch_token(
-            connection.owner_business_id, subject=follow_up.subject
+        granted = await fetch_granted_token(
+            context.graph, follow_up.subject, connection.owner_business_id, known=dead
         )
-        report = await context.graph.debug_token(token.text, subject=follow_up.subject)
-        await context.graph.read_waba(follow_up.subject, token.text)
     except (MetaRefused, CustomerMustAct):
         return Blocked(reason)
-    is_granted = report.wabas is None or follow_up.subject in report.wabas
-    is_ours = report.is_valid and report.app_id == context.graph.app_id
-    is_dead = dead is not None and hmac.compare_digest(token.text.encode(), dead.encode())
-    if not is_ours or not is_granted or is_dead:
+    if granted is None:
         return Blocked(reason)
     async with fenced(context.pool, follow_up) as (conn, _):
         await tokens.save(
             conn,
             context.ring,
             follow_up.subject,
-            token.text,
-            expires_at=report.expires_at or token.expires_at,
-            user_id=report.user_id,
+            granted.token.text,
+            granted.report,
+            expires_at=granted.token.expires_at,
         )
         await follow_ups.put_off(
             conn, follow_up, follow_ups.AT_ONCE, "token_fetched", is_counted=True

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.crypto import KeyRing, associated_data
+from shared.domain.proof import TokenReport
 from shared.domain.token_health import TokenState
 from shared.store.pool import Conn
 
@@ -21,13 +22,15 @@ async def save(
     ring: KeyRing,
     waba_id: str,
     token: str,
+    report: TokenReport,
     *,
     expires_at: datetime | None,
-    user_id: str | None = None,
-    data_access_ends_at: datetime | None = None,
 ) -> None:
-    """Store a token that Meta has just issued and told us about, as the locked connection's only
-    token. It is checked in a day."""
+    """Store a token that Meta has just reported on, as the locked connection's only token. It is
+    checked in a day.
+
+    `expires_at` is the end that Meta told when it issued the token, for a report that tells none.
+    """
     await conn.execute(
         """
         UPDATE whatsapp_connections
@@ -43,9 +46,9 @@ async def save(
         """,
         waba_id,
         ring.seal(token.encode(), token_binding(waba_id)),
-        expires_at,
-        user_id,
-        data_access_ends_at,
+        report.expires_at or expires_at,
+        report.user_id,
+        report.data_access_ends_at,
     )
 
 

@@ -34,7 +34,6 @@ from shared.store.connections import (
     onboardings,
     organizations,
 )
-from shared.store.connections import tokens as stored_tokens
 from shared.store.connections.follow_ups import FollowUp, FollowUpKind
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.due import Lease
@@ -46,6 +45,7 @@ from tests.support.keys import TOKEN_RING
 from tests.support.ownership import name_waba, prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, message
+from tests.support.tokens import save_token
 from tests.support.waiting import eventually
 
 
@@ -122,7 +122,7 @@ async def test_a_waba_unshared_and_shared_again_at_once_is_set_up_again(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     await own(conn)
-    await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
+    await save_token(conn, ring, WABA, "a")
     async with conn.transaction():
         [row] = await connections.lock(conn, [WABA])
         await record_facts(conn, row, [Fact("setup", "complete", await now(conn))])
@@ -146,7 +146,7 @@ async def test_a_takedown_that_comes_after_another_organization_s_login_still_co
 ) -> None:
     """By B's login the customer shared the WABA anew, so that A's token reaches it again."""
     await own(conn)
-    await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
+    await save_token(conn, ring, WABA, "a")
     await start_of_b(conn)
     await name_waba(conn, "code-b", WABA)
     unshared_at = await now(conn) - timedelta(minutes=2)
@@ -185,7 +185,7 @@ async def test_a_disconnect_stops_the_setup_whoever_requests_it_again(
     pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
     await own(conn)
-    await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
+    await save_token(conn, ring, WABA, "a")
     graph = LeavingMeanwhile(conn)
     run = FollowUpHandler(partial(provision, context(pool, ring, graph)))
     await follow_ups.add(conn, "provision", [WABA])
@@ -204,7 +204,7 @@ async def test_a_disconnect_uses_no_token_of_the_next_owner(
     pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
     await own(conn)
-    await stored_tokens.save(conn, ring, WABA, "a", expires_at=None)
+    await save_token(conn, ring, WABA, "a")
     await leave(conn, WABA)
     await start_of_b(conn)
     load = follow_ups.load
@@ -213,7 +213,7 @@ async def test_a_disconnect_uses_no_token_of_the_next_owner(
         loaded = await load(tx, lease)
         async with conn.transaction():  # B's proof commits between the lease and the first look
             await prove(conn, "code-b", WABA, None, await now(conn))
-            await stored_tokens.save(conn, ring, WABA, "b", expires_at=None)
+            await save_token(conn, ring, WABA, "b")
         return loaded
 
     monkeypatch.setattr(follow_ups, "load", load_and_prove)

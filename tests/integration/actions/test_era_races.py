@@ -27,7 +27,6 @@ from shared.store.connections import (
     follow_ups,
     onboardings,
     organizations,
-    tokens,
 )
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.onboardings import NewOnboarding
@@ -48,6 +47,7 @@ from tests.support.keys import TOKEN_RING
 from tests.support.ownership import prove, report, store_message
 from tests.support.samples import make_webhook
 from tests.support.sending import WABA, account_update, message
+from tests.support.tokens import save_token
 from tests.support.waiting import eventually
 
 
@@ -211,10 +211,10 @@ async def test_the_answer_about_an_old_token_ends_no_renewed_era(
 ) -> None:
     """B's login asks Meta whether A still reaches the WABA. Meanwhile A logs in once more."""
     await own(conn)
-    await tokens.save(conn, ring, WABA, "old", expires_at=None)
+    await save_token(conn, ring, WABA, "old")
 
     async def answer(*_: object) -> str:
-        await tokens.save(conn, ring, WABA, "new", expires_at=None)
+        await save_token(conn, ring, WABA, "new")
         return "unreachable"
 
     monkeypatch.setattr(connection_reads, "_reach", answer)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
@@ -17,6 +18,7 @@ from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
+from shared.domain.proof import TokenReport
 from shared.graph.answers import Token, Waba
 from shared.graph.client import Graph
 from shared.store.connections import connections, follow_ups, onboardings, organizations, tokens
@@ -30,6 +32,7 @@ from tests.support.sending import WABA
 from tests.support.waiting import eventually
 
 BUSINESS = "730000000000020"
+ENDS_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class GrantedBefore(ValidTokens):
@@ -37,6 +40,9 @@ class GrantedBefore(ValidTokens):
 
     async def fetch_token(self, _: str, **__: str) -> Token:
         return Token("fetched", None)
+
+    async def debug_token(self, _: str, **__: object) -> TokenReport:
+        return replace(await super().debug_token(""), data_access_ends_at=ENDS_AT)
 
     async def read_waba(self, waba_id: str, _: str) -> Waba:
         return Waba(waba_id, BUSINESS)
@@ -121,6 +127,9 @@ async def test_a_token_that_is_fetched_counts_as_an_attempt(pool: Pool, conn: Co
     )
     assert row is not None
     assert tuple(row) == ("pending", "token_fetched", 1)
+    # `debug_token` is not asked again for a week: the end may come before.
+    ends_at = await conn.fetchval("SELECT data_access_expires_at FROM whatsapp_connections")
+    assert ends_at == ENDS_AT
     token = await tokens.read(conn, TOKEN_RING, WABA)
     assert token is not None
     assert token.text == "fetched"

@@ -11,7 +11,7 @@ import pytest
 
 from shared.crypto import KeyRing
 from shared.process.lifecycle import EXIT_REFUSED
-from shared.store.connections import connections, onboardings, organizations, tokens
+from shared.store.connections import connections, onboardings, organizations
 from shared.store.connections.onboardings import NewOnboarding
 from shared.store.intake import webhooks
 from shared.store.pool import Conn
@@ -19,6 +19,7 @@ from tests.support.backups import IDENTITY, backup_settings
 from tests.support.command_line import porteiro
 from tests.support.keys import TOKEN_RING
 from tests.support.samples import make_webhook, make_webhook_row
+from tests.support.tokens import save_token
 from tests.support.waiting import eventually
 
 Run = Callable[..., Awaitable[tuple[int | None, str]]]
@@ -34,7 +35,7 @@ async def folder(conn: Conn, ring: KeyRing, tmp_path: Path) -> Path:
     until = datetime.now(UTC) + timedelta(hours=1)
     await onboardings.start(conn, TOKEN_RING, NewOnboarding("bakery", "code-1", until))
     await connections.ensure(conn, ["71"])
-    await tokens.save(conn, TOKEN_RING, "71", "token", expires_at=None)
+    await save_token(conn, TOKEN_RING, "71", "token")
     for _ in range(3):
         await webhooks.insert(conn, ring, [make_webhook_row(make_webhook(b"{}"))])
     return tmp_path / "backups"

@@ -19,6 +19,7 @@ from shared.store.pool import Conn, Pool, transaction
 from shared.store.rotation import MAX_BATCH
 from tests.support.command_line import porteiro
 from tests.support.environment import TOKEN_KEY
+from tests.support.tokens import save_token
 
 TOKEN = "EAAcustomer-4711"
 NEW_KEY = (
@@ -36,7 +37,7 @@ async def save_tokens(conn: Conn, ring: KeyRing, *wabas: str) -> None:
     async with conn.transaction():
         await connections.ensure(conn, wabas)
         for waba in wabas:
-            await tokens.save(conn, ring, waba, f"{TOKEN}-{waba}", expires_at=None)
+            await save_token(conn, ring, waba, f"{TOKEN}-{waba}")
 
 
 async def test_a_token_opens_only_in_its_own_row(conn: Conn, token_ring: KeyRing) -> None:
@@ -115,7 +116,7 @@ async def test_keys_are_rotated_under_traffic_through_a_crash(
                     assert token.text.startswith(TOKEN)
                     if reads % 7 == 0:
                         new_token = f"{TOKEN}-{waba}-again"
-                        await tokens.save(tx, both_keys, waba, new_token, expires_at=None)
+                        await save_token(tx, both_keys, waba, new_token)
                 reads += 1
         return reads
 
@@ -192,7 +193,7 @@ async def test_a_token_that_is_saved_while_its_row_is_resealed_stays(
         tx: Conn, sealed: rotation.SealedColumn, swaps: Sequence[tuple[object, ...]]
     ) -> None:
         async with transaction(pool) as other:
-            await tokens.save(other, newer, "71", "EAAfresh", expires_at=None)
+            await save_token(other, newer, "71", "EAAfresh")
         await swap(tx, sealed, swaps)
 
     monkeypatch.setattr(rotation, "_swap", swap_later)

@@ -10,11 +10,12 @@ from services.scheduler.jobs import token_health
 from services.scheduler.jobs.token_health import check_tokens
 from services.scheduler.run_job import JobFailed
 from shared.messages import decode_check_nudge
-from shared.store.connections import connections, eras, organizations, tokens
+from shared.store.connections import connections, eras, organizations
 from shared.store.pool import Conn
 from tests.support.aged import OWNER, ago
 from tests.support.broker import Broker
 from tests.support.keys import TOKEN_RING
+from tests.support.tokens import save_token
 
 
 async def connect(conn: Conn, *waba_ids: str) -> None:
@@ -24,7 +25,7 @@ async def connect(conn: Conn, *waba_ids: str) -> None:
     for waba_id in waba_ids:
         async with conn.transaction():
             await eras.begin(conn, waba_id, OWNER, "tracking_code", ago(99))
-        await tokens.save(conn, TOKEN_RING, waba_id, "EAA", expires_at=None)
+        await save_token(conn, TOKEN_RING, waba_id, "EAA")
 
 
 async def test_connections_without_a_due_time_get_one_within_a_day(
@@ -82,7 +83,7 @@ async def test_tokens_are_counted_by_state_and_age_of_their_check(
     async with conn.transaction():
         await connections.ensure(conn, [*checked, "79"])
         for waba, days in checked.items():
-            await tokens.save(conn, TOKEN_RING, waba, "EAA", expires_at=None)
+            await save_token(conn, TOKEN_RING, waba, "EAA")
             await conn.execute(
                 "UPDATE whatsapp_connections SET token_checked_at = $2 WHERE waba_id = $1",
                 waba,

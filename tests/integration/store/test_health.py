@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.store.connections import connections, health, tokens
+from shared.store.connections import connections, health
 from shared.store.pool import Conn
 from tests.support.keys import TOKEN_RING
+from tests.support.tokens import save_token
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WABAS = tuple(str(number) for number in range(71, 76))
@@ -18,7 +19,7 @@ async def with_tokens(conn: Conn) -> None:
     """Five connections whose tokens were checked just now, and are checked again in a day."""
     await connections.ensure(conn, [*WABAS, "79"])
     for waba_id in WABAS:
-        await tokens.save(conn, TOKEN_RING, waba_id, "EAA", expires_at=None)
+        await save_token(conn, TOKEN_RING, waba_id, "EAA")
 
 
 async def set_columns(conn: Conn, waba_id: str, **columns: str) -> None:

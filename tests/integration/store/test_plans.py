@@ -40,6 +40,7 @@ from shared.store.pool import Conn
 from tests.support import servers
 from tests.support.keys import HASHER
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
+from tests.support.tokens import save_token
 
 #: One worker fills the database.
 pytestmark = pytest.mark.xdist_group("plans")
@@ -278,7 +279,7 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: follow_ups.wake_waiting(conn, ["71"]),
         lambda conn, _: eras.latest(conn, ["71"]),
         lambda conn, _: numbers.current(conn, "71"),
-        lambda conn, ring: tokens.save(conn, ring, "71", "token", expires_at=None),
+        lambda conn, ring: save_token(conn, ring, "71", "token"),
         lambda conn, _: onboardings.find(conn, "code-1", organization_id="org-1"),
         lambda conn, _: onboardings.by_id(conn, ID),
         lambda conn, _: onboardings.unfinished(conn, limit=50),

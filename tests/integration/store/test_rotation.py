@@ -24,6 +24,7 @@ from shared.store.intake import changes, dead_letters, webhooks
 from shared.store.pool import Conn
 from shared.store.rotation import COLUMNS, RotationBatch, SealedColumn
 from tests.support.samples import changes_of, make_change, make_webhook, make_webhook_row
+from tests.support.tokens import save_token
 
 OLD, NEW = b"o" * 32, b"n" * 32
 OLD_RING, BOTH, NEW_RING = KeyRing([OLD]), KeyRing([NEW, OLD]), KeyRing([NEW])
@@ -47,7 +48,7 @@ async def reseal_all(conn: Conn, *, dry_run: bool = False) -> list[RotationBatch
 async def add_connections(conn: Conn, ring: KeyRing, *wabas: str) -> None:
     await connections.ensure(conn, wabas)
     for waba_id in wabas:
-        await tokens.save(conn, ring, waba_id, f"token of {waba_id}", expires_at=None)
+        await save_token(conn, ring, waba_id, f"token of {waba_id}")
 
 
 @pytest.mark.parametrize("table", ["webhook_bodies", "unsettled_bodies"])

@@ -9,6 +9,7 @@ from shared.domain.token_health import TokenState
 from shared.store.connections import connections, tokens, views
 from shared.store.connections.tokens import StoredToken
 from shared.store.pool import Conn
+from tests.support.tokens import save_token
 
 WABA = "71"
 PAST, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -16,7 +17,7 @@ PAST, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 async def save(conn: Conn, ring: KeyRing, text: str, expires_at: datetime | None) -> StoredToken:
     await connections.ensure(conn, [WABA])
-    await tokens.save(conn, ring, WABA, text, expires_at=expires_at)
+    await save_token(conn, ring, WABA, text, expires_at=expires_at)
     stored = await tokens.read(conn, ring, WABA)
     assert stored is not None
     return stored
