@@ -233,8 +233,8 @@ class Onboardings:
                 # The version before asked for the proof under the code.
                 for asked_for in (str(onboarding.id), self.code_of(onboarding)):
                     await follow_ups.close(conn, ["prove"], asked_for)
-                if onboarding.session_waba_id is not None:
-                    await decide_again(conn, [onboarding.session_waba_id], [])
+                named = [onboarding.session_waba_id, *(onboarding.session_waba_ids or ())]
+                await decide_again(conn, list(filter(None, named)), [])
                 await events.add_for_onboarding(
                     conn, "cancelled", onboarding, waba_id=None, reason="link_closed"
                 )

@@ -54,16 +54,17 @@ async def main(stop: Stop) -> None:
     metrics = ProcessorMetrics(registry)
     intake_metrics = IntakeMetrics(registry)
     health = Health(registry)
-    broker, publishing, consuming, database = (
+    broker, publishing, consuming, database, redis_up = (
         health.dependency(name, url)
         for name, url in (
             ("broker", settings.rabbitmq_url),
             ("publisher", settings.rabbitmq_url),
             ("consumer", settings.rabbitmq_url),
             ("database", settings.database_url),
+            ("redis", settings.redis_url),
         )
     )
-    health.needs = [[database]]  # without RabbitMQ it still processes the rows that are due
+    health.needs = [[database]]  # without the others it still processes the rows that are due
     ring = KeyRing(settings.body_keys)
     deliveries = DeliveryQueue(broker)
     publisher = Publisher(publishing)
@@ -136,6 +137,7 @@ async def main(stop: Stop) -> None:
             connect(deliveries.serve, needs=list(QUEUES.values()), dependency=broker),
             connect(consumer.serve, needs=[CHANGES, PROVISION, DEAD], dependency=consuming),
             database.watch(lambda: ping(pool)),
+            redis_up.watch(redis.ping),
         ):
             await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)

@@ -40,7 +40,8 @@ async def main(stop: Stop) -> None:
     health = Health(registry)
     broker = health.dependency("consumer", settings.rabbitmq_url)
     database = health.dependency("database", settings.database_url)
-    health.needs = [[database]]  # without RabbitMQ it still checks what is due
+    redis_up = health.dependency("redis", settings.redis_url)
+    health.needs = [[database]]  # without the others it still checks what is due
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(open_pool(url, name="token_health", size=POOL_SIZE))
@@ -69,6 +70,7 @@ async def main(stop: Stop) -> None:
                 dependency=broker,
             ),
             database.watch(lambda: ping(pool)),
+            redis_up.watch(redis.ping),
         ):
             await stack.enter_async_context(running(background_task, stop))
         await stop.wait_for(broker.seen, database.seen, seconds=FIRST_CHECK_SECONDS)

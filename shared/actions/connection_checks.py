@@ -60,10 +60,11 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What Meta answered. `report` None: `debug_token` was not asked, or gave no answer."""
+    """What Meta answered. `numbers` None: it listed none, because it refused or did not answer.
+    `report` None: `debug_token` was not asked, or gave no answer."""
 
     finding: Finding
-    numbers: Sequence[NumberReading]
+    numbers: Sequence[NumberReading] | None
     report: TokenReport | None
     is_app_refused: bool
     at: datetime
@@ -99,7 +100,7 @@ async def check_connection(pool: Pool, ring: KeyRing, graph: Graph, waba_id: str
 
 async def _ask(graph: Graph, subject: CheckSubject, at: datetime) -> _Asked:
     waba_id, token = subject.waba_id, subject.token.text
-    numbers: Sequence[NumberReading] = ()
+    numbers: Sequence[NumberReading] | None = None
     finding: Finding
     try:
         numbers = await graph.read_number_properties(waba_id, token)
@@ -115,7 +116,7 @@ async def _ask(graph: Graph, subject: CheckSubject, at: datetime) -> _Asked:
             pass  # a check without it is a check
         except GraphError as error:
             if error.reason == "app_token_refused":
-                return _Asked(NoAnswer(), (), None, is_app_refused=True, at=at)
+                return _Asked(NoAnswer(), None, None, is_app_refused=True, at=at)
     if report is not None and not report.is_valid and finding in (MetaAnswer(None), NothingSaid()):
         is_expired = report.expires_at is not None and report.expires_at <= at
         finding = MetaAnswer("token_expired" if is_expired else "token_revoked")
@@ -146,7 +147,8 @@ async def _record(
         await health.bring_forward(conn, subject.waba_id)
     if not is_suspended and isinstance(asked.finding, MetaAnswer):
         await _record_reach(conn, row, verdict.health, asked)
-    await record_numbers(conn, row.waba_id, subject.organization_id, asked.numbers, asked.at)
+    if asked.numbers is not None:
+        await record_numbers(conn, row.waba_id, subject.organization_id, asked.numbers, asked.at)
     if verdict.event is not None:
         await _tell(conn, subject, verdict)
     checked = replace(subject, health=verdict.health)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from shared.actions import ownership
-from shared.actions.connection_state import READ_AFTER, record_facts
+from shared.actions.connection_state import record_facts
+from shared.actions.number_links import record_links
 from shared.actions.number_states import tell_states
 from shared.crypto import KeyRing
-from shared.domain.facts import CUT, Fact, live_facts, whole_second
+from shared.domain.facts import READ_AFTER, Fact, live_facts, whole_second
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
@@ -62,7 +63,9 @@ async def read_connection(
     async with transaction(pool) as conn:
         token = await _token(conn, ring, await eras.open_era(conn, waba_id))
         asked_at = await now(conn)
-        has_cut_links = any(link.cut for link in (await numbers.links(conn, [waba_id]))[waba_id])
+        links = (await numbers.links(conn, [waba_id]))[waba_id]
+        known = await numbers.current(conn, waba_id)
+        has_links = any(link.cut for link in links) or any(each.is_coexistence for each in known)
     report = None
     if token is not None:
         report = await graph.debug_token(token.text, subject=waba_id, can_wait=can_wait)
@@ -71,7 +74,7 @@ async def read_connection(
     if token is not None and report is not None:
         is_alive = report.is_valid and report.app_id == graph.app_id
         reach = await _reach(graph, waba_id, token.text) if is_alive else "token_dead"
-        if has_cut_links and reach in ("reached", "unsubscribed"):
+        if has_links and reach in ("reached", "unsubscribed"):
             listed = await graph.read_numbers(waba_id, token.text)
     async with transaction(pool) as conn:
         [row] = await connections.lock(conn, [waba_id])
@@ -123,15 +126,9 @@ async def _record_links(
     conn: Conn, row: ConnectionRow, listed: Sequence[PhoneNumber], at: datetime
 ) -> None:
     """Record what Meta says of the link of each number: connected, or not on the app any more."""
+    known = await numbers.current(conn, row.waba_id)
     await numbers.save(conn, row.waba_id, listed)
-    cut = {each.digits for each in await numbers.current(conn, row.waba_id) if each.link.cut}
-    found = [
-        Fact("phone_link", "linked" if number.is_registered else CUT, at, number.digits)
-        for number in listed
-        if number.is_registered == (number.digits in cut)
-        and (number.is_registered or number.is_coexistence)
-    ]
-    await record_facts(conn, row, found)
+    await record_links(conn, row, known, listed, at)
     [row] = await connections.lock(conn, [row.waba_id])
     await tell_states(conn, row)
 

@@ -3,11 +3,11 @@ caller's transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from shared.domain.attribution import attribute
 from shared.domain.facts import (
     LIVE,
+    READ_AFTER,
     ConnectionStatus,
     Fact,
     FactName,
@@ -30,9 +30,6 @@ from shared.store.connections.eras import Era
 from shared.store.events import Transition
 from shared.store.pool import Conn
 
-#: After a takedown of a live connection we ask Meta whether it is true. We wait this long: the
-#: webhook's `time` is when Meta sent it, and Meta's answers to reads lag behind.
-READ_AFTER = timedelta(seconds=30)
 _DOWN = ("offboarded", "disconnected", "disabled")
 Change = tuple[ConnectionRow, ConnectionRow]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import get_args
 
 from shared.actions.connection_state import record_facts, tell
+from shared.actions.number_links import record_links
 from shared.actions.number_states import tell_states
 from shared.domain.facts import Fact, FactName, NumberProperty, whole_second
 from shared.domain.numbers import MENDED_AT_META, is_mended
@@ -25,14 +26,12 @@ async def record_numbers(
     readings: Sequence[NumberReading],
     at: datetime,
 ) -> None:
-    """Store the numbers of a locked connection as Meta lists them, and add an event
+    """Store the numbers of a locked connection as Meta lists them all, and add an event
     `connection.number_*` for each property that changed. Idempotent."""
-    if not readings:
-        return
     # Of two numbers with the same digits the newer one counts, as in `numbers.save`.
     readings = list({reading.number.digits: reading for reading in reversed(readings)}.values())
     stored = await facts.of_numbers(conn, waba_id, PROPERTIES)
-    await _save(conn, waba_id, readings)
+    await _save(conn, waba_id, readings, at)
     new = [
         Fact(name, value, whole_second(at), reading.number.digits)
         for reading in readings
@@ -62,17 +61,23 @@ def _is_news(fact: Fact, stored: Mapping[tuple[FactName, str], Fact]) -> bool:
     return before is None or (before.value != fact.value and before.rank < fact.rank)
 
 
-async def _save(conn: Conn, waba_id: str, readings: Sequence[NumberReading]) -> None:
-    """Store the numbers. Provision again where Meta tells something new that mends a failure, a
-    number that is connected no more, or one that was not there: it is set up by its own rules."""
-    before = {number.phone_number_id: number for number in await numbers.current(conn, waba_id)}
-    await numbers.save(conn, waba_id, [reading.number for reading in readings])
+async def _save(conn: Conn, waba_id: str, readings: Sequence[NumberReading], at: datetime) -> None:
+    """Store the numbers, and the links that an active connection's numbers have to the app.
+    Provision again where Meta tells something new that mends a failure, a number that is connected
+    no more, or one that was not there: it is set up by its own rules."""
+    [row] = await connections.lock(conn, [waba_id])
+    known_numbers = await numbers.current(conn, waba_id)
+    before = {number.phone_number_id: number for number in known_numbers}
+    listed = [reading.number for reading in readings]
+    await numbers.save(conn, waba_id, listed)
+    if row.status.state not in ("provisioning", "orphan"):  # Meta may be late while it is set up
+        await record_links(conn, row, known_numbers, listed, whole_second(at))
     is_provisioned = False
     for reading in readings:
         number = reading.number
         known = before.get(number.phone_number_id)
         if known is None:
-            is_provisioned |= bool(before)
+            is_provisioned |= bool(before) or row.status.reason == "no_number"
         elif is_mended(known, number, reading.properties.get("number_name")):
             await numbers.forget_failures(
                 conn, waba_id, phone_number_id=number.phone_number_id, reasons=MENDED_AT_META

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from shared.actions import ownership
-from shared.actions.connection_state import READ_AFTER, read_where_facts_conflict, recompute
+from shared.actions.connection_state import read_where_facts_conflict, recompute
 from shared.actions.number_states import tell_states
 from shared.domain.account_changes import ChangeEffects, NumberRef
-from shared.domain.facts import LIVE, Fact, with_takedown
+from shared.domain.facts import LIVE, READ_AFTER, Fact, with_takedown
 from shared.domain.numbers import MENDED_AT_META
 from shared.store.connections import connections, eras, facts, follow_ups, numbers, onboardings
 from shared.store.connections.connections import ConnectionRow

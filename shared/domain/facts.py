@@ -65,6 +65,9 @@ CUT: Reason = "account_disconnected"
 _OF_THE_WABA: tuple[FactName, ...] = ("shared", "app", "deleted")
 #: Facts that contradict each other within this time may have come in the wrong order.
 CONFLICT = timedelta(minutes=10)
+#: After a takedown of a live connection we ask Meta whether it is true. We wait this long: the
+#: webhook's `time` is when Meta sent it, and Meta's answers to reads lag behind.
+READ_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared.domain.facts import NumberLink
+from shared.domain.facts import CUT, READ_AFTER, Fact, NumberLink
 from shared.domain.graph_errors import (
     NUMBER_LIMITS,
     PIN_LIMITS,
@@ -175,6 +175,23 @@ def state_of(
     if is_left:
         return "left_alone", None
     return ("waiting" if has_steps_left else "working"), None
+
+
+def link_told(known: KnownNumber | None, listed: PhoneNumber, at: datetime) -> Fact | None:
+    """Return what Meta's list says of the number's link to the app; None: nothing new.
+
+    A number on the app has lost its link if Meta lists it as disconnected, or if it was connected
+    and is not any more. One whose link was cut READ_AFTER ago has it again if it is connected.
+    """
+    cut = known.link.cut if known is not None else None
+    if listed.is_registered:
+        is_back = cut is not None and at >= cut.at + READ_AFTER
+        return Fact("phone_link", "linked", at, listed.digits) if is_back else None
+    is_on_app = listed.is_coexistence or (known is not None and known.is_coexistence)
+    was_connected = known is not None and known.is_registered
+    if cut is not None or not is_on_app or not (was_connected or listed.status == _DISCONNECTED):
+        return None
+    return Fact("phone_link", CUT, at, listed.digits)
 
 
 def is_about_number(error: GraphError) -> bool:

@@ -104,7 +104,9 @@ def parse_waba(waba_id: str, answer: Json) -> Waba:
     business = answer.get("owner_business_info")
     owner = as_id(business.get("id")) if isinstance(business, dict) else None
     name = answer.get("name")
-    return Waba(waba_id, owner, name if isinstance(name, str) else None)
+    # PostgreSQL keeps no NUL, and a name is shown to people.
+    is_text = isinstance(name, str) and name.isprintable()
+    return Waba(waba_id, owner, name if is_text else None)
 
 
 def parse_subscription(app_id: str, answer: Json) -> bool:

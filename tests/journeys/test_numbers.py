@@ -162,6 +162,23 @@ async def test_a_read_lifts_a_cut_that_is_not_true(installation: Installation, c
     assert await states(installation) == {COEXISTING: ("working", None)}
 
 
+async def test_a_cut_that_comes_late_and_seems_older_is_read_at_meta(
+    installation: Installation, conn: Conn
+) -> None:
+    """The newest fact says that the number is linked; Meta says that it is not."""
+    await installation.meta.put_waba(coexisting())
+    await installation.until_active(await installation.connect(event=COEXISTENCE))
+    world = installation.meta.world
+    assert world is not None
+    await conn.execute("UPDATE connection_facts SET at = at - interval '2 minutes'")
+    installation.meta.time = time.time()
+    await installation.meta.happen("ACCOUNT_RECONNECTED")
+    installation.meta.time = time.time() - 60
+    await installation.meta.happen("ACCOUNT_OFFBOARDED")
+    await installation.until_connection("disconnected")
+    assert await states(installation) == {COEXISTING: ("unlinked", "account_disconnected")}
+
+
 async def test_a_number_that_comes_later_is_read_and_told(
     installation: Installation, conn: Conn
 ) -> None:

@@ -1,5 +1,6 @@
 """What goes wrong with one number costs nothing else, and what Meta mends goes on."""
 
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from shared.store.pool import Conn
 from tests.journeys.test_numbers import COEXISTENCE, SECOND, another, told_states, until_states
 from tests.journeys.test_token_health import check_again
 from tests.support.onboarding_setup import CHECK, CONNECTIONS, Installation
-from tests.support.simulated import NUMBER, WABA, coexisting, number
+from tests.support.simulated import COEXISTING, NUMBER, WABA, coexisting, number
 from tests.support.waiting import eventually
 
 PATH = f"{CONNECTIONS}/{WABA}"
@@ -73,6 +74,58 @@ async def test_when_no_number_works_any_more_the_connection_does_not_either(
     assert (NUMBER, "blocked", reason) in await told_states(conn)
     await installation.meta.order("PUT", f"numbers/{NUMBER}", {"status": ""})
     await installation.request("POST", f"{PATH}/provision", status=202)
+    await check(installation, conn)
+    await installation.until_connection("active")
+
+
+async def offboard_unheard(installation: Installation, conn: Conn) -> None:
+    """Connect a number on the app. Let Meta cut its link without a webhook, and check."""
+    await installation.meta.put_waba(coexisting())
+    await installation.until_active(await installation.connect(event=COEXISTENCE))
+    world = installation.meta.world
+    assert world is not None
+    await check(installation, conn)  # Meta lists it as connected
+    for each in world.wabas[WABA].numbers:
+        each.offboard()
+    await check(installation, conn)
+
+
+async def test_a_cut_link_is_known_by_a_check_if_its_webhook_was_lost(
+    installation: Installation, conn: Conn
+) -> None:
+    await offboard_unheard(installation, conn)
+    shown = await installation.request("GET", PATH)
+    assert (shown["state"], shown["reason"]) == ("disconnected", "account_disconnected")
+    assert shown["numbers"][0]["state"] == "unlinked"
+    assert (COEXISTING, "unlinked", "account_disconnected") in await told_states(conn)
+
+
+async def test_a_link_that_is_back_is_known_by_a_check(
+    installation: Installation, conn: Conn
+) -> None:
+    await offboard_unheard(installation, conn)
+    world = installation.meta.world
+    assert world is not None
+    world.wabas[WABA].share(time.time())  # connected again, without a webhook
+    await conn.execute("UPDATE connection_facts SET at = at - interval '2 minutes'")
+    await check(installation, conn)
+    await installation.until_connection("active")
+
+
+async def test_a_waba_that_lost_its_last_number_does_not_work(
+    installation: Installation, conn: Conn
+) -> None:
+    await installation.meta.put_waba(number())
+    await installation.until_active(await installation.connect())
+    world = installation.meta.world
+    assert world is not None
+    [taken] = world.wabas[WABA].numbers
+    world.wabas[WABA].numbers.clear()
+    await check(installation, conn)
+    shown = await installation.request("GET", PATH)
+    assert (shown["state"], shown["reason"]) == ("provisioning", "no_number")
+
+    world.wabas[WABA].numbers.append(taken)
     await check(installation, conn)
     await installation.until_connection("active")
 

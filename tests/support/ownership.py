@@ -22,11 +22,11 @@ async def prove(
     return await record_proof(conn, row, onboarding, business_id, at)
 
 
-async def name_waba(conn: Conn, tracking_code: str, waba_id: str) -> None:
-    """Let the browser of this onboarding name a WABA, as Meta's dialog does when it ends."""
+async def name_waba(conn: Conn, tracking_code: str, *waba_ids: str) -> None:
+    """Let the browser of this onboarding name WABAs, as Meta's dialog does when it ends."""
     onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     assert onboarding is not None
-    assert await onboardings.save_session(conn, onboarding.id, event="FINISH", waba_ids=[waba_id])
+    assert await onboardings.save_session(conn, onboarding.id, event="FINISH", waba_ids=waba_ids)
 
 
 async def report(conn: Conn, *effects: ChangeEffects) -> None:

@@ -1,7 +1,6 @@
 """Disconnect a connection from our side, one call at a time, and record what stays at Meta."""
 
 from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime
 
 from services.processor.follow_ups.context import FollowUpContext, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
@@ -36,7 +35,7 @@ async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutco
             token = None
         all_numbers = await numbers.current(conn, follow_up.subject)
         login = await connections.login(conn, follow_up.subject)
-        done = await follow_ups.done_steps(conn, follow_up, proven_at=datetime.now(UTC))
+        done = await follow_ups.done_steps(conn, follow_up, proven_at=await now(conn))
         maybe_registered = await follow_ups.half_registered(conn, follow_up.subject)
     on_app = app_numbers(all_numbers, login)
     linked = [number for number in all_numbers if number.phone_number_id in on_app]

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from services.processor.follow_ups.context import FollowUpContext, PutOff, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
@@ -20,7 +20,7 @@ from shared.process.crash_points import crash_point
 from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
-from shared.store.pool import Conn, transaction
+from shared.store.pool import Conn, now, transaction
 
 #: Meta's first webhook wakes a follow-up that waits for it. In addition the follow-up checks for a
 #: webhook itself, at growing intervals between these bounds.
@@ -95,7 +95,7 @@ async def _load_state(
     era = await eras.open_era(conn, waba_id)
     if era is None or era.is_suspended:
         return None
-    proven_at, at = era.proven_at, datetime.now(UTC)
+    proven_at, at = era.proven_at, await now(conn)
     heard = (await facts.current(conn, [waba_id]))[waba_id].get("webhook_received")
     token = await tokens.read(conn, context.ring, waba_id)
     next_steps = plan(
@@ -117,19 +117,20 @@ async def _rest(
     goes on while another waits for something that comes by itself."""
     next_steps = state.plan
     async with fenced(context.pool, follow_up) as (conn, row):
+        at = await now(conn)
         # Not if it was taken down since its last step.
         if next_steps.works and row.status.state in LIVE and row.status.state != "active":
-            await record_facts(conn, row, [Fact("setup", COMPLETE, datetime.now(UTC))])
+            await record_facts(conn, row, [Fact("setup", COMPLETE, at)])
         await tell_states(conn, row)
         if next_steps.waits_for is None and next_steps.reason is None:
             await follow_ups.end(conn, follow_up)
             return StepDone(COMPLETE)
     if next_steps.waits_for is None:
         return Blocked(next_steps.reason or "failed")
-    seconds = (datetime.now(UTC) - state.proven_at).total_seconds() / 4
+    seconds = (at - state.proven_at).total_seconds() / 4
     after = min(max(seconds, MIN_AWAIT_SECONDS), MAX_AWAIT_SECONDS)
     if next_steps.until is not None:
-        after = max(1.0, (next_steps.until - datetime.now(UTC)).total_seconds())
+        after = max(1.0, (next_steps.until - at).total_seconds())
     return PutOff(after, next_steps.waits_for, is_counted=False)
 
 
@@ -144,7 +145,7 @@ async def _record_number_failure(
             for each in await numbers.current(conn, waba_id)
             if each.phone_number_id == number_id
         ]
-        failure = after_number_failure(number, error, context.retry_seconds, datetime.now(UTC))
+        failure = after_number_failure(number, error, context.retry_seconds, await now(conn))
         await numbers.record_failure(conn, waba_id, number_id, failure)
         await tell_states(conn, row)
         await follow_ups.advance(conn, follow_up)
@@ -253,4 +254,4 @@ async def record_blocked_setup(conn: Conn, waba_id: str, reason: Reason) -> None
     reason does not mean that its setup is broken."""
     [row] = await connections.lock(conn, [waba_id])
     if not (row.status.state == "active" and reason in _REASONS_THAT_KEEP_ACTIVE):
-        await record_facts(conn, row, [Fact("setup", reason, datetime.now(UTC))])
+        await record_facts(conn, row, [Fact("setup", reason, await now(conn))])

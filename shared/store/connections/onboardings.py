@@ -309,7 +309,8 @@ async def complete(conn: Conn, onboarding_id: UUID, waba_id: str, at: datetime) 
 
 
 async def naming(conn: Conn, waba_ids: Collection[str]) -> dict[str, set[str]]:
-    """Return, by WABA id, the organizations with an open onboarding whose browser named the WABA.
+    """Return, by WABA id, the organizations with an open onboarding whose browser named the WABA,
+    alone or among others.
 
     At most 100 onboardings of each WABA count: one of another organization decides.
     """
@@ -318,7 +319,8 @@ async def naming(conn: Conn, waba_ids: Collection[str]) -> dict[str, set[str]]:
         """
         SELECT waba_id, organization_id FROM unnest($1::text[]) AS row (waba_id), LATERAL (
             SELECT organization_id FROM whatsapp_onboarding
-            WHERE session_waba_id = row.waba_id AND state = 'open' AND expires_at > now()
+            WHERE (session_waba_id = row.waba_id OR session_waba_ids @> ARRAY[row.waba_id])
+                AND state = 'open' AND expires_at > now()
             LIMIT 100
         ) AS named
         """,
@@ -333,7 +335,8 @@ async def time_to_expiry(conn: Conn, waba_id: str) -> timedelta | None:
     left: timedelta | None = await conn.fetchval(
         """
         SELECT min(expires_at) - now() FROM whatsapp_onboarding
-        WHERE session_waba_id = $1 AND state = 'open' AND expires_at > now()
+        WHERE (session_waba_id = $1 OR session_waba_ids @> ARRAY[$1])
+            AND state = 'open' AND expires_at > now()
         """,
         waba_id,
     )

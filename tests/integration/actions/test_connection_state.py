@@ -179,15 +179,16 @@ async def test_two_owners_of_one_business_make_an_orphan_with_two_candidates(con
     assert await events(conn) == []
 
 
+@pytest.mark.parametrize("named", [[WABA], ["210000000000099", WABA]])
 async def test_no_provisional_owner_is_chosen_while_another_organization_onboards_this_waba(
-    conn: Conn,
+    conn: Conn, named: list[str]
 ) -> None:
     await add_organization(conn, "ana", BUSINESS)
     await add_organization(conn, "bia")
     await shared_step(START)(conn)
     assert await owner_of(conn) == ("ana", "owner_business")  # bia's names no WABA
 
-    await name_waba(conn, "code-bia", WABA)
+    await name_waba(conn, "code-bia", *named)
     await decide_again(conn, [WABA], [])
     await recompute_due(conn)
     assert await owner_of(conn) == (None, "another_onboarding")

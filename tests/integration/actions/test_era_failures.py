@@ -141,14 +141,15 @@ async def test_a_waba_unshared_and_shared_again_at_once_is_set_up_again(
     )
 
 
+@pytest.mark.parametrize("named", [[WABA], [WABA, "210000000000099"]])
 async def test_a_takedown_that_comes_after_another_organization_s_login_still_counts(
-    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
+    pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch, named: list[str]
 ) -> None:
     """By B's login the customer shared the WABA anew, so that A's token reaches it again."""
     await own(conn)
     await save_token(conn, ring, WABA, "a")
     await start_of_b(conn)
-    await name_waba(conn, "code-b", WABA)
+    await name_waba(conn, "code-b", *named)
     unshared_at = await now(conn) - timedelta(minutes=2)
     await read(pool, ring, monkeypatch, "reached", is_contested=True)  # B's login is refused
     await read(pool, ring, monkeypatch, "reached")  # and A asks by a live check

@@ -79,7 +79,10 @@ async def test_a_missing_topology_is_refused(
     assert any(fault.endswith("is missing: run `porteiro topology`") for fault in faults(log))
 
 
-@pytest.mark.parametrize("module", ["services.ingress", "services.processor", "services.console"])
+@pytest.mark.parametrize(
+    "module",
+    ["services.ingress", "services.processor", "services.console", "services.token_health"],
+)
 async def test_a_service_starts_without_its_servers_and_reports_them_down(module: str) -> None:
     dead_address = f"a:{PASSWORD}@{LOOPBACK}:{free_port()}"
     env = service_environment(
@@ -99,6 +102,7 @@ async def test_a_service_starts_without_its_servers_and_reports_them_down(module
 
     report = await eventually(readiness_report)
     assert set(report["dependencies"].values()) == {"down"}
+    assert {"database", "redis"} < set(report["dependencies"])
     assert report["ready"] is False
     async with aiohttp.request("GET", f"{health}/healthz") as answer:
         assert answer.status == 200

@@ -7,17 +7,19 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
+import time_machine
 from prometheus_client import CollectorRegistry
 
 from services.processor.follow_ups.context import FollowUpContext, FollowUpHandler
 from services.processor.follow_ups.handlers import attribution_handlers
 from services.processor.follow_ups.metrics import FollowUpMetrics
-from services.processor.follow_ups.provision import provision
+from services.processor.follow_ups.provision import provision, record_blocked_setup
 from services.processor.follow_ups.worker import FollowUpWorker
 from shared.actions import ownership
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
 from shared.domain.facts import Fact
+from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
 from shared.graph.answers import Token, Waba
 from shared.graph.client import Graph
@@ -25,10 +27,11 @@ from shared.store.connections import connections, follow_ups, onboardings, organ
 from shared.store.connections.follow_ups import FollowUpKind
 from shared.store.connections.onboardings import Flow, NewOnboarding, Onboarding
 from shared.store.pool import Conn, Pool, now, transaction
-from tests.support.eras import A, B, ValidTokens, is_lock_awaited
+from tests.support.eras import A, B, ValidTokens, is_lock_awaited, own
 from tests.support.keys import OPERATOR, TOKEN_RING
 from tests.support.ownership import name_waba, report, store_message
 from tests.support.sending import WABA
+from tests.support.tokens import save_token
 from tests.support.waiting import eventually
 
 BUSINESS = "730000000000020"
@@ -46,6 +49,16 @@ class GrantedBefore(ValidTokens):
 
     async def read_waba(self, waba_id: str, _: str) -> Waba:
         return Waba(waba_id, BUSINESS)
+
+
+class OneNumber(ValidTokens):
+    """A Graph of a WABA that is subscribed, and has one number, which is connected."""
+
+    async def read_numbers(self, *_: str) -> list[PhoneNumber]:
+        return [PhoneNumber("60", "15550001111", is_coexistence=False, is_registered=True)]
+
+    async def is_subscribed(self, *_: str) -> bool:
+        return True
 
 
 def worker(pool: Pool, handlers: Mapping[FollowUpKind, FollowUpHandler]) -> FollowUpWorker:
@@ -113,6 +126,24 @@ async def test_a_change_that_another_transaction_holds_is_assigned_afterwards(
     assert await attribution.work_once()
     assert await conn.fetchval("SELECT organization_id FROM webhook_changes") == A
     assert (await conn.fetch(standing))[0]["state"] == "done"
+
+
+async def test_a_setup_is_dated_by_the_clock_of_the_database(pool: Pool, conn: Conn) -> None:
+    """What it is compared with is dated so too, and another processor's clock is another."""
+    await own(conn)
+    await save_token(conn, TOKEN_RING, WABA, "granted")
+    await follow_ups.add(conn, "provision", [WABA])
+    handler = FollowUpHandler(partial(provision, context(pool, OneNumber())))
+    provisioning = worker(pool, {"provision": handler})
+    began = await now(conn)
+    setup = "SELECT value, at >= $1 FROM connection_facts WHERE name = 'setup'"
+    with time_machine.travel(began - timedelta(seconds=90)):
+        while await provisioning.work_once():
+            continue
+        assert [tuple(row) for row in await conn.fetch(setup, began)] == [("complete", True)]
+        async with conn.transaction():
+            await record_blocked_setup(conn, WABA, "reconnect")
+    assert [tuple(row) for row in await conn.fetch(setup, began)] == [("reconnect", True)]
 
 
 async def test_a_token_that_is_fetched_counts_as_an_attempt(pool: Pool, conn: Conn) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 import yaml
 from prometheus_client import CollectorRegistry
 
+from services.ingress.metrics import IngressMetrics
 from services.processor.intake.metrics import IntakeMetrics
 from services.processor.job_gauges import JobGauges
 from shared.domain.schedule import JOBS
@@ -28,6 +29,7 @@ def expressions() -> dict[str, str]:
 def test_every_metric_that_an_alert_names_exists() -> None:
     registry = CollectorRegistry()
     IntakeMetrics(registry)
+    IngressMetrics(registry)
     Health(registry)
     JobGauges(cast("Pool", None), registry)
     known = {
