@@ -159,7 +159,7 @@ class Onboardings:
     ) -> Onboarding:
         """Connect this one of the WABAs that the login is for."""
         async with transaction(self._pool) as conn:
-            if await waba_choices.choose(conn, onboarding.id, waba_id):
+            if await waba_choices.choose(conn, self._ring, onboarding.id, waba_id):
                 await _count(conn, onboarding, "messages")
                 subject = f"{onboarding.id}, WABA {waba_id}"
                 await audit.add(conn, requester, action="onboarding.choose_waba", subject=subject)
@@ -176,7 +176,7 @@ class Onboardings:
         if onboarding.reason != "waba_choice_needed":
             return []
         async with transaction(self._pool) as conn:
-            return await waba_choices.read(conn, onboarding.id)
+            return await waba_choices.read(conn, self._ring, onboarding.id)
 
     async def exchange_code(
         self,

@@ -4,13 +4,14 @@ import hmac
 from dataclasses import dataclass
 
 from shared.domain.proof import TokenReport
-from shared.graph.answers import Token
 from shared.graph.client import Graph
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GrantedToken:
-    token: Token
+    """A token and what Meta reports about it. `repr` does not show it."""
+
+    text: str
     report: TokenReport
 
 
@@ -31,4 +32,4 @@ async def fetch_granted_token(
     if not (report.is_valid and report.app_id == graph.app_id and is_granted):
         return None
     await graph.read_waba(waba_id, token.text)
-    return GrantedToken(token, report)
+    return GrantedToken(token.text, report.or_ending(token.expires_at))

@@ -31,8 +31,7 @@ async def renew_token(pool: Pool, ring: KeyRing, graph: Graph, subject: CheckSub
         return False
     if granted is None:
         return False
-    token, report = granted.token, granted.report
-    ends = [report.expires_at or token.expires_at, report.data_access_ends_at]
+    ends = [granted.report.expires_at, granted.report.data_access_ends_at]
     if not lives_longer(subject.health, min(filter(None, ends), default=None)):
         return False
     crash_point("renewal.fetched")
@@ -41,8 +40,6 @@ async def renew_token(pool: Pool, ring: KeyRing, graph: Graph, subject: CheckSub
         current = await health.load(conn, ring, subject.waba_id)
         if current is None or current.stored_at != subject.stored_at:
             return False
-        await tokens.save(
-            conn, ring, subject.waba_id, token.text, report, expires_at=token.expires_at
-        )
+        await tokens.save(conn, ring, subject.waba_id, granted.text, granted.report)
     crash_point("renewal.stored")
     return True

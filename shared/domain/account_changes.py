@@ -212,16 +212,19 @@ _PARTNER_EVENTS = frozenset(
     "PARTNER_APP_UNINSTALLED PARTNER_CLIENT_CERTIFICATION_STATUS_UPDATE"
     " PARTNER_CLIENT_CERTIFICATION_NEEDED AD_ACCOUNT_LINKED MM_LITE_TERMS_SIGNED".split()
 )
+#: Fields that state a fact of a WABA: the fact's name, and where the value says it.
+_WABA_FACTS: dict[str, tuple[FactName, str]] = {
+    "account_review_update": ("review", "decision"),
+    "business_capability_update": ("capability", "max_daily_conversations_per_business"),
+}
 
 
 def _waba_facts(field: str, value: Json) -> list[tuple[FactName, str]]:
-    candidates: list[tuple[FactName, object]] = {
-        "account_review_update": [("review", value.get("decision"))],
-        "business_capability_update": [
-            ("capability", value.get("max_daily_conversations_per_business"))
-        ],
-    }.get(field, [])  # type: ignore[assignment]
-    return [(name, text) for name, raw in candidates if (text := _safe_text(raw))]
+    if field not in _WABA_FACTS:
+        return []
+    name, key = _WABA_FACTS[field]
+    text = _safe_text(value.get(key))
+    return [(name, text)] if text else []
 
 
 def _number_and_facts(field: str, value: Json, at: datetime) -> tuple[NumberRef | None, list[Fact]]:

@@ -1,7 +1,7 @@
 """Check whether a customer's token proves the WABA that the browser named. Pure functions."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.domain.remedies import Reason
@@ -48,6 +48,10 @@ class TokenReport:
     user_id: str | None
     expires_at: datetime | None
     data_access_ends_at: datetime | None = None
+
+    def or_ending(self, at: datetime | None) -> "TokenReport":
+        """Return the report. If it tells no end, it ends when Meta said as it issued the token."""
+        return replace(self, expires_at=self.expires_at or at)
 
 
 def proven_wabas(

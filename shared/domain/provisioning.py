@@ -26,7 +26,7 @@ from shared.domain.numbers import (
     must_register,
     state_of,
 )
-from shared.domain.remedies import REMEDIES, Reason
+from shared.domain.remedies import Reason, is_reason
 
 StepName = Literal[
     "read_numbers", "subscribe", "register", "sync_contacts", "sync_history",
@@ -115,7 +115,7 @@ def plan(
     rests = [each for each in plans if each.rests_until is not None]
     if rests:
         soonest = min(rests, key=lambda each: each.rests_until or now)
-        reason = "numbers_wait" if works else _known(soonest.reason)
+        reason = "numbers_wait" if works else _readable(soonest.reason)
         return Plan(None, works, reason, soonest.rests_until)
     return Plan(None, works, reason=None if works else why_none_works(plans))
 
@@ -174,7 +174,7 @@ def _number_plan(
 
 def why_none_works(plans: Sequence[NumberPlan]) -> Reason:
     """Return the reason of the number that the login named, else of the first that has one."""
-    reasons = [_known(each.reason) for each in plans if each.reason is not None]
+    reasons = [_readable(each.reason) for each in plans if each.reason is not None]
     if reasons:
         return reasons[0]
     if any(each.state == "waiting" for each in plans):
@@ -182,9 +182,9 @@ def why_none_works(plans: Sequence[NumberPlan]) -> Reason:
     return "number_elsewhere" if plans else "no_number"
 
 
-def _known(reason: Reason | str | None) -> Reason:
+def _readable(reason: str | None) -> Reason:
     """A number's reason that is Meta's own word is that of a phone's link."""
-    return reason if reason in REMEDIES else CUT  # type: ignore[return-value]
+    return reason if is_reason(reason) else CUT
 
 
 def webhooks_arrive(webhook_at: datetime | None, proven_at: datetime, now: datetime) -> bool:

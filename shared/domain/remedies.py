@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from shared.domain.customer_remedies import CUSTOMER_TEXTS, CustomerReason
 from shared.domain.operator_remedies import (
@@ -63,6 +63,11 @@ def _known() -> Iterator[tuple[str, Remedy]]:
 
 #: The remedy of each reason that anyone may read.
 REMEDIES: Mapping[str, Remedy] = dict(_known())
+
+
+def is_reason(word: str | None) -> TypeGuard[Reason]:
+    """Return whether a word is a reason that anyone may read, not one of Meta's own words."""
+    return word in REMEDIES
 
 
 def remedy(reason: str | None, *, goes_on: bool = False) -> Remedy | None:

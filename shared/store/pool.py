@@ -23,7 +23,7 @@ else:
 
 #: The migration this code needs. A newer schema is fine: from release 0.1.0 (0006) on, each
 #: migration also works with the code of the release before it.
-REQUIRED_REVISION = "0019"
+REQUIRED_REVISION = "0020"
 ACQUIRE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 COMMAND_SECONDS = 30.0

@@ -44,6 +44,7 @@ COLUMNS: dict[SealedData, Sequence[SealedColumn]] = {
     "tokens": (
         _by_id("whatsapp_onboarding", "token"),
         _by_id("whatsapp_onboarding", "sealed_tracking_code"),
+        _by_id("whatsapp_onboarding", "sealed_waba_choices"),
         SealedColumn("whatsapp_connections", "token", (("waba_id", "text"),), token_binding),
         SealedColumn(
             "phone_numbers", "pin", (("waba_id", "text"), ("digits", "text")), pin_binding

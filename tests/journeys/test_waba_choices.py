@@ -77,6 +77,17 @@ async def test_of_two_wabas_in_a_redirect_one_is_chosen_and_the_other_with_the_n
         assert (await installation.until_active(code))["waba_id"] == expected
 
 
+async def test_the_names_of_wabas_are_stored_sealed(installation: Installation, conn: Conn) -> None:
+    await put_wabas(installation)
+    code = await installation.start_onboarding()
+    await installation.post_code(code, (await sign_up(installation))["code"])
+    assert (await until_choice(installation, code))["waba_choices"] == BOTH
+    [row] = await conn.fetch("SELECT * FROM whatsapp_onboarding")
+    stored = repr(dict(row))
+    assert "Bakery" not in stored
+    assert WABA not in stored
+
+
 async def test_only_what_the_token_reaches_is_offered(installation: Installation) -> None:
     """A third one is in the token, but Meta does not let us read it."""
     await put_wabas(installation)

@@ -14,4 +14,4 @@ VALID = TokenReport(is_valid=True, app_id="1", wabas=None, user_id=None, expires
 async def save_token(
     conn: Conn, ring: KeyRing, waba_id: str, text: str, *, expires_at: datetime | None = None
 ) -> None:
-    await tokens.save(conn, ring, waba_id, text, VALID, expires_at=expires_at)
+    await tokens.save(conn, ring, waba_id, text, VALID.or_ending(expires_at))

@@ -76,12 +76,7 @@ async def prove(context: FollowUpContext, follow_up: FollowUp) -> StepOutcome:
             await _refuse_proof(conn, onboarding, refusal_reason)
             return StepDone(refusal_reason)
         await tokens.save(
-            conn,
-            context.ring,
-            waba.waba_id,
-            token,
-            report,
-            expires_at=unproven.expires_at,
+            conn, context.ring, waba.waba_id, token, report.or_ending(unproven.expires_at)
         )
         await codes.delete_token(conn, onboarding, reason=None)
         await events.add_for_onboarding(
@@ -117,7 +112,7 @@ async def _read_proven_waba(
         return wabas[0]
     choices = [WabaChoice(waba.waba_id, waba.name) for waba in wabas]
     async with transaction(context.pool) as conn:
-        await waba_choices.save(conn, onboarding.id, choices)
+        await waba_choices.save(conn, context.ring, onboarding.id, choices)
     raise ProofRefused("waba_choice_needed" if choices else "waba_not_granted")
 
 

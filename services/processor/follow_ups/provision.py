@@ -235,14 +235,7 @@ async def _fetch_token(
     if granted is None:
         return Blocked(reason)
     async with fenced(context.pool, follow_up) as (conn, _):
-        await tokens.save(
-            conn,
-            context.ring,
-            follow_up.subject,
-            granted.token.text,
-            granted.report,
-            expires_at=granted.token.expires_at,
-        )
+        await tokens.save(conn, context.ring, follow_up.subject, granted.text, granted.report)
         await follow_ups.put_off(
             conn, follow_up, follow_ups.AT_ONCE, "token_fetched", is_counted=True
         )

@@ -25,8 +25,8 @@ async def start_exchange(conn: Conn, onboarding_id: UUID, code_hash: bytes) -> b
             """
             UPDATE whatsapp_onboarding
             SET code_hash = $2, code_at = now(), reason = NULL, token = NULL,
-                session_waba_id = CASE WHEN waba_choices IS NULL THEN session_waba_id END,
-                waba_choices = NULL  -- what was chosen, was chosen of the login before
+                session_waba_id = CASE WHEN sealed_waba_choices IS NULL THEN session_waba_id END,
+                sealed_waba_choices = NULL  -- what was chosen, was chosen of the login before
             WHERE id = $1 AND state = 'open' AND expires_at > now()
                 AND proven_at IS NULL AND code_hash IS DISTINCT FROM $2
                 AND (token IS NULL OR reason IS NULL

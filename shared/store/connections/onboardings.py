@@ -227,7 +227,7 @@ async def save_session(
                 WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
             session_waba_ids = CASE cardinality($3)
                 WHEN 0 THEN stored.session_waba_ids WHEN 1 THEN NULL ELSE $3 END,
-            waba_choices = CASE WHEN cardinality($3) = 0 THEN waba_choices END,
+            sealed_waba_choices = CASE WHEN cardinality($3) = 0 THEN sealed_waba_choices END,
             session_phone_number_id = CASE WHEN $4 THEN $5
                 ELSE stored.session_phone_number_id END
         FROM before WHERE stored.id = before.id

@@ -17,20 +17,9 @@ class StoredToken:
     at: datetime
 
 
-async def save(
-    conn: Conn,
-    ring: KeyRing,
-    waba_id: str,
-    token: str,
-    report: TokenReport,
-    *,
-    expires_at: datetime | None,
-) -> None:
+async def save(conn: Conn, ring: KeyRing, waba_id: str, token: str, report: TokenReport) -> None:
     """Store a token that Meta has just reported on, as the locked connection's only token. It is
-    checked in a day.
-
-    `expires_at` is the end that Meta told when it issued the token, for a report that tells none.
-    """
+    checked in a day."""
     await conn.execute(
         """
         UPDATE whatsapp_connections
@@ -46,7 +35,7 @@ async def save(
         """,
         waba_id,
         ring.seal(token.encode(), token_binding(waba_id)),
-        report.expires_at or expires_at,
+        report.expires_at,
         report.user_id,
         report.data_access_ends_at,
     )

@@ -1,4 +1,7 @@
-"""The WABAs that a customer may choose from, when one login gave us several."""
+"""The WABAs that a customer may choose from, when one login gave us several.
+
+They are sealed: their names are Meta's text.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from shared.crypto import KeyRing, associated_data
 from shared.store.pool import Conn
 
 
@@ -17,35 +21,55 @@ class WabaChoice:
     name: str | None
 
 
-async def save(conn: Conn, onboarding_id: UUID, choices: Sequence[WabaChoice]) -> None:
+async def save(
+    conn: Conn, ring: KeyRing, onboarding_id: UUID, choices: Sequence[WabaChoice]
+) -> None:
     """Store the choices. Do nothing if the browser named one WABA meanwhile."""
     await conn.execute(
         """
-        UPDATE whatsapp_onboarding SET waba_choices = $2
+        UPDATE whatsapp_onboarding SET sealed_waba_choices = $2
         WHERE id = $1 AND session_waba_id IS NULL
         """,
         onboarding_id,
-        orjson.dumps([asdict(choice) for choice in choices]).decode(),
+        ring.seal(
+            orjson.dumps([asdict(choice) for choice in choices]),
+            _binding(onboarding_id),
+        ),
     )
 
 
-async def read(conn: Conn, onboarding_id: UUID) -> list[WabaChoice]:
-    stored = await conn.fetchval(
-        "SELECT waba_choices::text FROM whatsapp_onboarding WHERE id = $1", onboarding_id
+async def read(conn: Conn, ring: KeyRing, onboarding_id: UUID) -> list[WabaChoice]:
+    """Return the choices; none if there are none. May raise Undecryptable."""
+    sealed = await conn.fetchval(
+        "SELECT sealed_waba_choices FROM whatsapp_onboarding WHERE id = $1", onboarding_id
     )
-    return [WabaChoice(**choice) for choice in orjson.loads(stored or "[]")]
+    if sealed is None:
+        return []
+    opened = ring.open(sealed, _binding(onboarding_id))
+    return [WabaChoice(**choice) for choice in orjson.loads(opened)]
 
 
-async def choose(conn: Conn, onboarding_id: UUID, waba_id: str) -> bool:
-    """Record which WABA the customer chose. Return False if there is no such choice to make."""
-    status = await conn.execute(
+async def choose(conn: Conn, ring: KeyRing, onboarding_id: UUID, waba_id: str) -> bool:
+    """Record which WABA the customer chose. Return False if there is no such choice to make. May
+    raise Undecryptable."""
+    is_awaited = await conn.fetchval(
         """
-        UPDATE whatsapp_onboarding SET session_waba_id = $2
+        SELECT true FROM whatsapp_onboarding
         WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND token IS NOT NULL
             AND expires_at > now() AND session_waba_id IS NULL
-            AND waba_choices @> jsonb_build_array(jsonb_build_object('waba_id', $2::text))
+        FOR UPDATE
         """,
         onboarding_id,
-        waba_id,
     )
-    return status == "UPDATE 1"
+    if not is_awaited or waba_id not in {
+        choice.waba_id for choice in await read(conn, ring, onboarding_id)
+    }:
+        return False
+    await conn.execute(
+        "UPDATE whatsapp_onboarding SET session_waba_id = $2 WHERE id = $1", onboarding_id, waba_id
+    )
+    return True
+
+
+def _binding(onboarding_id: UUID) -> bytes:
+    return associated_data("whatsapp_onboarding", onboarding_id.bytes, "sealed_waba_choices")

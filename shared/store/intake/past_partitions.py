@@ -1,6 +1,6 @@
 """Drop past days of webhook_bodies. Bodies whose webhook is not settled are copied out before."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from shared.store.intake.partitions import (
     bounds_of,
@@ -19,7 +19,7 @@ COPY_SECONDS = 60
 async def days_before(conn: Conn, first_kept: date) -> list[date]:
     """Return the days before `first_kept` that have a partition, the oldest first."""
     names = await names_of_days(conn)
-    days = [datetime.strptime(name[-8:], "%Y%m%d").date() for name in names]  # noqa: DTZ007
+    days = [date.fromisoformat(name[-8:]) for name in names]
     return [day for day in days if day < first_kept]
 
 

@@ -18,8 +18,10 @@ from shared.store.connections import (
     organizations,
     tokens,
     tracking_codes,
+    waba_choices,
 )
 from shared.store.connections.onboardings import NewOnboarding
+from shared.store.connections.waba_choices import WabaChoice
 from shared.store.intake import changes, dead_letters, webhooks
 from shared.store.pool import Conn
 from shared.store.rotation import COLUMNS, RotationBatch, SealedColumn
@@ -63,6 +65,8 @@ async def test_every_sealed_column_opens_in_its_place_under_the_new_key_alone(
     await login_codes.save_token(
         conn, OLD_RING, onboarding, "unproven", code_hash=b"hash", expires_at=None
     )
+    choices = [WabaChoice("71", "Café")]
+    await waba_choices.save(conn, OLD_RING, onboarding.id, choices)
     await add_connections(conn, OLD_RING, "71")
     listed = PhoneNumber("61", "1555", is_coexistence=False, is_registered=False)
     await numbers.save(conn, "71", [listed])
@@ -83,10 +87,11 @@ async def test_every_sealed_column_opens_in_its_place_under_the_new_key_alone(
     assert [sum(batch.not_resealed.values()) for batch in counted] == [
         batch.resealed for batch in batches
     ]
-    assert sum(batch.resealed for batch in batches) == 7
+    assert sum(batch.resealed for batch in batches) == 8
     current = await onboardings.by_id(conn, onboarding.id)
     assert current is not None
     assert tracking_codes.open_code(NEW_RING, current.id, current.stored_code) == "code-1"
+    assert await waba_choices.read(conn, NEW_RING, onboarding.id) == choices
     unproven = await login_codes.read_token(conn, NEW_RING, current)
     token = await tokens.read(conn, NEW_RING, "71")
     assert (unproven and unproven.text, token and token.text) == ("unproven", "token of 71")
