@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -20,8 +21,11 @@ class Unparsable(Exception):
     code = "unparsable"
 
 
-class _Number(str):
-    """A number, in the digits in which it was written."""
+@dataclass(frozen=True, slots=True)
+class _Fraction:
+    """A number with a fraction or an exponent, as it was written."""
+
+    text: str
 
 
 def parse(body: bytes) -> Any:
@@ -41,7 +45,7 @@ def parse_faulty(body: bytes) -> tuple[Any, Any]:
     """
     text = body.decode()
     value = json.loads(text, parse_constant=_refuse)
-    return value, json.loads(text, parse_int=_Number, parse_float=_Number)
+    return value, json.loads(text, parse_float=_Fraction)
 
 
 def canonical(value: Any) -> bytes:
@@ -108,7 +112,7 @@ def _escaped(value: Any) -> str:
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_escaped, value)) + "]"
-    return str(value) if isinstance(value, _Number) else json.dumps(value)
+    return value.text if isinstance(value, _Fraction) else json.dumps(value)
 
 
 def _refuse(constant: str) -> None:

@@ -35,6 +35,8 @@ _NAMES: Final[dict[str, frozenset[str]]] = {
     "phone": frozenset({"phones"}),
     "id": frozenset({"threads"}),
 }
+#: An id may be written as a number. (`true` is an int too, and no id.)
+_TYPES: Final = (str, int)
 
 
 def people_of(value: Any) -> frozenset[str]:
@@ -82,12 +84,12 @@ def _collect(value: Any, around: str, found: set[str]) -> None:
             _collect(inner, around, found)
     elif type(value) is dict:
         for name, inner in value.items():
-            if not isinstance(inner, str):
+            if type(inner) not in _TYPES:
                 _collect(inner, name, found)
             elif (places := _NAMES.get(name)) is not None:
                 is_of_a_group = name == "recipient_id" and _is_of_a_group(value)
                 if (not places or around in places) and not is_of_a_group:
-                    found.add(inner)
+                    found.add(str(inner))
 
 
 def _is_of_a_group(receipt: dict[str, Any]) -> bool:

@@ -59,7 +59,8 @@ def test_an_id_is_found_as_it_is(text: str, is_found: bool) -> None:
     ("value", "people"),
     [
         ({"from": "BR.1"}, {"BR.1"}),
-        ({"from": 1}, set()),
+        ({"from": 1}, {"1"}),
+        ({"from": True, "to": 1.5}, set()),
         ([[{"to": "BR.1"}], "BR.2"], {"BR.1"}),
         ({"user_id": {"previous": "BR.1", "current": "BR.2"}}, {"BR.1", "BR.2"}),
         ({"status": {"previous": "BR.1"}}, set()),

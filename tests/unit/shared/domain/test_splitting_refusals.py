@@ -1,5 +1,6 @@
 """Bytes that are not JSON, or that we cannot store exactly, raise Unparsable and nothing else."""
 
+import json
 from typing import Any
 
 import orjson
@@ -112,3 +113,14 @@ def test_any_json_value_is_split(value: Any) -> None:
 @settings(max_examples=400)
 def test_any_bytes_are_split_or_unparsable(body: bytes) -> None:
     assert is_split(body) in (True, False)
+
+
+def test_a_contact_whose_id_is_a_number_goes_with_its_message_beside_half_a_character() -> None:
+    messages = [{"from": "5511987650001", "id": "a"}, {"from": "5511987650002", "id": "\ud83d"}]
+    value = {"messages": messages, "contacts": [{"wa_id": 5511987650001}]}
+    change = {"field": "messages", "value": value}
+
+    sound, faulty = split(json.dumps({"entry": [{"id": "7314", "changes": [change]}]}).encode())
+
+    assert (sound.error, bool(faulty.error)) == (None, True)
+    assert json.loads(sound.content)["value"]["contacts"] == value["contacts"]
