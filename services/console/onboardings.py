@@ -12,7 +12,7 @@ from shared.actions.connection_state import decide_again
 from shared.actions.errors import Missing, WrongState
 from shared.cache import Cache
 from shared.crypto import KeyRing
-from shared.domain.proof import FINISHES
+from shared.domain.dialog import CODE_MISSING, FINISHES, NO_RESULT, named_wabas, without_result
 from shared.domain.splitting import as_id
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
@@ -23,15 +23,13 @@ from shared.store.connections import (
     link_uses,
     onboardings,
     organizations,
+    sessions,
     tracking_codes,
     waba_choices,
 )
 from shared.store.connections import login_codes as codes
 from shared.store.connections.link_uses import Use
 from shared.store.connections.onboardings import (
-    CANCEL,
-    ERROR,
-    NO_RESULT,
     NewOnboarding,
     Onboarding,
 )
@@ -39,11 +37,6 @@ from shared.store.connections.waba_choices import WabaChoice
 from shared.store.pool import Conn, Pool, now, transaction
 
 log = structlog.get_logger()
-
-#: The event of a message that is not Meta's: a page sends it when Meta's script gives no code.
-CODE_MISSING = "CODE_MISSING"
-#: WABAs of one message that are looked at.
-MAX_NAMED = 50
 
 
 class Onboardings:
@@ -114,24 +107,25 @@ class Onboardings:
         self, onboarding: Onboarding, event: str, data: dict[str, Any], requester: Requester
     ) -> Onboarding:
         """Store what Meta's dialog reported to the browser, before or after the code."""
-        is_finish = event in FINISHES
         if event == CODE_MISSING:
             return await self._miss_code(onboarding, requester)
+        is_finish = event in FINISHES
+        named = named_wabas(data) if is_finish else []
         if not is_finish:
-            event = ERROR if _is_error(event, data) else CANCEL
+            event = without_result(event, data)
         async with transaction(self._pool) as conn:
-            session = await onboardings.save_session(
+            session = await sessions.save(
                 conn,
                 onboarding.id,
                 event=event,
-                waba_ids=_session_waba_ids(data) if is_finish else (),
+                waba_ids=named,
                 phone_number_id=as_id(data.get("phone_number_id")) if is_finish else None,
             )
             if session:
                 await _count(conn, onboarding, "messages")
             if session and session.is_changed:
                 await _audit(conn, requester, "onboarding.session", onboarding)
-            if session and is_finish and (named := _session_waba_ids(data)):
+            if session and named:
                 await decide_again(conn, named, [])
             if session and session.has_token and is_finish:
                 await codes.request_proof(conn, onboarding)
@@ -145,7 +139,7 @@ class Onboardings:
 
     async def _miss_code(self, onboarding: Onboarding, requester: Requester) -> Onboarding:
         async with transaction(self._pool) as conn:
-            if await onboardings.miss_code(conn, onboarding.id):
+            if await sessions.miss_code(conn, onboarding.id):
                 await _count(conn, onboarding, "messages")
                 await _audit(conn, requester, "onboarding.session", onboarding)
                 await events.add_for_onboarding(
@@ -285,20 +279,3 @@ def _refuse_ended(onboarding: Onboarding) -> None:
         raise WrongState(
             f"onboarding_{onboarding.state}", f"This onboarding is {onboarding.state}."
         )
-
-
-def _session_waba_ids(data: dict[str, Any]) -> list[str]:
-    """Return the WABAs the browser named. If it named one beside a list, return the one."""
-    if (waba_id := as_id(data.get("waba_id"))) is not None:
-        return [waba_id]
-    several = data.get("waba_ids")
-    named = several[:MAX_NAMED] if isinstance(several, list) else []
-    return sorted({waba_id for value in named if (waba_id := as_id(value)) is not None})
-
-
-def _is_error(event: str, data: dict[str, Any]) -> bool:
-    """Return whether the dialog reported an error.
-
-    Meta reports errors under CANCEL too (Embedded Signup, Errors, Feb 2026).
-    """
-    return event == ERROR or "error_code" in data or "error_message" in data

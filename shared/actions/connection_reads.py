@@ -17,7 +17,7 @@ from shared.domain.numbers import PhoneNumber
 from shared.domain.proof import TokenReport
 from shared.domain.token_health import TokenState
 from shared.graph.client import Graph
-from shared.store.connections import connections, eras, follow_ups, numbers, onboardings, tokens
+from shared.store.connections import connections, eras, follow_ups, numbers, sessions, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.eras import Era
 from shared.store.pool import Conn, Pool, now, transaction
@@ -146,7 +146,7 @@ async def _is_believed(conn: Conn, era: Era, answer: _Answer) -> bool:
 async def _is_contested(conn: Conn, era: Era, answer: _Answer) -> bool:
     """Return whether another organization's login names the WABA. By it the customer shares the
     WABA anew: that the era's token reaches it refutes no takedown."""
-    naming = (await onboardings.naming(conn, [era.waba_id])).get(era.waba_id, set())
+    naming = (await sessions.naming(conn, [era.waba_id])).get(era.waba_id, set())
     return answer.is_contested or bool(naming - {era.organization_id})
 
 

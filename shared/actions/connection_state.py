@@ -22,8 +22,8 @@ from shared.store.connections import (
     facts,
     follow_ups,
     numbers,
-    onboardings,
     organizations,
+    sessions,
 )
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.eras import Era
@@ -55,7 +55,7 @@ async def recompute(conn: Conn, rows: Sequence[ConnectionRow]) -> list[Connectio
     businesses = {by_name["owner_business"].value
                   for by_name in current.values() if "owner_business" in by_name}  # fmt: skip
     owners = await organizations.owners(conn, businesses) if businesses else {}
-    naming = await onboardings.naming(conn, waba_ids) if owners else {}
+    naming = await sessions.naming(conn, waba_ids) if owners else {}
     rows_now: list[ConnectionRow] = []
     changed: list[Change] = []
     taken: list[Era] = []

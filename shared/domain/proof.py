@@ -11,20 +11,6 @@ from shared.domain.remedies import Reason
 SCOPE = "whatsapp_business_management"
 
 
-#: The events of a finished dialog (Embedded Signup, Implementation, Mar 2026). A window that the
-#: customer closed sends none of them.
-COEXISTENCE = "FINISH_WHATSAPP_BUSINESS_APP_ONBOARDING"
-FINISHES = frozenset(
-    {
-        "FINISH",
-        "FINISH_ONLY_WABA",
-        COEXISTENCE,
-        "FINISH_OBO_MIGRATION",
-        "FINISH_GRANT_ONLY_API_ACCESS",
-    }
-)
-
-
 class ProofRefused(Exception):
     """The token proves nothing yet."""
 

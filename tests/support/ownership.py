@@ -6,7 +6,7 @@ from shared.actions.ownership import record_proof
 from shared.actions.reported_changes import apply_effects, lock_connections
 from shared.crypto import KeyRing
 from shared.domain.account_changes import ChangeEffects
-from shared.store.connections import connections, onboardings
+from shared.store.connections import connections, onboardings, sessions
 from shared.store.intake import changes, webhooks
 from shared.store.intake.changes import NewChange
 from shared.store.pool import Conn
@@ -26,7 +26,7 @@ async def name_waba(conn: Conn, tracking_code: str, *waba_ids: str) -> None:
     """Let the browser of this onboarding name WABAs, as Meta's dialog does when it ends."""
     onboarding = await onboardings.find(conn, tracking_code, organization_id=None)
     assert onboarding is not None
-    assert await onboardings.save_session(conn, onboarding.id, event="FINISH", waba_ids=waba_ids)
+    assert await sessions.save(conn, onboarding.id, event="FINISH", waba_ids=waba_ids)
 
 
 async def report(conn: Conn, *effects: ChangeEffects) -> None:

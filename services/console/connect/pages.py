@@ -21,9 +21,10 @@ from services.console.meta_dialog import RETURN_PATH, MetaDialog
 from services.console.onboardings import Onboardings
 from shared.actions.errors import Missing, UseCaseError, WrongState
 from shared.crypto import KeyRing
+from shared.domain.dialog import CANCEL
 from shared.settings.console import ConsoleSettings
 from shared.store.audit import Requester
-from shared.store.connections.onboardings import CANCEL, Onboarding
+from shared.store.connections.onboardings import Onboarding
 from shared.store.pool import Pool
 
 PATH = "/connect/{tracking_code}"

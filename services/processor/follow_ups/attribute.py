@@ -6,7 +6,7 @@ from datetime import timedelta
 from services.processor.follow_ups.context import PutOff, StepDone, StepOutcome
 from services.processor.follow_ups.fence import fenced
 from shared.actions.connection_state import recompute
-from shared.store.connections import follow_ups, onboardings
+from shared.store.connections import follow_ups, sessions
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.intake import changes
 from shared.store.pool import Pool, have_ended, horizon, transaction
@@ -39,7 +39,7 @@ async def attribute(pool: Pool, follow_up: FollowUp) -> StepOutcome:
             return StepDone("assigned")
         expiry = None
         if decided.attribution == "another_onboarding":
-            expiry = await onboardings.time_to_expiry(conn, row.waba_id)
+            expiry = await sessions.time_to_expiry(conn, row.waba_id)
         if expiry is None:
             await follow_ups.end(conn, follow_up)
             return StepDone("attributed")

@@ -10,9 +10,10 @@ from services.processor.follow_ups.fence import ending
 from shared.actions import ownership
 from shared.actions.connection_reads import read_connection
 from shared.crypto import Undecryptable
+from shared.domain.dialog import COEXISTENCE, FINISHES
 from shared.domain.graph_errors import CustomerMustAct, MetaRefused
 from shared.domain.numbers import Login
-from shared.domain.proof import COEXISTENCE, FINISHES, ProofRefused, TokenReport, proven_wabas
+from shared.domain.proof import ProofRefused, TokenReport, proven_wabas
 from shared.domain.provisioning import Blocked
 from shared.domain.remedies import Reason
 from shared.graph.answers import Waba
@@ -24,6 +25,7 @@ from shared.store.connections import (
     follow_ups,
     numbers,
     onboardings,
+    sessions,
     tokens,
     waba_choices,
 )
@@ -194,7 +196,7 @@ async def _refuse_proof(conn: Conn, onboarding: Onboarding, reason: Reason) -> N
     """
     await codes.delete_token(conn, onboarding, reason=reason)
     if reason == "waba_not_granted":
-        await codes.forget_named(conn, onboarding)
+        await sessions.forget_named(conn, onboarding)
     await events.add_for_onboarding(conn, "refused", onboarding, waba_id=None, reason=reason)
 
 

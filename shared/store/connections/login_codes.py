@@ -127,18 +127,5 @@ async def delete_token(conn: Conn, onboarding: Onboarding, *, reason: Reason | N
     )
 
 
-async def forget_named(conn: Conn, onboarding: Onboarding) -> None:
-    """Forget which WABAs the browser named: the login was not for them, and the next one may come
-    without a message."""
-    await conn.execute(
-        """
-        UPDATE whatsapp_onboarding SET session_waba_id = NULL, session_waba_ids = NULL
-        WHERE id = $1 AND code_hash IS NOT DISTINCT FROM $2
-        """,
-        onboarding.id,
-        onboarding.code_hash,
-    )
-
-
 def _binding(onboarding_id: UUID) -> bytes:
     return associated_data("whatsapp_onboarding", onboarding_id.bytes, "token")

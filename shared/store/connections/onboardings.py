@@ -1,6 +1,6 @@
 """Onboardings: attempts of an organization to connect, and what the browser and the token said."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,18 +9,15 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared.crypto import KeyRing
+from shared.domain.dialog import NO_RESULT
 from shared.domain.remedies import Reason
 from shared.store.connections import tracking_codes
-from shared.store.pool import Conn, affected
+from shared.store.pool import Conn
 
 #: How long an exchange takes at most. After it, the process that began it is presumed dead.
 EXCHANGE = timedelta(seconds=60)
 
 Flow = Literal["popup", "redirect", "claim"]
-
-#: Messages of Meta's dialog that say it ended without a result.
-CANCEL, ERROR = "CANCEL", "ERROR"
-NO_RESULT: Mapping[str, Reason] = {CANCEL: "cancelled", ERROR: "error_reported"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +78,6 @@ class Onboarding:
         if self.code_hash is not None and self.code_at is not None:
             return "exchanging" if now < self.code_at + EXCHANGE else "code_lost"
         return NO_RESULT.get(self.session_event or "")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionResult:
-    """The result of a message from the browser.
-
-    `is_new_failure` is true if the message newly reports that the customer got no further, and no
-    code or token of the onboarding is in use. `is_changed`: it says something new.
-    """
-
-    has_token: bool
-    is_changed: bool
-    is_new_failure: bool
 
 
 _SELECT = """
@@ -195,78 +179,6 @@ async def unfinished(conn: Conn, *, limit: int) -> list[Onboarding]:
     return [Onboarding(**record) for record in records]
 
 
-async def save_session(
-    conn: Conn,
-    onboarding_id: UUID,
-    *,
-    event: str,
-    waba_ids: Sequence[str] = (),
-    phone_number_id: str | None = None,
-) -> SessionResult | None:
-    """Record what the browser reported. Return None, and record nothing, if it was proven or ended.
-
-    `waba_ids` are the WABAs that it named: none, one or several. A message without a WABA keeps
-    what an earlier message named. CANCEL and ERROR do not replace an earlier FINISH, whose code may
-    still come. The browser never changes `reason`, the result of a code or a proof; but before the
-    first code the message of a dialog counts more than `code_missing`, whichever arrives first.
-    """
-    record = await conn.fetchrow(
-        """
-        WITH before AS (
-            SELECT id, session_event, session_waba_id, session_waba_ids,
-                $4 OR session_event IS NULL OR session_event !~ '^FINISH' AS is_replaced
-            FROM whatsapp_onboarding
-            WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
-            FOR UPDATE
-        )
-        UPDATE whatsapp_onboarding AS stored SET
-            session_event = CASE WHEN is_replaced THEN $2 ELSE stored.session_event END,
-            reason = CASE WHEN is_replaced AND code_hash IS NULL
-                THEN nullif(reason, 'code_missing') ELSE reason END,
-            session_waba_id = CASE cardinality($3::text[])
-                WHEN 0 THEN stored.session_waba_id WHEN 1 THEN $3[1] END,
-            session_waba_ids = CASE cardinality($3)
-                WHEN 0 THEN stored.session_waba_ids WHEN 1 THEN NULL ELSE $3 END,
-            sealed_waba_choices = CASE WHEN cardinality($3) = 0 THEN sealed_waba_choices END,
-            session_phone_number_id = CASE WHEN $4 THEN $5
-                ELSE stored.session_phone_number_id END
-        FROM before WHERE stored.id = before.id
-        RETURNING token IS NOT NULL AS has_token,
-            (stored.session_event, stored.session_waba_id, stored.session_waba_ids)
-                IS DISTINCT FROM
-                (before.session_event, before.session_waba_id, before.session_waba_ids)
-                AS is_changed,
-            NOT $4 AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
-                AND stored.session_event IS DISTINCT FROM before.session_event AS is_new_failure
-        """,
-        onboarding_id,
-        event,
-        list(waba_ids),
-        event not in NO_RESULT,
-        phone_number_id,
-    )
-    return None if record is None else SessionResult(**record)
-
-
-async def miss_code(conn: Conn, onboarding_id: UUID) -> bool:
-    """Record that Meta's script gave no code, as the reason. Return whether that is news.
-
-    It is none of an onboarding that ended or has a code in use, nor after Meta's dialog said why it
-    ended without a result.
-    """
-    status = await conn.execute(
-        """
-        UPDATE whatsapp_onboarding SET reason = 'code_missing'
-        WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND expires_at > now()
-            AND token IS NULL AND (code_hash IS NULL OR reason IS NOT NULL)
-            AND (session_event IS NULL OR session_event ~ '^FINISH')
-            AND reason IS DISTINCT FROM 'code_missing'
-        """,
-        onboarding_id,
-    )
-    return affected(status) > 0
-
-
 async def set_reason(conn: Conn, onboarding: Onboarding, reason: Reason | None) -> None:
     """Record why the onboarding is blocked; None: it is not."""
     await conn.execute(
@@ -306,38 +218,3 @@ async def complete(conn: Conn, onboarding_id: UUID, waba_id: str, at: datetime) 
         at,
     )
     return organization_id
-
-
-async def naming(conn: Conn, waba_ids: Collection[str]) -> dict[str, set[str]]:
-    """Return, by WABA id, the organizations with an open onboarding whose browser named the WABA,
-    alone or among others.
-
-    At most 100 onboardings of each WABA count: one of another organization decides.
-    """
-    organizations: dict[str, set[str]] = {}
-    for record in await conn.fetch(
-        """
-        SELECT waba_id, organization_id FROM unnest($1::text[]) AS row (waba_id), LATERAL (
-            SELECT organization_id FROM whatsapp_onboarding
-            WHERE (session_waba_id = row.waba_id OR session_waba_ids @> ARRAY[row.waba_id])
-                AND state = 'open' AND expires_at > now()
-            LIMIT 100
-        ) AS named
-        """,
-        list(waba_ids),
-    ):
-        organizations.setdefault(record["waba_id"], set()).add(record["organization_id"])
-    return organizations
-
-
-async def time_to_expiry(conn: Conn, waba_id: str) -> timedelta | None:
-    """Return the time until the first open onboarding expires whose browser named the WABA."""
-    left: timedelta | None = await conn.fetchval(
-        """
-        SELECT min(expires_at) - now() FROM whatsapp_onboarding
-        WHERE (session_waba_id = $1 OR session_waba_ids @> ARRAY[$1])
-            AND state = 'open' AND expires_at > now()
-        """,
-        waba_id,
-    )
-    return left
