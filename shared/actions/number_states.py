@@ -6,7 +6,7 @@ from shared.actions.connection_state import tell
 from shared.domain.numbers import LIMITS
 from shared.domain.provisioning import NumberPlan, number_plans
 from shared.domain.remedies import remedy
-from shared.store.connections import connections, eras, follow_ups, numbers
+from shared.store.connections import connections, eras, numbers, provision_steps
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.eras import Era
 from shared.store.pool import Conn
@@ -18,7 +18,7 @@ async def standing(conn: Conn, waba_id: str) -> list[NumberPlan]:
 
 
 async def _standing(conn: Conn, waba_id: str, era: Era | None) -> list[NumberPlan]:
-    done = await follow_ups.syncs_done(conn, waba_id, era.proven_at) if era else ()
+    done = await provision_steps.syncs_done(conn, waba_id, era.proven_at) if era else ()
     login = await connections.login(conn, waba_id)
     known = await numbers.current(conn, waba_id)
     return number_plans(known, done, login, webhooks_arrive=True, now=datetime.now(UTC))

@@ -57,5 +57,5 @@ async def test_an_onboarding_from_its_start_to_an_active_connection(
             while await worker.work_once():
                 continue
         assert (await installation.status(code))["connection"]["state"] == "active"
-    assert len(walk.files) <= 53, sorted(walk.files)
+    assert len(walk.files) <= 54, sorted(walk.files)
     assert walk.turns_back <= 110, walk.turns_back

@@ -12,7 +12,7 @@ from shared.domain.numbers import app_numbers
 from shared.domain.provisioning import Step
 from shared.domain.remedies import BY_US
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, follow_ups, numbers, tokens
+from shared.store.connections import connections, follow_ups, numbers, provision_steps, tokens
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import now
 
@@ -35,8 +35,8 @@ async def disconnect(context: FollowUpContext, follow_up: FollowUp) -> StepOutco
             token = None
         all_numbers = await numbers.current(conn, follow_up.subject)
         login = await connections.login(conn, follow_up.subject)
-        done = await follow_ups.done_steps(conn, follow_up, proven_at=await now(conn))
-        maybe_registered = await follow_ups.half_registered(conn, follow_up.subject)
+        done = await provision_steps.done(conn, follow_up, proven_at=await now(conn))
+        maybe_registered = await provision_steps.half_registered(conn, follow_up.subject)
     on_app = app_numbers(all_numbers, login)
     linked = [number for number in all_numbers if number.phone_number_id in on_app]
     left = [f"number {n.phone_number_id} stays linked to the WhatsApp Business app" for n in linked]
@@ -77,8 +77,8 @@ async def _make_call(
                 conn, follow_up.subject, step.phone_number_id, is_registered=False
             )
         await connections.add_left_behind(conn, follow_up.subject, left)
-        await follow_ups.begin_step(conn, follow_up, step)
-        await follow_ups.end_step(conn, follow_up, step)
+        await provision_steps.begin(conn, follow_up, step)
+        await provision_steps.end(conn, follow_up, step)
         await follow_ups.advance(conn, follow_up)
     return StepDone(step.name)
 

@@ -17,7 +17,15 @@ from shared.domain.remedies import Reason
 from shared.domain.token_health import TokenState
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, eras, facts, follow_ups, numbers, tokens
+from shared.store.connections import (
+    connections,
+    eras,
+    facts,
+    follow_ups,
+    numbers,
+    provision_steps,
+    tokens,
+)
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.pool import Conn, now, transaction
@@ -80,7 +88,7 @@ async def provision(context: FollowUpContext, follow_up: FollowUp) -> StepOutcom
             await numbers.forget_failures(
                 conn, follow_up.subject, phone_number_id=step.phone_number_id
             )
-        await follow_ups.end_step(conn, follow_up, step)
+        await provision_steps.end(conn, follow_up, step)
         await tell_states(conn, row)
         await follow_ups.advance(conn, follow_up)
     return StepDone(step.name)
@@ -100,7 +108,7 @@ async def _load_state(
     token = await tokens.read(conn, context.ring, waba_id)
     next_steps = plan(
         await numbers.current(conn, waba_id),
-        await follow_ups.done_steps(conn, follow_up, proven_at=proven_at),
+        await provision_steps.done(conn, follow_up, proven_at=proven_at),
         await connections.login(conn, waba_id),
         webhooks_arrive=webhooks_arrive(heard.at if heard else None, proven_at, at),
         now=at,
@@ -155,7 +163,7 @@ async def _record_number_failure(
 async def _begin_step(context: FollowUpContext, follow_up: FollowUp, step: Step) -> str:
     """Record the step. Return the PIN it sets, stored before Meta gets it; "" if it sets none."""
     async with fenced(context.pool, follow_up) as (conn, _):
-        await follow_ups.begin_step(conn, follow_up, step)
+        await provision_steps.begin(conn, follow_up, step)
         if step.name != "register":
             return ""
         await numbers.begin_register(conn, follow_up.subject, step.phone_number_id)

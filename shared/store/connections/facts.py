@@ -85,23 +85,28 @@ async def about_links(conn: Conn, waba_ids: Collection[str]) -> dict[str, LinkFa
 
 
 async def add_numbers(conn: Conn, numbers: Collection[tuple[str, NumberRef]]) -> None:
-    """Store numbers (by WABA id) that a webhook named. A stored id is never replaced by None."""
+    """Store numbers (by WABA id) that a webhook named. Of a number's ids the highest is stored, the
+    newest of Meta's, whatever order they came in."""
     if not numbers:
         return
     ids: dict[tuple[str, str], str | None] = {}
     for waba_id, number in numbers:
         key = (waba_id, number.digits)
-        ids[key] = number.phone_number_id or ids.get(key)
+        ids[key] = max(number.phone_number_id, ids.get(key), key=_height)
     rows = sorted(ids.items())
     await conn.execute(
         """
         INSERT INTO phone_numbers AS stored (waba_id, digits, phone_number_id)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
         ON CONFLICT (waba_id, digits) DO UPDATE SET phone_number_id = excluded.phone_number_id
-        WHERE excluded.phone_number_id IS DISTINCT FROM stored.phone_number_id
-            AND excluded.phone_number_id > coalesce(stored.phone_number_id, '')
+        WHERE (length(excluded.phone_number_id), excluded.phone_number_id)
+            > (coalesce(length(stored.phone_number_id), 0), coalesce(stored.phone_number_id, ''))
         """,
         [waba_id for (waba_id, _), _ in rows],
         [digits for (_, digits), _ in rows],
         [phone_number_id for _, phone_number_id in rows],
     )
+
+
+def _height(phone_number_id: str | None) -> tuple[int, str]:
+    return len(phone_number_id or ""), phone_number_id or ""
