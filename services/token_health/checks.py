@@ -15,7 +15,7 @@ from shared.crypto import KeyRing
 from shared.graph.client import Graph
 from shared.messages import decode_check_nudge
 from shared.process.crash_points import crash_point
-from shared.store.connections import health
+from shared.store.connections import check_times
 from shared.store.errors import is_infrastructure
 from shared.store.pool import Pool, transaction
 
@@ -41,7 +41,7 @@ class CheckWorker:
         Raise infrastructure errors. A check that did not end is due again when its lease lapses.
         """
         async with transaction(self.pool) as conn:
-            waba_ids = await health.lease(conn, BATCH)
+            waba_ids = await check_times.lease(conn, BATCH)
         if not waba_ids:
             return False
         crash_point("check.leased")
@@ -61,7 +61,7 @@ class CheckWorker:
         if waba_id is None:
             return
         async with transaction(self.pool) as conn:
-            await health.make_due(conn, [waba_id])
+            await check_times.make_due(conn, [waba_id])
 
     async def _check(self, waba_id: str) -> None:
         result = await check_connection(self.pool, self.ring, self.graph, waba_id)

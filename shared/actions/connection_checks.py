@@ -33,7 +33,7 @@ from shared.domain.token_health import (
 from shared.graph.answers import NumberReading
 from shared.graph.client import Graph
 from shared.process.crash_points import crash_point
-from shared.store.connections import connections, health, tokens
+from shared.store.connections import check_times, connections, health, tokens
 from shared.store.connections.connections import ConnectionRow
 from shared.store.connections.health import CheckSubject
 from shared.store.pool import Conn, Pool, now, transaction
@@ -80,11 +80,11 @@ async def check_connection(pool: Pool, ring: KeyRing, graph: Graph, waba_id: str
             subject = await health.load(conn, ring, waba_id)
         except Undecryptable:
             await tokens.mark_unknown(conn, waba_id)
-            await health.set_due(conn, waba_id, await now(conn) + CHECK_EVERY)
+            await check_times.set_due(conn, waba_id, await now(conn) + CHECK_EVERY)
             return CheckResult("undecryptable")
         at = await now(conn)
         if subject is None or subject.is_suspended:
-            await health.set_due(conn, waba_id, at + SUSPENDED_ERA if subject else None)
+            await check_times.set_due(conn, waba_id, at + SUSPENDED_ERA if subject else None)
             return CheckResult("idle")
     asked = await _ask(graph, subject, at)
     crash_point("check.asked")
@@ -142,9 +142,9 @@ async def _record(
         is_answered=not isinstance(asked.finding, NoAnswer),
         is_debugged=asked.report is not None,
     )
-    await health.set_due(conn, subject.waba_id, verdict.next_check_at)
+    await check_times.set_due(conn, subject.waba_id, verdict.next_check_at)
     if verdict.health.doubt is not None and subject.health.doubt is None and not is_suspended:
-        await health.bring_forward(conn, subject.waba_id)
+        await check_times.bring_forward(conn, subject.waba_id)
     if not is_suspended and isinstance(asked.finding, MetaAnswer):
         await _record_reach(conn, row, verdict.health, asked)
     if asked.numbers is not None:

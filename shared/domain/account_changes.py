@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain.facts import CUT, Fact, FactName, live_facts
+from shared.domain.graph_errors import HISTORY_DECLINED
 from shared.domain.json_object import Json
 from shared.domain.splitting import NAME, as_id, as_seconds
 
@@ -21,8 +22,6 @@ FIELDS = frozenset(
     " history smb_app_state_sync".split()
 )
 
-#: The customer declined to share their chats (Meta's page of error codes).
-_HISTORY_DECLINED = 2593109
 _DIGITS = re.compile(r"[0-9]{5,20}", re.ASCII)
 #: A number, or a range such as that of a volume tier, whose end may be open.
 _AMOUNT = re.compile(r"[0-9]{1,20}(:([0-9]{1,20}|[A-Za-z]{1,20})?)?")
@@ -273,7 +272,7 @@ def _history_outcome(chunks: object) -> str | None:
     errors = chunk.get("errors")
     listed = errors if isinstance(errors, list) else []
     codes = [error.get("code") for error in listed if isinstance(error, dict)]
-    return "declined" if _HISTORY_DECLINED in codes else "received"
+    return "declined" if HISTORY_DECLINED in codes else "received"
 
 
 def _safe_text(raw: object) -> str | None:

@@ -24,15 +24,11 @@ class Field:
     """
 
     page: str
-    date: str
+    date: str = "2026-04"
     lists: tuple[str, ...] = ()
     time: Path = ("timestamp",)
     event: tuple[Path, ...] = (("event",), ("status",), ("type",), ("decision",))
     number: Path = ("metadata", "phone_number_id")
-
-
-def _reference(name: str, date: str = "2026-04", **more: object) -> Field:
-    return Field(f"webhooks/reference/{name}", date, **more)  # type: ignore[arg-type]
 
 
 UNKNOWN = Field("", "")
@@ -42,27 +38,27 @@ _DECISION: Final = (("decision",),)
 _OF_A_MESSAGE: Final = (("status",), ("type",))
 
 DESCRIBED: Final[dict[str, Field]] = {
-    "messages": _reference("messages", lists=("messages", "statuses"), event=_OF_A_MESSAGE),
-    "standby": Field(
-        "conversation-routing", "2026-04", lists=("messages", "statuses"), event=_OF_A_MESSAGE
+    "messages": Field(
+        "webhooks/reference/messages", lists=("messages", "statuses"), event=_OF_A_MESSAGE
     ),
-    "message_echoes": Field(
-        "conversation-routing", "2026-04", lists=("message_echoes",), event=_TYPE
+    "standby": Field("conversation-routing", lists=("messages", "statuses"), event=_OF_A_MESSAGE),
+    "message_echoes": Field("conversation-routing", lists=("message_echoes",), event=_TYPE),
+    "smb_message_echoes": Field(
+        "webhooks/reference/smb_message_echoes", lists=("message_echoes",), event=_TYPE
     ),
-    "smb_message_echoes": _reference("smb_message_echoes", lists=("message_echoes",), event=_TYPE),
-    "smb_app_state_sync": _reference(
-        "smb_app_state_sync",
+    "smb_app_state_sync": Field(
+        "webhooks/reference/smb_app_state_sync",
         lists=("state_sync",),
         time=("metadata", "timestamp"),
         event=(("action",), ("type",)),
     ),
     # A chunk holds thousands of messages; media follow in `messages`, one by one.
-    "history": _reference("history", lists=("history", "messages"), event=_TYPE),
+    "history": Field("webhooks/reference/history", lists=("history", "messages"), event=_TYPE),
     "calls": Field(
         "calling/webhooks", "2026-03", lists=("calls", "statuses"), event=(("event",), ("status",))
     ),
-    "user_preferences": _reference(
-        "user_preferences", lists=("user_preferences",), event=(("value",),)
+    "user_preferences": Field(
+        "webhooks/reference/user_preferences", lists=("user_preferences",), event=(("value",),)
     ),
     "user_id_update": Field("business-scoped-user-ids", "2026-06", lists=("user_id_update",)),
     "group_lifecycle_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
@@ -71,13 +67,13 @@ DESCRIBED: Final[dict[str, Field]] = {
     ),
     "group_settings_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
     "group_status_update": Field("groups/webhooks", "2026-03", lists=("groups",), event=_TYPE),
-    "automatic_events": _reference(
-        "automatic_events", lists=("automatic_events",), event=(("event_name",),)
+    "automatic_events": Field(
+        "webhooks/reference/automatic_events", lists=("automatic_events",), event=(("event_name",),)
     ),
-    "account_update": _reference("account_update", event=_EVENT),
-    "account_review_update": _reference("account_review_update", event=_DECISION),
-    "account_alerts": _reference(
-        "account_alerts", event=(("alert_info", "alert_type"), ("alert_type",))
+    "account_update": Field("webhooks/reference/account_update", event=_EVENT),
+    "account_review_update": Field("webhooks/reference/account_review_update", event=_DECISION),
+    "account_alerts": Field(
+        "webhooks/reference/account_alerts", event=(("alert_info", "alert_type"), ("alert_type",))
     ),
     "account_settings_update": Field(
         "calling/webhooks",
@@ -85,21 +81,31 @@ DESCRIBED: Final[dict[str, Field]] = {
         event=_TYPE,
         number=("phone_number_settings", "phone_number_id"),
     ),
-    "business_capability_update": _reference("business_capability_update"),
+    "business_capability_update": Field("webhooks/reference/business_capability_update"),
     "business_username_updates": Field("business-scoped-user-ids", "2026-06"),
-    "phone_number_name_update": _reference("phone_number_name_update", event=_DECISION),
-    "phone_number_quality_update": _reference("phone_number_quality_update", event=_EVENT),
-    "security": _reference("security", event=_EVENT),
-    "partner_solutions": _reference("partner_solutions", event=_EVENT),
-    "payment_configuration_update": _reference(
-        "payment_configuration_update", event=(("status",),)
+    "phone_number_name_update": Field(
+        "webhooks/reference/phone_number_name_update", event=_DECISION
     ),
-    "message_template_status_update": _reference("message_template_status_update", event=_EVENT),
-    "message_template_quality_update": _reference(
-        "message_template_quality_update", event=(("new_quality_score",),)
+    "phone_number_quality_update": Field(
+        "webhooks/reference/phone_number_quality_update", event=_EVENT
     ),
-    "message_template_components_update": _reference("message_template_components_update"),
-    "template_category_update": _reference("template_category_update", event=(("new_category",),)),
+    "security": Field("webhooks/reference/security", event=_EVENT),
+    "partner_solutions": Field("webhooks/reference/partner_solutions", event=_EVENT),
+    "payment_configuration_update": Field(
+        "webhooks/reference/payment_configuration_update", event=(("status",),)
+    ),
+    "message_template_status_update": Field(
+        "webhooks/reference/message_template_status_update", event=_EVENT
+    ),
+    "message_template_quality_update": Field(
+        "webhooks/reference/message_template_quality_update", event=(("new_quality_score",),)
+    ),
+    "message_template_components_update": Field(
+        "webhooks/reference/message_template_components_update"
+    ),
+    "template_category_update": Field(
+        "webhooks/reference/template_category_update", event=(("new_category",),)
+    ),
 }
 
 

@@ -35,6 +35,11 @@ class GraphError(Exception):
         """Whether the token itself will never work again."""
         return self.code in (190, 452) and self.reason == "reconnect"
 
+    @property
+    def is_token_expired(self) -> bool:
+        """Whether the token is dead because its time is over."""
+        return self.subcode == _EXPIRED
+
 
 class MetaUnavailable(GraphError):
     """Retry with back-off. We do not know whether the call had its effect."""
@@ -90,6 +95,8 @@ _CUSTOMER: dict[int, Reason] = {
     133006: "not_verified",
     2593108: "sync_late",
 }
+#: The customer declined to share their chats (Meta's page of error codes).
+HISTORY_DECLINED = 2593109
 _NEVER: dict[int, Reason] = {
     0: "permission_missing",
     3: "permission_missing",
@@ -99,11 +106,13 @@ _NEVER: dict[int, Reason] = {
     803: "not_found",
     2593107: "sync_used",
     133010: "never_registered",
-    2593109: "history_declined",
+    HISTORY_DECLINED: "history_declined",
 }
 #: Subcodes of code 100. 36008: a code is exchanged with another redirect_uri than the dialog had.
 _NEVER_100: dict[int | None, Reason] = {33: "not_found", 36008: "redirect_uri_differs"}
+#: Subcodes of code 190.
 _CHECKPOINTS = {459, 464}
+_EXPIRED = 463
 
 
 def graph_error(

@@ -40,8 +40,6 @@ EXPIRING = timedelta(days=14)
 DAYS_TOLD = (1, 3, 7, 14)
 #: `debug_token` counts against the limit of the whole app, so it is asked rarely.
 DEBUG_EVERY = timedelta(days=7)
-#: Meta's subcode of code 190 for a token that has expired.
-_EXPIRED = 463
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,7 @@ def refusal(error: GraphError) -> Finding:
     if not isinstance(error, CustomerMustAct | MetaRefused):
         return NoAnswer(float(getattr(error, "seconds", 0.0)))
     if error.code in (190, 452):
-        return MetaAnswer("token_expired" if error.subcode == _EXPIRED else "token_revoked")
+        return MetaAnswer("token_expired" if error.is_token_expired else "token_revoked")
     if error.reason == "permission_missing":
         return MetaAnswer("scope_missing")
     if error.reason in ("not_found", "number_deleted"):

@@ -210,7 +210,7 @@ async def _replace_dead_token(
     context: FollowUpContext, follow_up: FollowUp, state: ProvisioningState, error: GraphError
 ) -> StepOutcome:
     assert state.token is not None
-    token_state: TokenState = "expired" if error.subcode == 463 else "revoked"
+    token_state: TokenState = "expired" if error.is_token_expired else "revoked"
     async with transaction(context.pool) as conn:
         await connections.lock(conn, [follow_up.subject])
         await tokens.set_state(conn, follow_up.subject, token_state, state.token)

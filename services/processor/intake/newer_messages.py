@@ -10,8 +10,8 @@ from shared.actions import letter_replays
 from shared.crypto import KeyRing, Undecryptable
 from shared.messages import BrokenBundle, decode_bundle, describe_newer
 from shared.store.audit import Requester
-from shared.store.intake import dead_letters
-from shared.store.intake.dead_letters import LetterFilter
+from shared.store.intake import dead_letters, letter_views
+from shared.store.intake.letter_views import LetterFilter
 from shared.store.intake.replays import LetterSelection
 from shared.store.pool import Conn, Pool, transaction
 
@@ -53,7 +53,7 @@ class NewerMessages:
         Return whether there are more; after the last it begins again.
         """
         async with transaction(self._pool) as conn:
-            letters = await dead_letters.listed(
+            letters = await letter_views.listed(
                 conn,
                 LetterFilter(fingerprint=dead_letters.message_fingerprint(NEWER)),
                 after=self._looked_at,

@@ -31,8 +31,9 @@ from services.scheduler.admin.tables import (
 from services.scheduler.run_job import UsageError, run_job
 from shared.crypto import KeyRing
 from shared.store import audit
-from shared.store.intake import changes, dead_letters, replays, webhooks
-from shared.store.intake.dead_letters import Letter, LetterFilter
+from shared.store.intake import changes, dead_letters, letter_views, replays, webhooks
+from shared.store.intake.dead_letters import Letter
+from shared.store.intake.letter_views import LetterFilter
 from shared.store.pool import Conn, Pool, transaction
 
 app = typer.Typer(help="Manage dead letters: what was given up.", no_args_is_help=True)
@@ -65,10 +66,10 @@ def list_letters(
 
     async def show(conn: Conn) -> None:
         if not (each or closed or fingerprint):
-            causes = await dead_letters.causes(conn, chosen)
+            causes = await letter_views.causes(conn, chosen)
             print_list("Dead letters by cause (UTC)", CAUSE_COLUMNS, causes, as_json=as_json)
             return
-        letters = await dead_letters.listed(conn, chosen, after=after, limit=MAX_SHOWN)
+        letters = await letter_views.listed(conn, chosen, after=after, limit=MAX_SHOWN)
         if fingerprint and not letters and not after:
             kind = "closed" if closed else "open"
             raise UsageError(
@@ -111,7 +112,7 @@ def show(
     async def show_letters(pool: Pool, ring: KeyRing) -> None:
         body = None
         async with transaction(pool) as conn:
-            letters = await dead_letters.about(conn, id_, limit=MAX_SHOWN)
+            letters = await letter_views.about(conn, id_, limit=MAX_SHOWN)
             if not letters:
                 raise UsageError([f"there is no dead letter with the id {id_}, and none of it"])
             if content:

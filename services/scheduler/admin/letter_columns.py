@@ -1,7 +1,8 @@
 """What the commands for dead letters show of letters, causes and replays."""
 
 from services.scheduler.admin.tables import Columns
-from shared.store.intake.dead_letters import Cause, Letter
+from shared.store.intake.dead_letters import Letter
+from shared.store.intake.letter_views import Cause
 from shared.store.intake.replays import ReplaySummary
 
 CAUSE_COLUMNS: Columns[Cause] = {

@@ -17,7 +17,7 @@ from shared.broker.topology import TOKEN_CHECKS
 from shared.messages import encode_check_nudge
 from shared.settings.groups import BrokerSettings, DatabaseSettings
 from shared.settings.load import load
-from shared.store.connections import health, tokens
+from shared.store.connections import check_times, health, tokens
 from shared.store.pool import transaction
 
 log = structlog.get_logger()
@@ -48,8 +48,8 @@ async def check_tokens() -> None:
 
 async def _check_tokens(settings: TokenHealthJobSettings, run: JobRun) -> None:
     async with transaction(run.pool) as conn:
-        run.counts["given a due time"] = await health.give_due_times(conn, SPREAD)
-        due = await health.overdue(conn, OVERDUE, MAX_NUDGES)
+        run.counts["given a due time"] = await check_times.give_due_times(conn, SPREAD)
+        due = await check_times.overdue(conn, OVERDUE, MAX_NUDGES)
         run.counts["overdue"] = len(due)
         run.counts.update(await tokens.count_by_check(conn))
         unasked = await health.count_unasked(conn, UNASKED)
@@ -58,7 +58,7 @@ async def _check_tokens(settings: TokenHealthJobSettings, run: JobRun) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             async with transaction(run.pool) as conn:
-                if await health.count_unworked(conn, due) < len(due):
+                if await check_times.count_unworked(conn, due) < len(due):
                     break
             if time.monotonic() >= deadline:
                 raise JobFailed(

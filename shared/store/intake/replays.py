@@ -9,7 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared.store.audit import Requester
-from shared.store.intake import dead_letters
+from shared.store.intake import letter_views
 from shared.store.intake.dead_letters import Letter
 from shared.store.pool import Conn
 
@@ -148,7 +148,7 @@ async def next_letters(conn: Conn, replay: Replay, *, limit: int) -> list[Letter
         replay.reached,
         limit,
     )
-    return await dead_letters.by_ids(conn, [record["id"] for record in ids])
+    return await letter_views.by_ids(conn, [record["id"] for record in ids])
 
 
 async def old_letters(conn: Conn, died_before: datetime, *, limit: int) -> list[Letter]:
@@ -162,7 +162,7 @@ async def old_letters(conn: Conn, died_before: datetime, *, limit: int) -> list[
         died_before,
         limit,
     )
-    return await dead_letters.by_ids(conn, [record["id"] for record in ids])
+    return await letter_views.by_ids(conn, [record["id"] for record in ids])
 
 
 async def _close_alone(conn: Conn) -> None:

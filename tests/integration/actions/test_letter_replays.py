@@ -11,8 +11,8 @@ from shared.actions import letter_replays
 from shared.crypto import KeyRing
 from shared.messages import encode_webhook, join_bundle
 from shared.store.audit import Requester
-from shared.store.intake import dead_letters, replays, webhooks
-from shared.store.intake.dead_letters import LetterFilter
+from shared.store.intake import dead_letters, letter_views, replays, webhooks
+from shared.store.intake.letter_views import LetterFilter
 from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn, Pool, transaction
 from tests.support.samples import make_webhook, make_webhook_row
@@ -41,7 +41,7 @@ async def letters(conn: Conn) -> list[str]:
     ids = [row["id"] for row in await conn.fetch("SELECT id FROM webhook_changes")]
     await dead_letters.add_changes(conn, ids, "ours")
     await dead_letters.add_changes(conn, ids, "ours")
-    causes = await dead_letters.causes(conn, LetterFilter())
+    causes = await letter_views.causes(conn, LetterFilter())
     assert [cause.count for cause in causes] == COUNTS
     assert {(cause.kind, cause.blame) for cause in causes} == {("change", "ours")}
     return [cause.fingerprint for cause in causes]
@@ -100,11 +100,11 @@ async def test_one_cause_is_replayed_stopped_half_way_and_resumed_with_exact_cou
     assert (done.total, done.done, done.skipped) == (COUNTS[0] - 1, COUNTS[0] - 1, 0)
     assert done.finished_at is not None
     assert await conn.fetchval(pending) == COUNTS[0] - 1
-    open_letters = await dead_letters.listed(
+    open_letters = await letter_views.listed(
         conn, LetterFilter(fingerprint=letters[0]), after=None, limit=10
     )
     assert [letter.id for letter in open_letters] == [late_id]
-    assert [cause.count for cause in await dead_letters.causes(conn, LetterFilter())] == [
+    assert [cause.count for cause in await letter_views.causes(conn, LetterFilter())] == [
         *COUNTS[1:],
         1,
     ]
@@ -126,7 +126,7 @@ async def test_two_replays_of_the_same_letters_close_each_letter_once(
 async def test_a_replay_closes_no_more_letters_a_second_than_its_rate(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing, monkeypatch: MonkeyPatch
 ) -> None:
-    chosen = await dead_letters.listed(
+    chosen = await letter_views.listed(
         conn, LetterFilter(fingerprint=letters[1]), after=None, limit=120
     )
     selection = LetterSelection(
@@ -151,7 +151,7 @@ async def test_a_replay_closes_no_more_letters_a_second_than_its_rate(
 async def test_discarding_letters_makes_their_webhooks_processed(
     letters: list[str], pool: Pool, conn: Conn, ring: KeyRing
 ) -> None:
-    chosen = await dead_letters.listed(
+    chosen = await letter_views.listed(
         conn, LetterFilter(fingerprint=letters[1]), after=None, limit=7
     )
     selection = LetterSelection(
@@ -181,7 +181,7 @@ async def test_an_envelope_is_replayed_if_it_is_a_bundle_and_is_skipped_otherwis
         (b"lost", lost_key),
     ):
         await dead_letters.add_message(conn, body_ring, body, "given up: rejected in dead", "ours")
-    [cause] = await dead_letters.causes(conn, LetterFilter())
+    [cause] = await letter_views.causes(conn, LetterFilter())
     assert cause.count == 3
 
     selection = LetterSelection(None, cause.fingerprint, datetime.now(UTC) + timedelta(seconds=1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.store.connections import connections, health
+from shared.store.connections import check_times, connections, health
 from shared.store.pool import Conn
 from tests.support.keys import TOKEN_RING
 from tests.support.tokens import save_token
@@ -53,7 +53,7 @@ async def test_the_next_checks_are_made_beside_a_doubted_one(conn: Conn) -> None
     await set_columns(conn, "72", next_check_at="now() + interval '10 minutes'")  # being checked
     await set_columns(conn, "73", token_state="'revoked'")
 
-    await health.bring_forward(conn, "71")
+    await check_times.bring_forward(conn, "71")
 
     assert await due(conn) == ["74", "75"]
 

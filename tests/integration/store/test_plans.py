@@ -16,6 +16,7 @@ from shared.domain.provisioning import Step
 from shared.domain.token_health import TokenHealth
 from shared.store import api_keys, due, events, people, retention
 from shared.store.connections import (
+    check_times,
     connections,
     eras,
     facts,
@@ -35,7 +36,7 @@ from shared.store.connections.eras import Era
 from shared.store.connections.follow_ups import FollowUp
 from shared.store.connections.tokens import StoredToken
 from shared.store.due import Lease, LeasedRows
-from shared.store.intake import changes, dead_letters, outcomes, replays, webhooks
+from shared.store.intake import changes, dead_letters, letter_views, outcomes, replays, webhooks
 from shared.store.intake.dead_letters import Letter
 from shared.store.intake.replays import LetterSelection, Replay
 from shared.store.pool import Conn
@@ -236,8 +237,8 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: changes.fail(conn, LEASE, "because", None),
         lambda conn, _: dead_letters.add_webhooks(conn, [ID], "ours"),
         lambda conn, _: dead_letters.add_changes(conn, [ID], "ours"),
-        lambda conn, _: dead_letters.by_ids(conn, [ID]),
-        lambda conn, _: dead_letters.about(conn, ID, limit=50),
+        lambda conn, _: letter_views.by_ids(conn, [ID]),
+        lambda conn, _: letter_views.about(conn, ID, limit=50),
         lambda conn, _: outcomes.find(conn, ID),
         lambda conn, _: outcomes.changes_of(conn, ID, only=None, limit=100),
         lambda conn, _: dead_letters.close(conn, [LETTER], outcome="replayed", replay_id=ID),
@@ -257,19 +258,19 @@ async def assert_indexed(conn: Conn, sql: str, *arguments: Any) -> None:
         lambda conn, _: views.connection(conn, "71", organization_id="org-1"),
         lambda conn, _: views.connections(conn, organization_id="org-1"),
         lambda conn, _: due.lease_follow_up(conn, follow_ups.FOLLOW_UP_KINDS),
-        lambda conn, _: health.lease(conn, 20),
+        lambda conn, _: check_times.lease(conn, 20),
         lambda conn, ring: health.load(conn, ring, "71"),
         lambda conn, _: health.save(
             conn, "71", TokenHealth("valid"), is_answered=True, is_debugged=True
         ),
-        lambda conn, _: health.set_due(conn, "71", NOW),
-        lambda conn, _: health.make_due(conn, ["71"]),
+        lambda conn, _: check_times.set_due(conn, "71", NOW),
+        lambda conn, _: check_times.make_due(conn, ["71"]),
         lambda conn, _: health.recent_checks(conn, left_out="71"),
-        lambda conn, _: health.bring_forward(conn, "71"),
+        lambda conn, _: check_times.bring_forward(conn, "71"),
         lambda conn, _: health.count(conn),
-        lambda conn, _: health.give_due_times(conn, timedelta(days=1)),
-        lambda conn, _: health.overdue(conn, timedelta(hours=1), 1000),
-        lambda conn, _: health.count_unworked(conn, {"71": NOW}),
+        lambda conn, _: check_times.give_due_times(conn, timedelta(days=1)),
+        lambda conn, _: check_times.overdue(conn, timedelta(hours=1), 1000),
+        lambda conn, _: check_times.count_unworked(conn, {"71": NOW}),
         lambda conn, _: tokens.set_state(conn, "71", "revoked", StoredToken("token", NOW)),
         lambda conn, _: facts.of_numbers(conn, "71", ["number_status"]),
         lambda conn, _: follow_ups.add(conn, "provision", ["71"]),
