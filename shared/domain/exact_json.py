@@ -23,9 +23,12 @@ class Unparsable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Fraction:
-    """A number with a fraction or an exponent, as it was written."""
+    """A number with a fraction or an exponent, as it was written. It is as true as its value."""
 
     text: str
+
+    def __bool__(self) -> bool:
+        return bool(float(self.text))
 
 
 def parse(body: bytes) -> Any:
@@ -55,7 +58,7 @@ def canonical(value: Any) -> bytes:
 
 def escaped(value: Any) -> bytes:
     """Return JSON of a value of `parse_faulty`: half a character stays an escape, and each number
-    as it was written."""
+    has all its digits."""
     return _escaped(value).encode("ascii")
 
 

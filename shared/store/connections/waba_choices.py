@@ -43,32 +43,34 @@ async def read(conn: Conn, ring: KeyRing, onboarding_id: UUID) -> list[WabaChoic
     sealed = await conn.fetchval(
         "SELECT sealed_waba_choices FROM whatsapp_onboarding WHERE id = $1", onboarding_id
     )
-    if sealed is None:
-        return []
-    opened = ring.open(sealed, _binding(onboarding_id))
-    return [WabaChoice(**choice) for choice in orjson.loads(opened)]
+    return _open(ring, onboarding_id, sealed)
 
 
 async def choose(conn: Conn, ring: KeyRing, onboarding_id: UUID, waba_id: str) -> bool:
     """Record which WABA the customer chose. Return False if there is no such choice to make. May
     raise Undecryptable."""
-    is_awaited = await conn.fetchval(
+    sealed = await conn.fetchval(
         """
-        SELECT true FROM whatsapp_onboarding
+        SELECT sealed_waba_choices FROM whatsapp_onboarding
         WHERE id = $1 AND state = 'open' AND proven_at IS NULL AND token IS NOT NULL
             AND expires_at > now() AND session_waba_id IS NULL
-        FOR UPDATE
+        FOR NO KEY UPDATE
         """,
         onboarding_id,
     )
-    if not is_awaited or waba_id not in {
-        choice.waba_id for choice in await read(conn, ring, onboarding_id)
-    }:
+    if waba_id not in [choice.waba_id for choice in _open(ring, onboarding_id, sealed)]:
         return False
     await conn.execute(
         "UPDATE whatsapp_onboarding SET session_waba_id = $2 WHERE id = $1", onboarding_id, waba_id
     )
     return True
+
+
+def _open(ring: KeyRing, onboarding_id: UUID, sealed: bytes | None) -> list[WabaChoice]:
+    if sealed is None:
+        return []
+    opened = ring.open(sealed, _binding(onboarding_id))
+    return [WabaChoice(**choice) for choice in orjson.loads(opened)]
 
 
 def _binding(onboarding_id: UUID) -> bytes:

@@ -124,3 +124,16 @@ def test_a_contact_whose_id_is_a_number_goes_with_its_message_beside_half_a_char
 
     assert (sound.error, bool(faulty.error)) == (None, True)
     assert json.loads(sound.content)["value"]["contacts"] == value["contacts"]
+
+
+@pytest.mark.parametrize("field", ["0.0", "-0.0", "0e5", "1.5", "0", "true", "null"])
+def test_a_field_that_is_no_text_is_read_alike_beside_half_a_character(field: str) -> None:
+    """What is false in one reading of a half broken webhook is false in the other."""
+    messages = '{"messages": [{"id": "a"}, {"id": "b", "text": "\\ud83d"}]}'
+    change = f'{{"field": {field}, "value": {messages}}}'
+    entry = f'{{"id": "7314", "field": "messages", "changes": [{{"value": 1}}, {change}]}}'
+
+    changes = split(f'{{"entry": [{entry}]}}'.encode())
+
+    assert changes[0].error is None
+    assert changes[-1].error is not None
