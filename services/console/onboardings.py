@@ -29,10 +29,7 @@ from shared.store.connections import (
 )
 from shared.store.connections import login_codes as codes
 from shared.store.connections.link_uses import Use
-from shared.store.connections.onboardings import (
-    NewOnboarding,
-    Onboarding,
-)
+from shared.store.connections.onboardings import NewOnboarding, Onboarding
 from shared.store.connections.waba_choices import WabaChoice
 from shared.store.pool import Conn, Pool, now, transaction
 

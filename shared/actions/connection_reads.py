@@ -63,8 +63,8 @@ async def read_connection(
     async with transaction(pool) as conn:
         token = await _token(conn, ring, await eras.open_era(conn, waba_id))
         asked_at = await now(conn)
-        links = (await numbers.links(conn, [waba_id]))[waba_id]
         known = await numbers.current(conn, waba_id)
+        links = [each.link for each in known] or (await numbers.links(conn, [waba_id]))[waba_id]
         has_links = any(link.cut for link in links) or any(each.is_coexistence for each in known)
     report = None
     if token is not None:

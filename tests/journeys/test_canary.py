@@ -138,10 +138,7 @@ async def _run_every_flow(installation: Installation, conn: Conn) -> str:
         "POST", "wabas/720000000000077/events", {"event": "PARTNER_ADDED"}
     )
 
-    async def orphans() -> list[Any]:
-        return (await installation.request("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]
-
-    answers.append(await eventually(orphans))
+    answers.append(await eventually(installation.orphans))
     claim = {"organization_id": "bakery", "actor": "ana", "reason": "they called"}
     answers.append(
         await installation.request("POST", f"{ORPHANS}/720000000000077/claim", claim, status=202)

@@ -1,7 +1,5 @@
 """Every flow from Meta's dialog to an active connection."""
 
-from typing import Any
-
 import pytest
 
 from deploy.local.demo.connect_page import ConnectPage
@@ -121,11 +119,7 @@ async def test_a_claimed_orphan_gets_its_earlier_changes(
     await installation.meta.put_waba(number())
     await installation.meta.sign_up()  # the browser never posts its code
     await installation.meta.happen("PARTNER_ADDED")
-
-    async def is_listed() -> list[Any]:
-        return (await installation.request("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]
-
-    [orphan] = await eventually(is_listed)
+    [orphan] = await eventually(installation.orphans)
     assert (orphan["waba_id"], orphan["owner_business_id"]) == (WABA, BUSINESS)
     for organization in ("bakery", "pharmacy"):
         await organizations.add(conn, organization)
@@ -160,7 +154,7 @@ async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
     await installation.meta.put_waba(number())
     await installation.meta.sign_up()
     await installation.meta.happen("PARTNER_ADDED")
-    await eventually(lambda: _orphans(installation))
+    await eventually(installation.orphans)
     await installation.meta.order(
         "POST", "faults", {"call": "fetch_token", "code": 200, "status": 403}
     )
@@ -175,7 +169,3 @@ async def test_an_orphan_whose_token_cannot_be_fetched_needs_a_new_login(
 
     await eventually(has_no_token)
     await installation.until_active(await installation.connect())
-
-
-async def _orphans(installation: Installation) -> list[Any]:
-    return (await installation.request("GET", ORPHANS))["orphans"]  # type: ignore[no-any-return]

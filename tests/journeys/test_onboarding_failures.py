@@ -292,7 +292,7 @@ async def test_calls_stop_before_a_limit_is_reached(installation: Installation, 
 
     async def is_throttled() -> bool:
         reason = await conn.fetchval("SELECT reason FROM follow_ups WHERE kind = 'provision'")
-        return reason == "throttled"  # type: ignore[no-any-return]
+        return bool(reason == "throttled")
 
     await eventually(is_throttled)
     assert (await installation.status(code))["connection"]["state"] == "provisioning"

@@ -181,7 +181,7 @@ async def test_a_former_agency_is_not_told_of_the_customer_s_next_waba(
 
     await eventually(is_known)
     await connected.request("GET", f"{CONNECTIONS}/{SECOND}", status=404)
-    [orphan] = (await connected.request("GET", ORPHANS))["orphans"]
+    [orphan] = await connected.orphans()
     assert (orphan["waba_id"], orphan["candidates"]) == (SECOND, [])
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from deploy.local.oracle.contract import FILE
-from shared.domain.fields import DESCRIBED, PAGES, UNKNOWN, Field, Path
+from shared.domain.fields import DESCRIBED, PAGES, REFERENCE, UNKNOWN, Field, Path
 
 #: Where it is in the file: first the references to the messages, then the messages.
 _MADE: Final = re.compile(r"(# made by [^\n]*\n).*?( *# to here\n)", re.DOTALL)
@@ -39,9 +39,10 @@ def _yaml(value: Any, spaces: int) -> str:
 
 def _message(type_: str, name: str) -> dict[str, Any]:
     field = DESCRIBED[name]
+    page = field.page or REFERENCE + name
     data = {
         "type": ["object", "null"],
-        "externalDocs": {"description": f"Meta's page, {field.date}", "url": PAGES + field.page},
+        "externalDocs": {"description": f"Meta's page, {field.date}", "url": PAGES + page},
         "required": ["entry", "field", "value"],
         "properties": {
             "entry": _schema("entry"),

@@ -48,6 +48,10 @@ class Installation:
             assert answer.status == status, (answer.status, content)
             return content
 
+    async def orphans(self) -> list[Json]:
+        listed: list[Json] = (await self.request("GET", ORPHANS))["orphans"]
+        return listed
+
     async def start_onboarding(self, organization: str = "bakery", **more: Any) -> str:
         """Start an onboarding. Return its tracking code."""
         body = {"organization_id": organization, **more}

@@ -63,12 +63,11 @@ async def _play(stack: Stack) -> list[Outcome]:
     conn = await asyncpg.connect(stack["database"])
     try:
         async with aiohttp.ClientSession() as http:
-            outcomes = [await _handshake(http, stack)]
-            for scene in scenes():
-                outcomes.append(await _perform(scene, http, conn, stack))  # noqa: PERF401
+            handshake = await _handshake(http, stack)
+            played = [await _perform(scene, http, conn, stack) for scene in scenes()]
     finally:
         await conn.close()
-    return outcomes
+    return [handshake, *played]
 
 
 async def _handshake(http: aiohttp.ClientSession, stack: Stack) -> Outcome:
